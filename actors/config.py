@@ -1,0 +1,69 @@
+"""Settings of the models on devices: frozen, strict, light to import."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sgl.types import ConsistencyForm
+
+
+class StrictModel(BaseModel):
+    """Base of every setting: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(StrictModel):
+    """Which checkpoint, on what.
+
+    Attributes:
+        path: a local folder or a hub id in native transformers format.
+        revision: hub revision; None means the default branch.
+        dtype: "auto" is float32 on a CPU and bfloat16 on a GPU.
+        device: "auto" is CUDA where a device is visible, else the CPU.
+        cpu_threads: torch threads of one replica; only meaningful on a CPU.
+        batch_size: records per forward pass.
+    """
+
+    path: str = Field(min_length=1)
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    cpu_threads: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+
+
+class DecodingConfig(StrictModel):
+    """Greedy decoding of both models.
+
+    Attributes:
+        max_new_tokens: limit for records that name none.
+        min_new_tokens: the end token is barred before; 1, as in the paper's code, bars empty answers.
+    """
+
+    max_new_tokens: int = Field(default=64, ge=1)
+    min_new_tokens: int = Field(default=1, ge=0)
+
+
+class GuidanceConfig(StrictModel):
+    """The small model's side of the method (paper, sections 3.2 and 3.3).
+
+    Attributes:
+        consistency: how the consistency pass becomes one number.
+        consistency_keep_ratio: share of its own top visual tokens that pass sees.
+        include_last_visual_row: count the last visual token's row, as the paper's code does.
+    """
+
+    consistency: ConsistencyForm = ConsistencyForm.PRODUCT
+    consistency_keep_ratio: float = Field(default=0.05, gt=0, le=1)
+    include_last_visual_row: bool = False
+
+
+class PruningConfig(StrictModel):
+    """The large model's side (paper, section 3.2): K = int(L * prune_layer), keep_ratio of V.
+
+    The paper's presets: (0.4, 0.4), (0.19, 0.2), (0.04, 0.05).
+    """
+
+    prune_layer: float = Field(default=0.19, ge=0, lt=1)
+    keep_ratio: float = Field(default=0.2, gt=0, le=1)

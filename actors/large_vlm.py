@@ -1,0 +1,55 @@
+"""The large model on one replica: records with their guidance in, answers or failures out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.batching import run_isolated
+from actors.config import DecodingConfig, ModelConfig, PruningConfig
+from actors.loading import load_model
+from sgl.types import Answer, Failure, Guidance, ImageQuestion
+
+
+@dataclass(frozen=True, slots=True)
+class GuidedQuestion:
+    """A record for the large model; without guidance it is answered unpruned."""
+
+    record: ImageQuestion
+    guidance: Guidance | None = None
+
+    @property
+    def id(self) -> str:
+        """Of the record."""
+        return self.record.id
+
+
+class LargeVLM:
+    """Answers, with the visual tokens pruned by the guidance of each record.
+
+    Raises (on construction):
+        ModelLoadError: the checkpoint cannot be read.
+        UnsupportedModelError: its architecture cannot be pruned.
+    """
+
+    def __init__(
+        self, model: ModelConfig, pruning: PruningConfig, decoding: DecodingConfig
+    ) -> None:
+        self._vlm = load_model(model)
+        self._batch_size = model.batch_size
+        self._pruning = pruning
+        self._decoding = decoding
+
+    def run(self, requests: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
+        """One result per request, in order; either all of them have guidance or none."""
+        return run_isolated(self._answer, requests, batch_size=self._batch_size, stage="large")
+
+    def _answer(self, requests: Sequence[GuidedQuestion]) -> list[Answer]:
+        guidance = [request.guidance for request in requests if request.guidance is not None]
+        assert len(guidance) in (0, len(requests)), "guided and unguided requests in one batch"
+        return self._vlm.answer(
+            [request.record for request in requests],
+            guidance=guidance or None,
+            prune_layer=self._pruning.prune_layer,
+            keep_ratio=self._pruning.keep_ratio,
+            max_new_tokens=self._decoding.max_new_tokens,
+            min_new_tokens=self._decoding.min_new_tokens,
+        )

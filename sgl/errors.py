@@ -1,0 +1,37 @@
+"""All errors of the project: one root, each also the fitting built-in, all picklable."""
+
+
+class SglError(Exception):
+    """Root of every error that this project raises on purpose."""
+
+
+class ConfigurationError(SglError, ValueError):
+    """A setting is impossible; raised before a model loads, names the field and the remedy."""
+
+
+class ModelLoadError(SglError, OSError):
+    """A checkpoint could not be read."""
+
+
+class UnsupportedModelError(SglError, ValueError):
+    """The checkpoint's architecture cannot be guided or pruned by this engine."""
+
+
+class RecordError(SglError, ValueError):
+    """One record is bad. The job goes on; the record becomes a row with this error."""
+
+
+class EmptyQuestionError(RecordError):
+    """The question has no text."""
+
+
+class ImageError(RecordError):
+    """An image is missing, unreadable or of a kind that is not accepted."""
+
+
+class PromptTooLongError(RecordError):
+    """Prompt and answer would not fit into the model's context."""
+
+
+class GridMismatchError(RecordError):
+    """Small and large model see different visual tokens, so the ranking does not carry over."""

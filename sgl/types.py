@@ -1,0 +1,176 @@
+"""The shared vocabulary of the system: plain, frozen, picklable records without behaviour.
+
+Life of one record: ImageQuestion -> (small model) -> Guidance -> (large model) -> Answer.
+Nothing here imports torch, so every layer may use it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ImageInput = "Image | npt.NDArray[np.uint8]"
+"""One picture: a PIL image, or an RGB array of shape (height, width, 3), uint8."""
+
+
+class Route(StrEnum):
+    """Which model gave the answer of a record."""
+
+    SMALL = "small"
+    LARGE = "large"
+    FAILED = "failed"
+
+
+class ConsistencyForm(StrEnum):
+    """How the token probabilities of the consistency pass become one number.
+
+    PRODUCT is the paper's; it shrinks with answer length. GEOMETRIC is its per-token mean, for
+    captions and other long answers.
+    """
+
+    PRODUCT = "product"
+    GEOMETRIC = "geometric"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageQuestion:
+    """One question about one or more images (or about none).
+
+    Attributes:
+        id: unique within a job.
+        question: the user's text, without image placeholders or chat markup.
+        images: the pictures, in prompt order, ahead of the question.
+        max_new_tokens: limit for this record; None means the caller's default.
+    """
+
+    id: str
+    question: str
+    images: tuple[ImageInput, ...] = ()
+    max_new_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrid:
+    """A rectangle of consecutive visual tokens, row-major, and the part of an image it covers.
+
+    Attributes:
+        image: index of the image within the record.
+        rows: token rows.
+        columns: token columns.
+        box: (left, top, right, bottom) in normalised image coordinates, 0 to 1.
+        thumbnail: True for the overview that some families add beside their tiles.
+    """
+
+    image: int
+    rows: int
+    columns: int
+    box: tuple[float, float, float, float]
+    thumbnail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one model spent on one record.
+
+    Attributes:
+        prompt_tokens: T, visual tokens included, before pruning.
+        visual_tokens: V.
+        kept_tokens: visual tokens left above the prune layer (V when nothing was pruned).
+        completion_tokens: n, the end token included when it was generated.
+        flops: floating point operations of all phases (a multiply-add counts two).
+        device_s: the record's share of its batch's device-seconds, shared by FLOPs.
+    """
+
+    prompt_tokens: int
+    visual_tokens: int
+    kept_tokens: int
+    completion_tokens: int
+    flops: float
+    device_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """How a large model's visual tokens were pruned (design: always stated together).
+
+    Attributes:
+        prune_layer: the fraction of the layers below the cut; K = int(L * prune_layer).
+        keep_ratio: the share of the visual tokens kept from layer K on.
+        average_retention: (K + (L - K) * kept / V) / L, the share of visual token-layers computed.
+    """
+
+    prune_layer: float
+    keep_ratio: float
+    average_retention: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guidance:
+    """What the small model says about a record.
+
+    Attributes:
+        id: of the record.
+        answer: the small model's own answer.
+        token_ids: its tokens, the end token included when it was generated.
+        confidence: exp(mean log p(y_t)), paper section 3.3.
+        consistency: probability of the same answer from the most important tokens alone.
+        exit_score: (confidence + consistency) / 2.
+        importance: (V,) float32, the global attention map, in prompt order.
+        grids: where those V tokens lie; rows * columns sum to V.
+        usage: what this cost.
+    """
+
+    id: str
+    answer: str
+    token_ids: tuple[int, ...]
+    confidence: float
+    consistency: float
+    exit_score: float
+    importance: npt.NDArray[np.float32]
+    grids: tuple[TokenGrid, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The final answer to a record.
+
+    Attributes:
+        id: of the record.
+        text: the answer, special tokens removed, stripped.
+        token_ids: its tokens, the end token included when it was generated.
+        route: the model that gave it.
+        usage: what that model spent on the record.
+        pruning: how its visual tokens were pruned; None where nothing was.
+        guidance: the small model's part; None where it never ran.
+    """
+
+    id: str
+    text: str
+    token_ids: tuple[int, ...]
+    route: Route
+    usage: Usage
+    pruning: Pruning | None = None
+    guidance: Guidance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record has no answer: a row of the output, never an exception of the job.
+
+    Attributes:
+        id: of the record.
+        stage: where it failed: "fetch", "small" or "large".
+        type: the name of the error class.
+        message: what is wrong and what to do, free of internals.
+    """
+
+    id: str
+    stage: str
+    type: str
+    message: str
