@@ -45,7 +45,8 @@ def run_isolated(
         except Exception as error:
             if _is_device_error(error):
                 raise
-            results += [_run_one(run, item, stage) for item in batch]
+            for item in batch:
+                results.append(_run_one(run, item, stage))  # noqa: PERF401
     return results
 
 

@@ -38,7 +38,8 @@ class DecodingConfig(StrictModel):
 
     Attributes:
         max_new_tokens: limit for records that name none.
-        min_new_tokens: the end token is barred before; 1, as in the paper's code, bars empty answers.
+        min_new_tokens: the end token is barred before; 1, as in the paper's code, bars an empty
+            answer.
     """
 
     max_new_tokens: int = Field(default=64, ge=1)

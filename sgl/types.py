@@ -6,15 +6,13 @@ Nothing here imports torch, so every layer may use it.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL.Image import Image
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-ImageInput = "Image | npt.NDArray[np.uint8]"
+ImageInput: TypeAlias = Image | npt.NDArray[np.uint8]
 """One picture: a PIL image, or an RGB array of shape (height, width, 3), uint8."""
 
 

@@ -1,0 +1,124 @@
+"""The global attention map, captured row by row beside fused attention (paper, section 3.2).
+
+    a_v = sum_l sum_h sum_i w_i A[l,h][i,v]
+
+Only the rows i that count (the prompt tokens after the image, and every generated token that was
+fed back) are ever computed: a layer runs fused attention as always, and beside it
+softmax(Q_rows K^T) for those rows. The T x T map is never materialised.
+
+| paper            | here                |
+|------------------|---------------------|
+| a_v              | importance_BT[:, v] |
+| rows i that count| row_weight_BQ       |
+
+Shapes: B records, H heads, G kv heads, R = H / G heads per kv head, Q query tokens, W rows that
+count, T key tokens, D head dimension.
+
+Departures from the paper's code: it materialises every map with eager attention and copies all of
+them to the host; its rows start at the last visual token itself (`include_last_visual_row`).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+ATTENTION_NAME = "sgl_fused_with_row_capture"
+
+_MAX_SCORES = 1 << 26
+"""Attention scores held at once, 256 MiB in float32: more rows are captured in chunks."""
+
+
+class RowCapture:
+    """Sums weighted attention rows over layers, heads and steps.
+
+    Attributes:
+        importance_BT: (B, T) float32, one value per prompt column.
+    """
+
+    def __init__(self, batch_size: int, columns: int, device: torch.device) -> None:
+        self.importance_BT = torch.zeros(batch_size, columns, device=device)
+        self._row_weight_BQ: Tensor | None = None
+        self._first_row = 0
+
+    def watch(self, row_weight_BQ: Tensor, first_row: int = 0) -> None:
+        """Set which rows of the next forward pass count.
+
+        Args:
+            row_weight_BQ: (B, Q) float32, the weight of each query row.
+            first_row: all rows before it have weight 0 in every record.
+        """
+        self._row_weight_BQ = row_weight_BQ
+        self._first_row = first_row
+
+    def add(
+        self, query_BHQD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
+    ) -> None:
+        """Add one layer's rows; `mask` as fused attention gets it, None meaning causal."""
+        assert self._row_weight_BQ is not None, "watch() comes before the forward pass"
+        batch, heads, queries, _ = query_BHQD.shape
+        columns = self.importance_BT.shape[1]
+        rows_per_chunk = max(1, _MAX_SCORES // (batch * heads * key_BGTD.shape[2]))
+        for start in range(self._first_row, queries, rows_per_chunk):
+            rows = slice(start, min(start + rows_per_chunk, queries))
+            probs_BHWT = attention_rows(query_BHQD, key_BGTD, mask, scaling, rows)
+            weight_BW = self._row_weight_BQ[:, rows]
+            summed_BT = torch.einsum("bhwt,bw->bt", probs_BHWT, weight_BW)
+            self.importance_BT += summed_BT[:, :columns].to(self.importance_BT.device)
+
+
+def attention_rows(
+    query_BHQD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float, rows: slice
+) -> Tensor:
+    """Attention probabilities of some query rows, (B, H, W, T) float32.
+
+    Args:
+        query_BHQD: (B, H, Q, D), after rotary embedding.
+        key_BGTD: (B, G, T, D), cached keys included; the queries are its last Q tokens.
+        mask: (B or 1, 1, Q, T), boolean (True = may attend) or additive; None means causal.
+        scaling: factor on the scores.
+        rows: which of the Q rows.
+    """
+    batch, heads, queries, dim = query_BHQD.shape
+    groups, keys = key_BGTD.shape[1], key_BGTD.shape[2]
+    query_BGXD = query_BHQD[:, :, rows].reshape(batch, groups, -1, dim)
+    scores_BGXT = (query_BGXD @ key_BGTD.transpose(2, 3)).float() * scaling
+    scores_BHWT = scores_BGXT.view(batch, heads, -1, keys)
+    if mask is None:
+        row_index = torch.arange(queries, device=query_BHQD.device)[rows] + keys - queries
+        mask = torch.arange(keys, device=query_BHQD.device) <= row_index[:, None]
+    else:
+        mask = mask[:, :, rows]
+    if mask.dtype == torch.bool:
+        scores_BHWT = scores_BHWT.masked_fill(~mask, float("-inf"))
+    else:
+        scores_BHWT = scores_BHWT + mask
+    return scores_BHWT.softmax(dim=-1)
+
+
+def _fused_attention_with_row_capture(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    sgl_capture: RowCapture | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Fused attention; a RowCapture that travelled as a layer keyword gets this layer's rows."""
+    if sgl_capture is not None:
+        sgl_capture.add(query, key, attention_mask, scaling)
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **kwargs
+    )
+
+
+AttentionInterface.register(ATTENTION_NAME, _fused_attention_with_row_capture)
+# Without a mask function under the same name transformers passes no mask at all and padding
+# would silently be attended to.
+AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)

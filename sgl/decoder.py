@@ -1,0 +1,389 @@
+"""Prefill, decoding and teacher-forced scoring over a native decoder's own layers.
+
+One level below `sgl.vlm`: a bare language model and input embeddings, no images, no tokenizer.
+
+Pruning (SGP; paper, section 3.2): at the INPUT of layer K the dropped tokens leave the sequence.
+Layers below K have a full KV cache, layers from K on a short one; decoding runs with both. What
+stays keeps its original order and its original position ids, so the rotary embedding is that of
+the full sequence.
+
+Batches are ragged and left-padded; pruning re-compacts them to the left-padded width of the
+longest survivor. Shapes: B records, T prompt tokens, W tokens after pruning, Q query tokens,
+D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated tokens.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from sgl.attention import ATTENTION_NAME, RowCapture
+from sgl.errors import UnsupportedModelError
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A native decoder and its output head.
+
+    Attributes:
+        text_model: a transformers decoder with embed_tokens, layers, norm and rotary_emb.
+        lm_head: maps (..., D) to (..., N).
+        position_axes: A, what its rotary embedding takes: 1, or 3 for M-RoPE.
+
+    Raises:
+        UnsupportedModelError: some of its layers do not attend to the whole sequence.
+    """
+
+    text_model: Any
+    lm_head: torch.nn.Module
+    position_axes: int = 1
+
+    def __post_init__(self) -> None:
+        layer_types = set(getattr(self.text_model.config, "layer_types", None) or ())
+        if layer_types - {"full_attention"}:
+            raise UnsupportedModelError(
+                f"layers of type {sorted(layer_types - {'full_attention'})} cannot be pruned; "
+                "only full attention is supported"
+            )
+        self.text_model.set_attn_implementation(ATTENTION_NAME)
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        return len(self.text_model.layers)
+
+    def rope(self, hidden_BQD: Tensor, position_ids_ABQ: Tensor) -> Any:
+        """(cos, sin) for the given positions, computed afresh, never gathered."""
+        if self.position_axes == 1:
+            return self.text_model.rotary_emb(hidden_BQD, position_ids_ABQ[0])
+        position_ids_ABQ = position_ids_ABQ.expand(self.position_axes, -1, -1)
+        return self.text_model.rotary_emb(hidden_BQD, position_ids_ABQ)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A batch of prompts as the decoder's first layer sees them, left-padded.
+
+    Attributes:
+        embeds_BTD: (B, T, D), visual embeddings in place.
+        position_ids_ABT: (A, B, T) int64.
+        valid_BT: (B, T) bool, False on the padding.
+        visual_BT: (B, T) bool, the image tokens.
+        next_position_B: (B,) int64, the position of the first generated token.
+    """
+
+    embeds_BTD: Tensor
+    position_ids_ABT: Tensor
+    valid_BT: Tensor
+    visual_BT: Tensor
+    next_position_B: Tensor
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What stays from which layer on.
+
+    Attributes:
+        layer: K, 0 to L; tokens leave the sequence at this layer's input.
+        keep_BT: (B, T) bool over the prompt; padding is never kept.
+    """
+
+    layer: int
+    keep_BT: Tensor
+
+
+@dataclass
+class DecodeState:
+    """Both caches of a batch that is being decoded.
+
+    Attributes:
+        cache: one KV cache whose layers have lengths of their own.
+        split: K, the first layer with the short cache.
+        valid_below_BT: (B, T') bool, cached tokens of the layers below K; None: all are valid.
+        valid_above_BT: (B, W') bool, cached tokens of the layers from K on; None: all are valid.
+        position_B: (B,) int64, the position of the next token to be fed.
+    """
+
+    cache: DynamicCache
+    split: int
+    valid_below_BT: Tensor | None
+    valid_above_BT: Tensor | None
+    position_B: Tensor
+
+
+@dataclass
+class Generation:
+    """Greedy answers of a batch.
+
+    Attributes:
+        token_ids: per record, the end token included when it was generated.
+        log_probs: per record, log p(y_t) of those tokens.
+    """
+
+    token_ids: list[list[int]] = field(default_factory=list)
+    log_probs: list[list[float]] = field(default_factory=list)
+
+
+def prune_prompt(prompt: Prompt, keep_BT: Tensor) -> Prompt:
+    """Drop tokens before layer 0; positions, and that of the first answer token, stay as they were.
+
+    Args:
+        prompt: B prompts of T tokens.
+        keep_BT: (B, T) bool; padding is never kept.
+    """
+    index_BW, valid_BW = _compaction(keep_BT & prompt.valid_BT)
+    return replace(
+        prompt,
+        embeds_BTD=_take(prompt.embeds_BTD, index_BW),
+        position_ids_ABT=_take_positions(prompt.position_ids_ABT, index_BW),
+        valid_BT=valid_BW,
+        visual_BT=prompt.visual_BT.gather(1, index_BW) & valid_BW,
+    )
+
+
+def prefill(
+    lm: LanguageModel,
+    prompt: Prompt,
+    selection: Selection | None = None,
+    capture: RowCapture | None = None,
+) -> tuple[Tensor, DecodeState]:
+    """Run the prompt through all layers, pruning at the input of layer `selection.layer`.
+
+    Args:
+        lm: the decoder.
+        prompt: B prompts of T tokens.
+        selection: what stays from which layer on; None prunes nothing.
+        capture: collects the watched attention rows; only without a selection.
+
+    Returns:
+        (B, N) float32 logits of the next token, and the state to decode from.
+    """
+    split = selection.layer if selection else lm.layers
+    cache = DynamicCache()
+    hidden_BTD, positions = prompt.embeds_BTD, prompt.position_ids_ABT
+    below_BT = above_BT = _none_if_all(prompt.valid_BT)
+    mask = _causal_mask(below_BT)
+    hidden_BTD = _run_layers(lm, range(split), hidden_BTD, positions, mask, cache, capture)
+    if selection:
+        assert capture is None, "columns of pruned layers would not match the prompt's"
+        index_BW, valid_BW = _compaction(selection.keep_BT & prompt.valid_BT)
+        hidden_BTD = _take(hidden_BTD, index_BW)
+        positions = _take_positions(positions, index_BW)
+        above_BT = _none_if_all(valid_BW)
+        mask = _causal_mask(above_BT)
+        hidden_BTD = _run_layers(lm, range(split, lm.layers), hidden_BTD, positions, mask, cache)
+    state = DecodeState(cache, split, below_BT, above_BT, prompt.next_position_B)
+    return _logits(lm, hidden_BTD[:, -1]), state
+
+
+def decode_step(
+    lm: LanguageModel,
+    state: DecodeState,
+    token_B: Tensor,
+    capture: RowCapture | None = None,
+) -> Tensor:
+    """Feed one token per record; advances `state`.
+
+    Args:
+        lm: the decoder.
+        state: from `prefill`.
+        token_B: (B,) int64.
+        capture: collects the watched attention rows.
+
+    Returns:
+        (B, N) float32 logits of the token after it.
+    """
+    state.valid_below_BT = _append_valid(state.valid_below_BT)
+    state.valid_above_BT = _append_valid(state.valid_above_BT)
+    hidden_B1D = lm.text_model.embed_tokens(token_B[:, None])
+    positions = state.position_B[None, :, None]
+    state.position_B = state.position_B + 1
+    for layers, valid_BT in (
+        (range(state.split), state.valid_below_BT),
+        (range(state.split, lm.layers), state.valid_above_BT),
+    ):
+        mask = None if valid_BT is None else valid_BT[:, None, None, :]
+        hidden_B1D = _run_layers(lm, layers, hidden_B1D, positions, mask, state.cache, capture)
+    return _logits(lm, hidden_B1D[:, -1])
+
+
+def generate_greedy(
+    lm: LanguageModel,
+    prompt: Prompt,
+    *,
+    end_token_ids: Collection[int],
+    max_new_tokens: Sequence[int],
+    min_new_tokens: int = 1,
+    selection: Selection | None = None,
+    capture: RowCapture | None = None,
+    include_last_visual_row: bool = False,
+) -> Generation:
+    """Answer greedily.
+
+    Args:
+        lm: the decoder.
+        prompt: B prompts.
+        end_token_ids: any of them ends an answer.
+        max_new_tokens: per record, at least 1.
+        min_new_tokens: end tokens are barred from the answer's first tokens; their probability
+            is then spread over the rest of the vocabulary.
+        selection: prunes the prompt at a layer.
+        capture: receives the importance of the prompt's columns: the rows of the prompt tokens
+            after the last visual one, and of each generated token that is fed back.
+        include_last_visual_row: also count the row of the last visual token.
+
+    Returns:
+        Tokens and their log probabilities.
+    """
+    if capture:
+        capture.watch(*_rows_after_image(prompt, include_last_visual_row))
+    logits_BN, state = prefill(lm, prompt, selection, capture)
+    batch = len(max_new_tokens)
+    answer = Generation([[] for _ in range(batch)], [[] for _ in range(batch)])
+    open_records = list(range(batch))
+    for step in range(max(max_new_tokens)):
+        token_B, log_prob_B = _greedy(logits_BN, end_token_ids if step < min_new_tokens else ())
+        for b, token, log_prob in zip(
+            range(batch), token_B.tolist(), log_prob_B.tolist(), strict=True
+        ):
+            if b in open_records:
+                answer.token_ids[b].append(token)
+                answer.log_probs[b].append(log_prob)
+        open_records = [
+            b
+            for b in open_records
+            if answer.token_ids[b][-1] not in end_token_ids and step + 1 < max_new_tokens[b]
+        ]
+        if not open_records:
+            break
+        if capture:
+            fed_B1 = torch.zeros(batch, 1, device=token_B.device)
+            fed_B1[open_records] = 1.0
+            capture.watch(fed_B1)
+        logits_BN = decode_step(lm, state, token_B, capture)
+    return answer
+
+
+def score_answers(
+    lm: LanguageModel,
+    prompt: Prompt,
+    answers: Sequence[Sequence[int]],
+) -> list[list[float]]:
+    """Log probabilities of given answers in ONE teacher-forced forward.
+
+    Args:
+        lm: the decoder.
+        prompt: B prompts, pruned already if they are to be.
+        answers: per record, at least one token.
+
+    Returns:
+        Per record, log p(y_t) of its tokens. No token is barred here, as in the paper's code.
+    """
+    device, width = prompt.embeds_BTD.device, prompt.embeds_BTD.shape[1]
+    longest = max(len(answer) for answer in answers)
+    target_BS = torch.tensor(
+        [[*answer, *[0] * (longest - len(answer))] for answer in answers], device=device
+    )
+    # The last token is scored, never fed. Right padding needs no mask: nobody looks at it.
+    fed_BS = target_BS[:, :-1]
+    position_BS = prompt.next_position_B[:, None] + torch.arange(longest - 1, device=device)
+    axes = prompt.position_ids_ABT.shape[0]
+    hidden_BTD = torch.cat([prompt.embeds_BTD, lm.text_model.embed_tokens(fed_BS)], dim=1)
+    positions = torch.cat([prompt.position_ids_ABT, position_BS.expand(axes, -1, -1)], dim=2)
+    valid_BT = torch.cat([prompt.valid_BT, torch.ones_like(fed_BS, dtype=torch.bool)], dim=1)
+    mask = _causal_mask(_none_if_all(valid_BT))
+    hidden_BTD = _run_layers(lm, range(lm.layers), hidden_BTD, positions, mask, None)
+    logits_BSN = _logits(lm, hidden_BTD[:, width - 1 :])
+    log_probs_BSN = logits_BSN.log_softmax(dim=-1)
+    log_probs_BS = log_probs_BSN.gather(2, target_BS[..., None])[..., 0].tolist()
+    return [row[: len(answer)] for row, answer in zip(log_probs_BS, answers, strict=True)]
+
+
+def _run_layers(
+    lm: LanguageModel,
+    layers: range,
+    hidden_BQD: Tensor,
+    position_ids_ABQ: Tensor,
+    mask: Tensor | None,
+    cache: DynamicCache | None,
+    capture: RowCapture | None = None,
+) -> Tensor:
+    if not layers:
+        return hidden_BQD
+    rope = lm.rope(hidden_BQD, position_ids_ABQ)
+    for index in layers:
+        # position_ids stay None: FA2 would read non-contiguous ones as packed sequences.
+        hidden_BQD = lm.text_model.layers[index](
+            hidden_BQD,
+            attention_mask=mask,
+            position_embeddings=rope,
+            position_ids=None,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            sgl_capture=capture,
+        )
+    return hidden_BQD
+
+
+def _logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:
+    return lm.lm_head(lm.text_model.norm(hidden_BD)).float()
+
+
+def _greedy(logits_BN: Tensor, barred: Collection[int]) -> tuple[Tensor, Tensor]:
+    for token in barred:
+        logits_BN[:, token] = float("-inf")
+    log_prob_B, token_B = logits_BN.log_softmax(dim=-1).max(dim=-1)
+    return token_B, log_prob_B
+
+
+def _rows_after_image(prompt: Prompt, include_last_visual_row: bool) -> tuple[Tensor, int]:
+    """Weights (B, T) of the rows that count, and the first row with any.
+
+    A record without an image has no columns to rank, so none of its rows counts.
+    """
+    steps_T = torch.arange(prompt.visual_BT.shape[1], device=prompt.visual_BT.device)
+    last_B = (steps_T * prompt.visual_BT).amax(dim=1)
+    first_B = last_B if include_last_visual_row else last_B + 1
+    rows_BT = (steps_T >= first_B[:, None]) & prompt.visual_BT.any(dim=1, keepdim=True)
+    return rows_BT.float(), int(first_B.min())
+
+
+def _none_if_all(valid_BT: Tensor) -> Tensor | None:
+    """Nothing is padded: fused attention runs without a mask, on its fast path."""
+    return None if bool(valid_BT.all()) else valid_BT
+
+
+def _causal_mask(valid_BT: Tensor | None) -> Tensor | None:
+    """(B, 1, T, T) bool, or None where plain causal attention is right.
+
+    A padding row attends to itself: a row without any key would turn into NaN.
+    """
+    if valid_BT is None:
+        return None
+    causal_TT = torch.ones(valid_BT.shape[1:] * 2, dtype=torch.bool, device=valid_BT.device).tril()
+    itself_TT = torch.eye(valid_BT.shape[1], dtype=torch.bool, device=valid_BT.device)
+    return (causal_TT & valid_BT[:, None, None, :]) | itself_TT
+
+
+def _append_valid(valid_BT: Tensor | None) -> Tensor | None:
+    if valid_BT is None:
+        return None
+    return torch.cat([valid_BT, valid_BT.new_ones(valid_BT.shape[0], 1)], dim=1)
+
+
+def _compaction(keep_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Left-padded indices (B, W) of the kept tokens in their order, and their validity."""
+    width = int(keep_BT.sum(dim=1).max())
+    index_BW = keep_BT.sort(dim=1, stable=True).indices[:, -width:]
+    return index_BW, keep_BT.gather(1, index_BW)
+
+
+def _take(hidden_BTD: Tensor, index_BW: Tensor) -> Tensor:
+    return hidden_BTD.gather(1, index_BW[..., None].expand(-1, -1, hidden_BTD.shape[2]))
+
+
+def _take_positions(position_ids_ABT: Tensor, index_BW: Tensor) -> Tensor:
+    return position_ids_ABT.gather(2, index_BW.expand(position_ids_ABT.shape[0], -1, -1))

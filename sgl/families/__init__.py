@@ -1,0 +1,26 @@
+"""Model families by `config.model_type`."""
+
+from sgl.errors import UnsupportedModelError
+from sgl.families.base import Family
+from sgl.families.internvl import InternVL
+from sgl.families.qwen2_5_vl import Qwen25VL
+
+__all__ = ["FAMILIES", "Family", "family_of"]
+
+FAMILIES: tuple[type[Family], ...] = (InternVL, Qwen25VL)
+
+
+def family_of(model_type: str) -> type[Family]:
+    """The family that serves a model type.
+
+    Raises:
+        UnsupportedModelError: none does.
+    """
+    for family in FAMILIES:
+        if model_type in family.model_types:
+            return family
+    known = sorted(name for family in FAMILIES for name in family.model_types)
+    raise UnsupportedModelError(
+        f"model type {model_type!r} is not supported; supported are {', '.join(known)} "
+        "(checkpoints in native transformers format)"
+    )

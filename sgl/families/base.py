@@ -1,0 +1,61 @@
+"""What differs between model families, and nothing else."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from sgl.types import ImageInput, TokenGrid
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Images as a family's vision tower takes them.
+
+    Attributes:
+        model_inputs: keyword arguments of the native forward, such as `pixel_values`.
+        grids: per image, its visual tokens in prompt order; `TokenGrid.image` is the index here.
+    """
+
+    model_inputs: dict[str, Tensor]
+    grids: list[tuple[TokenGrid, ...]]
+
+
+class Family(ABC):
+    """One model family: image preprocessing, placeholders, visual token layout, vision cost.
+
+    Attributes:
+        model_types: the `config.model_type` values it serves.
+        placeholder: what the chat template writes for one image.
+        position_axes: position ids per token, 1 or, for M-RoPE, 3.
+    """
+
+    model_types: ClassVar[frozenset[str]]
+    placeholder: ClassVar[str]
+    position_axes: ClassVar[int] = 1
+
+    def __init__(self, config: Any, image_processor: Any) -> None:
+        self.config = config
+        self.image_processor = image_processor
+
+    @abstractmethod
+    def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
+        """Preprocess images, at least one."""
+
+    @abstractmethod
+    def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
+        """The prompt text that stands for one image."""
+
+    @abstractmethod
+    def vision_flops(self, grids: tuple[TokenGrid, ...]) -> float:
+        """Cost of turning images into visual embeddings (a multiply-add counts two)."""
+
+    @abstractmethod
+    def text_inputs(self, input_ids_BT: Tensor) -> dict[str, Tensor]:
+        """Further native arguments that depend on the token ids."""
+
+    @abstractmethod
+    def reset(self, model: Any) -> None:
+        """Forget what the native model remembers of an earlier batch."""

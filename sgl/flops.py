@@ -1,0 +1,97 @@
+"""Floating point operations of every phase, from a model's configuration.
+
+A multiply-add counts two. Attention counts the whole query x key rectangle, as the matrix products
+of a dense kernel do. Normalisation, rotary embedding and softmax are left out (below 1 %).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """The sizes of a dense decoder that its cost depends on."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+
+    @classmethod
+    def of(cls, text_config: Any) -> "DecoderShape":
+        """Read a transformers text configuration."""
+        heads = text_config.num_attention_heads
+        head_dim = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
+        return cls(
+            layers=text_config.num_hidden_layers,
+            hidden=text_config.hidden_size,
+            heads=heads,
+            kv_heads=text_config.num_key_value_heads,
+            head_dim=head_dim,
+            intermediate=text_config.intermediate_size,
+            vocabulary=text_config.vocab_size,
+        )
+
+
+def linear_flops(tokens: int, inputs: int, outputs: int) -> float:
+    """A dense layer on some tokens."""
+    return 2.0 * tokens * inputs * outputs
+
+
+def attention_flops(queries: int, keys: int, width: int) -> float:
+    """Scores and weighted values; width = heads x head dimension."""
+    return 4.0 * queries * keys * width
+
+
+def layer_flops(shape: DecoderShape, queries: int, keys: int) -> float:
+    """One decoder layer with a gated MLP."""
+    width = shape.heads * shape.head_dim
+    kv_width = shape.kv_heads * shape.head_dim
+    return (
+        2 * linear_flops(queries, shape.hidden, width)
+        + 2 * linear_flops(queries, shape.hidden, kv_width)
+        + attention_flops(queries, keys, width)
+        + 3 * linear_flops(queries, shape.hidden, shape.intermediate)
+    )
+
+
+def lm_head_flops(shape: DecoderShape, tokens: int) -> float:
+    """The output head on some tokens."""
+    return linear_flops(tokens, shape.hidden, shape.vocabulary)
+
+
+def generation_flops(
+    shape: DecoderShape, *, prompt: int, pruned_prompt: int, prune_layer: int, new_tokens: int
+) -> float:
+    """Prefill and decode of one record.
+
+    Args:
+        shape: of the decoder.
+        prompt: T, tokens in the layers below K.
+        pruned_prompt: W, tokens in the layers from K on; T where nothing is pruned.
+        prune_layer: K.
+        new_tokens: n; the last one is never fed back.
+    """
+    above = shape.layers - prune_layer
+    total = prune_layer * layer_flops(shape, prompt, prompt)
+    total += above * layer_flops(shape, pruned_prompt, pruned_prompt)
+    for step in range(1, new_tokens):
+        total += prune_layer * layer_flops(shape, 1, prompt + step)
+        total += above * layer_flops(shape, 1, pruned_prompt + step)
+    return total + lm_head_flops(shape, new_tokens)
+
+
+def scoring_flops(shape: DecoderShape, *, prompt: int, new_tokens: int) -> float:
+    """The teacher-forced consistency pass over a pruned prompt and its answer."""
+    tokens = prompt + new_tokens - 1
+    return shape.layers * layer_flops(shape, tokens, tokens) + lm_head_flops(shape, new_tokens)
+
+
+def capture_flops(shape: DecoderShape, *, prompt: int, rows: int, new_tokens: int) -> float:
+    """The attention rows computed a second time for the importance, and their sum."""
+    per_key = 2.0 * shape.heads * (shape.head_dim + 1)
+    keys = rows * prompt + sum(prompt + step for step in range(1, new_tokens))
+    return shape.layers * per_key * keys

@@ -1,0 +1,70 @@
+"""From importance to keep sets (paper, section 3.2: the visual tokens that survive pruning).
+
+Shapes: B records, T prompt tokens, V visual tokens of one record.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sgl.errors import GridMismatchError
+from sgl.types import Guidance, TokenGrid
+
+
+def keep_count(visual_tokens: int, keep_ratio: float) -> int:
+    """How many of V visual tokens survive: max(1, int(V * keep_ratio)), and 0 of 0."""
+    return min(visual_tokens, max(1, int(visual_tokens * keep_ratio)))
+
+
+def average_retention(prune_layer: int, layers: int, kept: int, visual_tokens: int) -> float:
+    """The share of visual token-layers that is computed, (K + (L - K) * kept / V) / L."""
+    share = kept / visual_tokens if visual_tokens else 1.0
+    return (prune_layer + (layers - prune_layer) * share) / layers
+
+
+def top_visual_tokens(importance_BT: Tensor, visual_BT: Tensor, keep_ratio: float) -> Tensor:
+    """Mark the visual tokens of highest importance, ties going to the lower index.
+
+    Args:
+        importance_BT: (B, T) float32, read at visual positions only.
+        visual_BT: (B, T) bool.
+        keep_ratio: share of each record's visual tokens to keep, see `keep_count`.
+
+    Returns:
+        (B, T) bool, a subset of `visual_BT`.
+    """
+    ranked_BT = importance_BT.masked_fill(~visual_BT, float("-inf"))
+    order_BT = ranked_BT.sort(dim=1, descending=True, stable=True).indices
+    counts = [keep_count(v, keep_ratio) for v in visual_BT.sum(dim=1).tolist()]
+    counts_B1 = torch.tensor(counts, device=visual_BT.device)[:, None]
+    chosen_BT = torch.arange(visual_BT.shape[1], device=visual_BT.device) < counts_B1
+    return torch.zeros_like(visual_BT).scatter(1, order_BT, chosen_BT)
+
+
+def spread(importance: Sequence[npt.NDArray[np.float32]], visual_BT: Tensor) -> Tensor:
+    """Lay each record's (V,) importance over its prompt columns: (B, T) float32, 0 elsewhere."""
+    flat = torch.from_numpy(np.concatenate(importance)).to(visual_BT.device, torch.float32)
+    spread_BT = torch.zeros(visual_BT.shape, device=visual_BT.device)
+    spread_BT[visual_BT] = flat
+    return spread_BT
+
+
+def check_same_tokens(guidance: Guidance, grids: tuple[TokenGrid, ...]) -> None:
+    """Make sure that the ranking's indices mean the same visual tokens here.
+
+    Raises:
+        GridMismatchError: the two models cut the images differently.
+    """
+    if guidance.grids != grids:
+        raise GridMismatchError(
+            "small and large model cut the image into different visual tokens "
+            f"({_describe(guidance.grids)} against {_describe(grids)}), so the ranking does not "
+            "carry over; use two models of one family with the same image preprocessing"
+        )
+
+
+def _describe(grids: tuple[TokenGrid, ...]) -> str:
+    return " + ".join(f"{grid.rows}x{grid.columns}" for grid in grids) or "none"

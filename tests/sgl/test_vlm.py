@@ -1,0 +1,246 @@
+"""Laws of the engine on tiny random models of every family, float32."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sgl.attention import ATTENTION_NAME
+from sgl.decoder import LanguageModel, Prompt, Selection, decode_step, prefill
+from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
+from sgl.prompt import build_prompts
+from sgl.ranking import top_visual_tokens
+from sgl.types import Guidance, ImageQuestion, Route
+from sgl.vlm import VLM
+from tests.tiny_models import FAMILIES, internvl, picture, ragged_records
+
+MAX_NEW = 6
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def vlm(request: Any) -> VLM:
+    return FAMILIES[request.param]()
+
+
+def full_sequence(vlm: VLM, record: ImageQuestion, answer: tuple[int, ...]) -> tuple[Prompt, Any]:
+    """Embeddings of prompt and fed answer tokens, one record, unpadded, and positions."""
+    with torch.inference_mode():
+        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).prompt
+        fed = torch.tensor([answer[:-1]], dtype=torch.long)
+        embeds = torch.cat(
+            [prompt.embeds_BTD, vlm.language_model.text_model.embed_tokens(fed)], dim=1
+        )
+        steps = prompt.next_position_B[:, None] + torch.arange(fed.shape[1])
+        axes = prompt.position_ids_ABT.shape[0]
+        positions = torch.cat([prompt.position_ids_ABT, steps.expand(axes, -1, -1)], dim=2)
+    return prompt, (embeds, positions)
+
+
+def test_importance_equals_summed_eager_attention(vlm: VLM) -> None:
+    records = ragged_records()
+    for record, guidance in zip(records, vlm.guide(records, max_new_tokens=MAX_NEW), strict=True):
+        prompt, (embeds, positions) = full_sequence(vlm, record, guidance.token_ids)
+        text_model = vlm.language_model.text_model
+        text_model.set_attn_implementation("eager")
+        with torch.inference_mode():
+            maps = text_model(
+                inputs_embeds=embeds,
+                position_ids=positions[0] if positions.shape[0] == 1 else positions,
+                output_attentions=True,
+            ).attentions
+        text_model.set_attn_implementation(ATTENTION_NAME)
+        total_TT = sum(layer[0].sum(dim=0) for layer in maps)
+        visual = prompt.visual_BT[0].nonzero()[:, 0]
+        expected = total_TT[int(visual[-1]) + 1 :, visual].sum(dim=0)
+        np.testing.assert_allclose(guidance.importance, expected.numpy(), rtol=1e-4)
+
+
+def native_answers(vlm: VLM, records: list[ImageQuestion]) -> list[list[int]]:
+    """`model.generate` on one record at a time."""
+    answers = []
+    for record in records:
+        images = vlm.family.encode_images(record.images)
+        batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
+        text = vlm.tokenizer.apply_chat_template(
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image"}] * len(record.images)
+                    + [{"type": "text", "text": record.question}],
+                }
+            ],
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        pieces = text.split(vlm.family.placeholder)
+        expanded = [vlm.family.placeholder_tokens(grids) for grids in images.grids]
+        text = "".join(part for pair in zip(pieces, [*expanded, ""], strict=True) for part in pair)
+        ids = vlm.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        assert ids.shape[1] == batch.lengths[0]
+        output = vlm.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            **images.model_inputs,
+            **vlm.family.text_inputs(ids),
+            max_new_tokens=MAX_NEW,
+            min_new_tokens=1,
+            do_sample=False,
+        )
+        answers.append(output[0, ids.shape[1] :].tolist())
+    return answers
+
+
+def test_unpruned_equals_generate_token_for_token(vlm: VLM) -> None:
+    records = ragged_records()
+    native = native_answers(vlm, records)
+    guidance = vlm.guide(records, max_new_tokens=MAX_NEW)
+    assert [list(one.token_ids) for one in guidance] == native
+    unguided = vlm.answer(records, max_new_tokens=MAX_NEW)
+    assert [list(one.token_ids) for one in unguided] == native
+    kept_all = vlm.answer(
+        records, guidance, prune_layer=0.4, keep_ratio=1.0, max_new_tokens=MAX_NEW
+    )
+    assert [list(one.token_ids) for one in kept_all] == native
+
+
+@pytest.mark.parametrize(("layer", "keep_ratio"), [(0, 0.5), (2, 0.2), (4, 0.05)])
+def test_pruned_equals_full_length_with_dropped_tokens_masked(
+    vlm: VLM, layer: int, keep_ratio: float
+) -> None:
+    records = ragged_records()
+    lm = vlm.language_model
+    with torch.inference_mode():
+        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, records).prompt
+        importance_BT = torch.rand(prompt.visual_BT.shape)
+        keep_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
+        keep_BT |= ~prompt.visual_BT
+        logits_BN, state = prefill(lm, prompt, Selection(layer, keep_BT))
+        fed: list[torch.Tensor] = []
+        for _ in range(4):
+            np.testing.assert_allclose(
+                logits_BN.numpy(), masked_logits(lm, prompt, fed, layer, keep_BT).numpy(), atol=2e-4
+            )
+            fed.append(logits_BN.argmax(dim=-1))
+            logits_BN = decode_step(lm, state, fed[-1])
+
+
+def masked_logits(
+    lm: LanguageModel,
+    prompt: Prompt,
+    fed: list[torch.Tensor],
+    layer: int,
+    keep_BT: torch.Tensor,
+) -> torch.Tensor:
+    """The slow oracle: nothing leaves the sequence, layers from K on do not see the dropped."""
+    embeds_BTD, positions, keep = prompt.embeds_BTD, prompt.position_ids_ABT, keep_BT
+    valid = prompt.valid_BT
+    for step, token_B in enumerate(fed):
+        new = lm.text_model.embed_tokens(token_B[:, None])
+        embeds_BTD = torch.cat([embeds_BTD, new], dim=1)
+        position = (prompt.next_position_B + step)[None, :, None]
+        positions = torch.cat([positions, position.expand(positions.shape[0], -1, -1)], dim=2)
+        keep = torch.cat([keep, torch.ones(len(token_B), 1, dtype=torch.bool)], dim=1)
+        valid = torch.cat([valid, torch.ones(len(token_B), 1, dtype=torch.bool)], dim=1)
+    length = embeds_BTD.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    itself = torch.eye(length, dtype=torch.bool)
+    hidden, rope = embeds_BTD, lm.rope(embeds_BTD, positions)
+    for index, block in enumerate(lm.text_model.layers):
+        visible = valid & keep if index >= layer else valid
+        mask = (causal & visible[:, None, None, :]) | itself
+        hidden = block(hidden, attention_mask=mask, position_embeddings=rope, position_ids=None)
+    return lm.lm_head(lm.text_model.norm(hidden[:, -1]))
+
+
+def assert_same_guidance(one: Guidance, other: Guidance) -> None:
+    assert one.token_ids == other.token_ids
+    assert one.answer == other.answer
+    assert one.grids == other.grids
+    assert one.confidence == pytest.approx(other.confidence, rel=1e-4)
+    assert one.consistency == pytest.approx(other.consistency, rel=1e-3)
+    np.testing.assert_allclose(one.importance, other.importance, rtol=1e-4)
+    assert one.usage.flops == other.usage.flops
+
+
+def test_ragged_batch_equals_single(vlm: VLM) -> None:
+    records = ragged_records()
+    together = vlm.guide(records, max_new_tokens=MAX_NEW)
+    assert len({len(one.importance) for one in together}) > 1
+    for record, guidance in zip(records, together, strict=True):
+        assert_same_guidance(vlm.guide([record], max_new_tokens=MAX_NEW)[0], guidance)
+    pruned: Callable[..., Any] = vlm.answer
+    options = {"prune_layer": 0.4, "keep_ratio": 0.2, "max_new_tokens": MAX_NEW}
+    answers = pruned(records, together, **options)
+    for b, record in enumerate(records):
+        alone = pruned([record], [together[b]], **options)[0]
+        assert alone.token_ids == answers[b].token_ids
+        assert alone.usage.kept_tokens == answers[b].usage.kept_tokens
+        assert alone.pruning == answers[b].pruning
+
+
+def test_answer_limits_of_records_are_their_own(vlm: VLM) -> None:
+    long, short = ragged_records(limit=MAX_NEW)[0], ragged_records(limit=1)[1]
+    guidance = vlm.guide([long, short], max_new_tokens=3)
+    assert len(guidance[1].token_ids) == 1
+    assert_same_guidance(guidance[1], vlm.guide([short])[0])
+    assert guidance[0].token_ids == vlm.guide([long])[0].token_ids
+
+
+def test_records_without_image_have_nothing_to_rank(vlm: VLM) -> None:
+    text_only = ImageQuestion("text", "w1 w2 w3")
+    with_image = ragged_records()[0]
+    for guidance in (
+        vlm.guide([text_only], max_new_tokens=MAX_NEW)[0],
+        vlm.guide([with_image, text_only], max_new_tokens=MAX_NEW)[1],
+    ):
+        assert guidance.importance.shape == (0,)
+        assert guidance.grids == ()
+        assert guidance.usage.visual_tokens == 0
+        # Nothing can be pruned, so the second look sees what the first saw.
+        assert guidance.consistency == pytest.approx(
+            guidance.confidence ** len(guidance.token_ids), rel=0.2
+        )
+    answer = vlm.answer([text_only], [guidance], max_new_tokens=MAX_NEW)[0]
+    assert answer.route is Route.LARGE
+    assert answer.pruning is not None
+    assert answer.pruning.average_retention == 1.0
+
+
+def test_usage_and_pruning_are_stated(vlm: VLM) -> None:
+    record = ragged_records()[1]
+    guidance = vlm.guide([record], max_new_tokens=MAX_NEW)
+    answer = vlm.answer(
+        [record], guidance, prune_layer=0.4, keep_ratio=0.25, max_new_tokens=MAX_NEW
+    )[0]
+    visual = len(guidance[0].importance)
+    assert sum(grid.rows * grid.columns for grid in guidance[0].grids) == visual
+    assert answer.usage.visual_tokens == visual
+    assert answer.usage.kept_tokens == int(visual * 0.25)
+    assert answer.usage.completion_tokens == len(answer.token_ids)
+    assert answer.usage.device_s > 0
+    assert answer.pruning is not None
+    assert answer.pruning.average_retention == pytest.approx((2 + 3 * 0.25) / 5)
+    full = vlm.answer([record], max_new_tokens=MAX_NEW)[0]
+    assert full.pruning is None
+    assert full.usage.kept_tokens == visual
+    assert answer.usage.flops < full.usage.flops
+
+
+def test_bad_records_are_refused_with_typed_errors(vlm: VLM) -> None:
+    image = picture(0, 32, 32)
+    with pytest.raises(EmptyQuestionError, match="empty"):
+        vlm.guide([ImageQuestion("a", "  ", (image,))])
+    with pytest.raises(RecordError, match="placeholder"):
+        vlm.guide([ImageQuestion("a", f"w1 {vlm.family.placeholder}", (image,))])
+    with pytest.raises(PromptTooLongError, match="512"):
+        vlm.guide([ImageQuestion("a", "w1 " * 510, (image,))])
+
+
+def test_a_ranking_of_other_tokens_is_refused() -> None:
+    vlm = internvl()
+    square, wide = ragged_records()[0], ragged_records()[2]
+    guidance = vlm.guide([square], max_new_tokens=1)
+    with pytest.raises(GridMismatchError, match="4x4"):
+        vlm.answer([wide], guidance, max_new_tokens=1)

@@ -1,0 +1,159 @@
+"""Tiny random models in native architectures, with tokenizer and image processor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GotOcr2ImageProcessorPil,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+)
+
+from sgl.types import ImageQuestion
+from sgl.vlm import VLM
+
+WORDS = [f"w{index}" for index in range(80)]
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }} "
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE "
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %} <|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
+)
+TEXT_SHAPE = {
+    "vocab_size": 100,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "bos_token_id": None,
+}
+
+
+def tokenizer(image: str, template: str = "IMAGE") -> PreTrainedTokenizerFast:
+    special = ["<pad>", "<end>", "<|im_start|>", "<|im_end|>", image, "<img>", "</img>"]
+    special += ["<|vision_start|>", "<|vision_end|>"]
+    names = [*special, "user", "assistant", "<unk>", *WORDS]
+    core = Tokenizer(
+        models.WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>")
+    )
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        eos_token="<end>",
+        unk_token="<unk>",
+        additional_special_tokens=special[2:],
+    )
+    fast.chat_template = TEMPLATE.replace("IMAGE", template.replace("IMAGE", image))
+    return fast
+
+
+def internvl(seed: int = 0, text: dict[str, Any] | None = None) -> VLM:
+    """Tiles of 32 x 32 pixels, 16 visual tokens each."""
+    from sgl.families.internvl import InternVL
+
+    words = tokenizer("<IMG_CONTEXT>")
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": [32, 32],
+            "patch_size": [4, 4],
+            "initializer_range": 0.3,
+        },
+        text_config={"model_type": "qwen2", **TEXT_SHAPE, **(text or {})},
+        image_seq_length=16,
+        downsample_ratio=0.5,
+        image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
+    )
+    processor = GotOcr2ImageProcessorPil(
+        size={"height": 32, "width": 32}, crop_to_patches=True, max_patches=4
+    )
+    model = seeded(InternVLForConditionalGeneration, config, seed)
+    return VLM(model, words, InternVL(config, processor))
+
+
+def qwen2_5_vl(seed: int = 0) -> VLM:
+    """Patches of 4 x 4 pixels, merged 2 x 2, vision attention in windows of 2 x 2 tokens."""
+    from sgl.families.qwen2_5_vl import Qwen25VL
+
+    words = tokenizer("<|image_pad|>", "<|vision_start|>IMAGE<|vision_end|>")
+    config = Qwen2_5_VLConfig(
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "window_size": 16,
+            "fullatt_block_indexes": [1],
+            "out_hidden_size": TEXT_SHAPE["hidden_size"],
+            "initializer_range": 0.3,
+        },
+        text_config={
+            **TEXT_SHAPE,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [2, 2, 2],
+            },
+        },
+        image_token_id=words.convert_tokens_to_ids("<|image_pad|>"),
+        vision_start_token_id=words.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=words.convert_tokens_to_ids("<|vision_end|>"),
+        video_token_id=99,
+    )
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=4, merge_size=2, min_pixels=8 * 8, max_pixels=64 * 64
+    )
+    model = seeded(Qwen2_5_VLForConditionalGeneration, config, seed)
+    return VLM(model, words, Qwen25VL(config, processor))
+
+
+FAMILIES = {"internvl": internvl, "qwen2_5_vl": qwen2_5_vl}
+
+
+def seeded(model_class: Any, config: Any, seed: int) -> Any:
+    torch.manual_seed(seed)
+    model = model_class._from_config(config, attn_implementation="sdpa").eval()
+    model.generation_config.eos_token_id = TEXT_SHAPE["eos_token_id"]
+    model.generation_config.pad_token_id = TEXT_SHAPE["pad_token_id"]
+    return model
+
+
+def picture(seed: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def ragged_records(limit: int | None = None) -> list[ImageQuestion]:
+    """Different image sizes, numbers of images and question lengths."""
+    shapes: Sequence[tuple[tuple[int, int], ...]] = [
+        ((32, 32),),
+        ((64, 32),),
+        ((32, 96),),
+        ((48, 48), (32, 32)),
+    ]
+    return [
+        ImageQuestion(
+            id=f"record-{index}",
+            question=" ".join(WORDS[index : 3 * index + 4]),
+            images=tuple(picture(index * 10 + i, *size) for i, size in enumerate(sizes)),
+            max_new_tokens=limit,
+        )
+        for index, sizes in enumerate(shapes)
+    ]
