@@ -1,0 +1,67 @@
+"""Where the visual tokens lie."""
+
+import pytest
+from PIL import Image
+
+from sgl.errors import UnsupportedModelError
+from sgl.families import family_of
+from sgl.types import ImageQuestion
+from tests.tiny_models import FAMILIES, internvl, picture, qwen2_5_vl, ragged_records
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_grids_cover_each_image_once(name: str) -> None:
+    vlm = FAMILIES[name]()
+    records = ragged_records()
+    for record, guidance in zip(records, vlm.guide(records, max_new_tokens=1), strict=True):
+        assert sum(g.rows * g.columns for g in guidance.grids) == len(guidance.importance)
+        assert [g.image for g in guidance.grids] == sorted(g.image for g in guidance.grids)
+        for image in range(len(record.images)):
+            tiles = [g for g in guidance.grids if g.image == image and not g.thumbnail]
+            area = sum((g.box[2] - g.box[0]) * (g.box[3] - g.box[1]) for g in tiles)
+            assert area == pytest.approx(1.0)
+
+
+def test_internvl_tiles_are_row_major_with_the_thumbnail_last() -> None:
+    vlm = internvl()
+    grids = vlm.family.encode_images([picture(0, 64, 64)]).grids[0]
+    assert [grid.box for grid in grids] == [
+        (0.0, 0.0, 0.5, 0.5),
+        (0.5, 0.0, 1.0, 0.5),
+        (0.0, 0.5, 0.5, 1.0),
+        (0.5, 0.5, 1.0, 1.0),
+        (0.0, 0.0, 1.0, 1.0),
+    ]
+    assert [grid.thumbnail for grid in grids] == [False] * 4 + [True]
+
+
+def test_qwen_grid_follows_the_image() -> None:
+    vlm = qwen2_5_vl()
+    grid = vlm.family.encode_images([picture(0, 32, 64)]).grids[0][0]
+    assert (grid.rows, grid.columns) == (4, 8)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_pil_images_and_arrays_are_the_same(name: str) -> None:
+    vlm = FAMILIES[name]()
+    array = picture(3, 64, 32)
+    from_array, from_pil = vlm.guide(
+        [
+            ImageQuestion(str(i), "w1 w2", (image,))
+            for i, image in enumerate([array, Image.fromarray(array)])
+        ],
+        max_new_tokens=2,
+    )
+    assert from_array.grids == from_pil.grids
+    assert from_array.importance.tolist() == from_pil.importance.tolist()
+
+
+def test_unknown_families_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"'bert'.*internvl, qwen2_5_vl"):
+        family_of("bert")
+
+
+def test_sliding_window_layers_are_refused() -> None:
+    text = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}
+    with pytest.raises(UnsupportedModelError, match="sliding_attention"):
+        internvl(text=text)

@@ -1,0 +1,78 @@
+"""Counted operations against torch's own counter on the real modules."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from sgl.decoder import Selection, decode_step, prefill, prune_prompt, score_answers
+from sgl.flops import DecoderShape, generation_flops, scoring_flops
+from sgl.prompt import build_prompts
+from sgl.ranking import top_visual_tokens
+from sgl.vlm import VLM
+from tests.tiny_models import FAMILIES, ragged_records
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def vlm(request: Any) -> VLM:
+    return FAMILIES[request.param]()
+
+
+class Counter(FlopCounterMode):
+    """CPU flash attention is not in the counter's registry, so the maths kernel runs."""
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self.kernel = sdpa_kernel([SDPBackend.MATH])
+
+    def __enter__(self) -> "Counter":
+        self.kernel.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *args: Any) -> Any:
+        self.kernel.__exit__(*args)
+        return super().__exit__(*args)
+
+
+def test_pruned_generation(vlm: VLM) -> None:
+    record, lm, split = ragged_records()[1], vlm.language_model, 2
+    shape = DecoderShape.of(vlm.family.config.text_config)
+    with torch.inference_mode():
+        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).prompt
+        visual = prompt.visual_BT
+        keep = top_visual_tokens(torch.rand(visual.shape), visual, 0.25) | ~visual
+        with Counter() as counter:
+            _, state = prefill(lm, prompt, Selection(split, keep))
+            for token in (5, 6):
+                decode_step(lm, state, torch.tensor([token]))
+    expected = generation_flops(
+        shape,
+        prompt=visual.shape[1],
+        pruned_prompt=int(keep.sum()),
+        prune_layer=split,
+        new_tokens=3,
+    )
+    assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
+
+
+def test_consistency_pass(vlm: VLM) -> None:
+    record, lm = ragged_records()[1], vlm.language_model
+    shape = DecoderShape.of(vlm.family.config.text_config)
+    with torch.inference_mode():
+        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).prompt
+        pruned = prune_prompt(prompt, ~prompt.visual_BT)
+        with Counter() as counter:
+            score_answers(lm, pruned, [[4, 5, 6]])
+    expected = scoring_flops(shape, prompt=pruned.valid_BT.shape[1], new_tokens=3)
+    assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_vision(vlm: VLM, index: int) -> None:
+    record = ragged_records()[index]
+    with torch.inference_mode(), Counter() as counter:
+        batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
+    expected = vlm.family.vision_flops(batch.grids[0])
+    assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
