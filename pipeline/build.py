@@ -1,0 +1,150 @@
+"""The whole graph, linear, every stage and every edge in order.
+
+read -> small blocks -> fetch (CPU tasks) -> small pool -> large pool -> Parquet
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from actors.large_vlm import LargeVLM
+from actors.small_vlm import SmallVLM
+from pipeline.checkpoint import rows_path, switch_on
+from pipeline.config import JobConfig, Mode, PoolConfig
+from pipeline.fetch import FetchStage
+from pipeline.handover import Rate
+from pipeline.large_stage import LargeModel, LargeSettings, LargeStage
+from pipeline.preflight import Resources
+from pipeline.progress import Reporter
+from pipeline.read import RecordDatasource
+from pipeline.small_stage import SmallModel, SmallSettings, SmallStage
+from pipeline.source import Source
+
+MAX_RESTARTS = 16
+"""Of one replica. Ray's default is to restart for ever, which turns a certain crash into a hang."""
+
+MAX_READ_TASKS = 1000
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """What makes the models inside the replicas; picklable."""
+
+    small: Callable[[], SmallModel]
+    large: Callable[[], LargeModel]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about one run that the graph needs beside its settings."""
+
+    id: str
+    source: Source
+    loaders: Loaders
+    resources: Resources
+    reporter: Reporter
+
+
+def build(job: JobConfig, run: Run) -> Dataset:
+    """The graph up to the finished rows; nothing runs yet."""
+    # Left alone, Ray splits the output of few read tasks into 200 blocks.
+    tasks = min(len(run.source.parts), MAX_READ_TASKS)
+    rows = ray.data.read_datasource(RecordDatasource(run.source), override_num_blocks=tasks)
+    switch_on(job, rows.context)
+    rows = rows.repartition(target_num_rows_per_block=job.rows_per_block)
+    rows = _fetch(rows, job, run)
+    if job.uses("small"):
+        rows = _small(rows, job, run)
+    if job.uses("large"):
+        rows = _large(rows, job, run)
+    return rows
+
+
+def write(rows: Dataset, job: JobConfig) -> None:
+    """Run the graph; returns when every row is written and committed."""
+    rows.write_parquet(rows_path(job), mode="append", min_rows_per_file=job.output.rows_per_file)
+
+
+def loaders_of(job: JobConfig) -> Loaders:
+    """The real models."""
+    return Loaders(small=partial(_load_small, job), large=partial(_load_large, job))
+
+
+def _load_small(job: JobConfig) -> SmallModel:
+    return SmallVLM(job.model("small"), job.guidance, job.decoding)
+
+
+def _load_large(job: JobConfig) -> LargeModel:
+    return LargeVLM(job.model("large"), job.pruning, job.decoding)
+
+
+def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
+    stage = FetchStage(
+        run_id=run.id,
+        threshold=job.threshold if job.mode is Mode.CASCADE else None,
+        max_image_pixels=job.input.max_image_pixels,
+        threads=job.input.fetch_threads,
+        reporter=run.reporter,
+    )
+    return rows.map_batches(
+        _apply, fn_kwargs={"stage": stage}, batch_size=job.rows_per_block, **_ARROW
+    )
+
+
+def _apply(table: pa.Table, stage: FetchStage) -> pa.Table:
+    return stage(table)
+
+
+def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
+    settings = SmallSettings(
+        threshold=job.threshold if job.mode is Mode.CASCADE else None,
+        write_importance=job.output.write_importance,
+        rate=_rate(job.pools.small, run.resources.num_gpus["small"]),
+    )
+    return rows.map_batches(
+        SmallStage,
+        fn_constructor_args=(run.loaders.small, settings, run.reporter),
+        compute=ActorPoolStrategy(size=job.pools.small.replicas, max_tasks_in_flight_per_actor=2),
+        batch_size=job.rows_per_block,
+        **_placement(job.pools.small, run.resources.num_gpus["small"]),
+        **_ARROW,
+    )
+
+
+def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
+    pool = job.pools.large
+    settings = LargeSettings(
+        batch_size=job.model("large").batch_size,
+        concurrent_blocks=pool.concurrent_blocks,
+        linger_s=pool.linger_s,
+        rate=_rate(pool, run.resources.num_gpus["large"]),
+    )
+    return rows.map_batches(
+        LargeStage,
+        fn_constructor_args=(run.loaders.large, settings, run.reporter),
+        compute=ActorPoolStrategy(
+            size=pool.replicas,
+            max_concurrent_calls_per_actor=pool.concurrent_blocks,
+            max_tasks_in_flight_per_actor=pool.concurrent_blocks,
+        ),
+        batch_size=job.rows_per_block,
+        **_placement(pool, run.resources.num_gpus["large"]),
+        **_ARROW,
+    )
+
+
+def _placement(pool: PoolConfig, num_gpus: float) -> dict[str, Any]:
+    placement = {"num_cpus": pool.num_cpus, "max_restarts": MAX_RESTARTS}
+    return placement | ({"num_gpus": num_gpus} if num_gpus else {})
+
+
+def _rate(pool: PoolConfig, num_gpus: float) -> Rate:
+    return Rate(devices=num_gpus or 1.0, usd_per_hour=pool.usd_per_hour)
+
+
+_ARROW = {"batch_format": "pyarrow", "zero_copy_batch": True}

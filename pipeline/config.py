@@ -1,0 +1,252 @@
+"""Settings of one job: frozen, strict, one YAML file; light to import (no Ray, no torch)."""
+
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from actors.config import (
+    DecodingConfig,
+    GuidanceConfig,
+    ModelConfig,
+    PruningConfig,
+    StrictModel,
+)
+
+
+class Mode(StrEnum):
+    """Which models the graph holds."""
+
+    CASCADE = "cascade"
+    SMALL = "small"
+    LARGE = "large"
+
+
+class ColumnsConfig(StrictModel):
+    """The input's names for the columns that mean something here; all others are carried.
+
+    Attributes:
+        id: unique per record; where the column is absent, a hash of image and question is used.
+        image: bytes, a path or URI, or a Hugging Face struct of bytes and path.
+        question: the user's text.
+        answers: accepted answers, one text or a list of them; optional, for scoring.
+        max_new_tokens: per-record limit; optional.
+    """
+
+    id: str = "id"
+    image: str = "image"
+    question: str = "question"
+    answers: str = "answers"
+    max_new_tokens: str = "max_new_tokens"
+
+
+class InputConfig(StrictModel):
+    """Where the records come from.
+
+    Attributes:
+        path: a file, a directory or a glob; local or a URI such as s3://bucket/folder.
+        format: "auto" goes by the file names: .parquet, .jsonl, .ndjson, .csv, .json (LLaVA).
+        image_root: folder of relative image references; None means the manifest's own folder.
+        columns: the input's column names.
+        drop: input columns that are not carried into the output.
+        limit: at most so many records, from the start of the input.
+        max_image_pixels: larger pictures become failed rows before they are decoded.
+        fetch_threads: pictures fetched at the same time by one CPU task.
+    """
+
+    path: str = Field(min_length=1)
+    format: Literal["auto", "parquet", "jsonl", "csv", "llava"] = "auto"
+    image_root: str | None = None
+    columns: ColumnsConfig = ColumnsConfig()
+    drop: tuple[str, ...] = ()
+    limit: int | None = Field(default=None, ge=1)
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    fetch_threads: int = Field(default=4, ge=1)
+
+
+class OutputConfig(StrictModel):
+    """Where the rows go: `path/rows/*.parquet`, with `path/checkpoint/` beside them.
+
+    Attributes:
+        path: the output directory; it is appended to, never overwritten.
+        rows_per_file: at least so many rows per Parquet file; also what a crash can cost.
+        write_importance: add the importance map of every record, float16.
+    """
+
+    path: str = Field(min_length=1)
+    rows_per_file: int = Field(default=256, ge=1)
+    write_importance: bool = False
+
+
+class PoolConfig(StrictModel):
+    """Replicas of one model.
+
+    Attributes:
+        replicas: a fixed number.
+        num_gpus: per replica; None means 1 where the cluster has GPUs, else 0.
+        num_cpus: cores reserved per replica. The default is a token amount, because on a small
+            machine whole cores would leave none for reading, fetching and writing.
+        usd_per_hour: price of one device (a GPU, or a replica on the CPU) for an hour.
+    """
+
+    replicas: int = Field(default=1, ge=1)
+    num_gpus: float | None = Field(default=None, ge=0)
+    num_cpus: float = Field(default=0.01, gt=0)
+    usd_per_hour: float | None = Field(default=None, ge=0)
+
+
+class LargePoolConfig(PoolConfig):
+    """Replicas of the large model, each of which collects escalated rows into full batches.
+
+    Attributes:
+        concurrent_blocks: blocks whose rows one replica collects from at the same time. Full
+            batches need concurrent_blocks x rows_per_block x escalation rate >= 2-3 x batch size.
+        linger_s: an incomplete batch runs after so long without a new row. It bounds a stall
+            when the upstream is slow; the end of the input is noticed without it.
+    """
+
+    concurrent_blocks: int = Field(default=8, ge=1)
+    linger_s: float = Field(default=30.0, gt=0)
+
+
+class PoolsConfig(StrictModel):
+    """Both pools."""
+
+    small: PoolConfig = PoolConfig()
+    large: LargePoolConfig = LargePoolConfig()
+
+
+class ModelsConfig(StrictModel):
+    """The pair; a mode that needs only one of them may leave the other out."""
+
+    small: ModelConfig | None = None
+    large: ModelConfig | None = None
+
+
+class RayConfig(StrictModel):
+    """Which Ray.
+
+    Attributes:
+        address: of a running cluster; None starts a local one.
+        num_cpus: logical cores of a local Ray; None means at least 3, because the stages of a
+            graph wait for each other below that.
+    """
+
+    address: str | None = None
+    num_cpus: int | None = Field(default=None, ge=1)
+
+
+class JobConfig(StrictModel):
+    """One run of the pipeline.
+
+    Attributes:
+        mode: cascade (both models), small or large (one of them, unpruned).
+        threshold: records whose exit score reaches it keep the small model's answer. Needed by
+            the cascade. A value above 1 lets none exit.
+        rows_per_block: granularity of streaming: rows that move between stages together.
+    """
+
+    input: InputConfig
+    output: OutputConfig
+    mode: Mode = Mode.CASCADE
+    threshold: float | None = Field(default=None, ge=0)
+    models: ModelsConfig = ModelsConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    pruning: PruningConfig = PruningConfig()
+    decoding: DecodingConfig = DecodingConfig()
+    pools: PoolsConfig = PoolsConfig()
+    rows_per_block: int = Field(default=64, ge=1)
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _models_for_mode(self) -> "JobConfig":
+        for role in ("small", "large"):
+            if self.uses(role) and getattr(self.models, role) is None:
+                raise ValueError(
+                    f"models.{role}: mode '{self.mode}' needs it; "
+                    f"write models.{role}.path, or another mode"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _threshold_for_cascade(self) -> "JobConfig":
+        if self.mode is Mode.CASCADE and self.threshold is None:
+            raise ValueError("threshold: the cascade needs it; write a number from 0 to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _importance_needs_small(self) -> "JobConfig":
+        if self.output.write_importance and not self.uses("small"):
+            raise ValueError(
+                "output.write_importance: mode 'large' has no small model that ranks; write false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prices_of_all_pools(self) -> "JobConfig":
+        prices = [p.usd_per_hour for role, p in self._pools() if self.uses(role)]
+        if len({price is None for price in prices}) > 1:
+            raise ValueError(
+                "pools: usd_per_hour is given for one pool only; write it for both or for none"
+            )
+        return self
+
+    def _pools(self) -> tuple[tuple[str, PoolConfig], ...]:
+        return (("small", self.pools.small), ("large", self.pools.large))
+
+    def uses(self, role: str) -> bool:
+        """Whether the graph of this mode holds the model of that role ("small" or "large")."""
+        return self.mode is Mode.CASCADE or self.mode == role
+
+    def model(self, role: str) -> ModelConfig:
+        """The model of a role that this mode uses."""
+        model: ModelConfig | None = getattr(self.models, role)
+        assert model is not None, f"mode {self.mode} has no {role} model"
+        return model
+
+    def ignored(self) -> tuple[str, ...]:
+        """Settings that were written and that this mode does not look at."""
+        written = self.model_fields_set
+        unused = {
+            Mode.CASCADE: (),
+            Mode.SMALL: ("threshold", "pruning"),
+            Mode.LARGE: ("threshold", "pruning", "guidance"),
+        }[self.mode]
+        return tuple(name for name in unused if name in written)
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits over every setting that changes an answer, in this mode.
+
+        Replicas, batch sizes and paths of the input do not: more records or more devices
+        continue the same job.
+        """
+        parts = [f"mode={self.mode}", self.decoding.model_dump_json()]
+        parts.append(f"max_image_pixels={self.input.max_image_pixels}")
+        for role in ("small", "large"):
+            if self.uses(role):
+                model = self.model(role)
+                parts.append(model.model_dump_json(include={"path", "revision", "dtype"}))
+        if self.uses("small"):
+            parts.append(self.guidance.model_dump_json())
+        if self.mode is Mode.CASCADE:
+            parts += [f"threshold={self.threshold}", self.pruning.model_dump_json()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+    def absolute(self) -> "JobConfig":
+        """The same job with local relative paths made absolute, as workers need them."""
+        data = self.model_dump(exclude_unset=True)
+        data["input"]["path"] = absolute_path(self.input.path)
+        if self.input.image_root is not None:
+            data["input"]["image_root"] = absolute_path(self.input.image_root)
+        data["output"]["path"] = absolute_path(self.output.path)
+        for role, model in (("small", self.models.small), ("large", self.models.large)):
+            if model is not None and Path(model.path).expanduser().exists():
+                data["models"][role]["path"] = absolute_path(model.path)
+        return JobConfig.model_validate(data)
+
+
+def absolute_path(path: str) -> str:
+    """A local path made absolute; a URI as it is."""
+    return path if "://" in path else str(Path(path).expanduser().absolute())

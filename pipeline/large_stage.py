@@ -1,0 +1,133 @@
+"""The large stage: escalated rows of all blocks in flight, collected into full batches.
+
+Paper, section 3.2: the large model prunes its visual tokens by the small model's ranking.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from actors.large_vlm import GuidedQuestion
+from pipeline.coalescer import Batched, Coalescer
+from pipeline.handover import Rate, answered_cells, questions, unpack_guidance
+from pipeline.progress import Reporter
+from pipeline.stage import (
+    check_columns,
+    check_conserved,
+    edit_rows,
+    end_process,
+    failed,
+    instant,
+    is_open,
+    to_output,
+)
+from sgl.types import Answer, Failure
+
+READS = ("id", "question", "images", "max_new_tokens", "route")
+"""And, where there is a small stage, `guidance` and the columns that it wrote."""
+WRITES = (
+    *("answer", "route", "visual_tokens", "kept_tokens", "prune_layer", "keep_ratio"),
+    *("average_retention", "large_prompt_tokens", "large_completion_tokens", "large_gpu_s"),
+    *("cost_usd", "flops", "error", "large_started_at", "large_finished_at", "large_batch_rows"),
+)
+
+
+class LargeModel(Protocol):
+    """What the stage needs of actors.large_vlm.LargeVLM."""
+
+    def run(self, requests: Sequence[GuidedQuestion], /) -> list[Answer | Failure]:
+        """One result per request, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class LargeSettings:
+    """Of the stage.
+
+    Attributes:
+        batch_size: of a full batch.
+        concurrent_blocks: calls that Ray runs in one replica at the same time.
+        linger_s: see pipeline.coalescer.
+        rate: what a replica's second is.
+    """
+
+    batch_size: int
+    concurrent_blocks: int
+    linger_s: float
+    rate: Rate = field(default_factory=Rate)
+
+
+class LargeStage:
+    """One replica, asynchronous: each call brings one block, all share the batches.
+
+    Args:
+        load: makes the model; called once, in the only thread that ever touches it.
+        settings: of the stage.
+        reporter: told of the rows done, and asked whether more can come.
+    """
+
+    def __init__(
+        self, load: Callable[[], LargeModel], settings: LargeSettings, reporter: Reporter
+    ) -> None:
+        self._thread = ThreadPoolExecutor(1, "large-model")
+        self._model = self._thread.submit(load).result()
+        self._settings = settings
+        self._reporter = reporter
+        self._coalescer: Coalescer[GuidedQuestion, Answer | Failure] | None = None
+
+    async def __call__(self, table: pa.Table) -> pa.Table:
+        """Put the open rows of one block through the model; the others only pass."""
+        check_columns("large", table, READS)
+        self._reporter.arrived(len(table))
+        rows = [i for i, route in enumerate(table["route"].to_pylist()) if is_open(route)]
+        results = await self._coalesced().submit(_requests(table, rows))
+        out = self._finished(table, dict(zip(rows, results, strict=True)))
+        check_conserved("large", table, out)
+        return out
+
+    def _coalesced(self) -> Coalescer[GuidedQuestion, Answer | Failure]:
+        # Made on first use, because its queue belongs to the loop that Ray runs the calls on.
+        if self._coalescer is None:
+            self._coalescer = Coalescer(
+                self._run,
+                batch_size=self._settings.batch_size,
+                max_calls=self._settings.concurrent_blocks,
+                linger_s=self._settings.linger_s,
+                drained=self._reporter.drained,
+                on_death=end_process,
+            )
+        return self._coalescer
+
+    async def _run(self, batch: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._model.run, batch
+        )
+
+    def _finished(self, table: pa.Table, results: dict[int, Batched[Answer | Failure]]) -> pa.Table:
+        edits = {row: self._cells(table, row, item) for row, item in results.items()}
+        failures = sum(isinstance(item.result, Failure) for item in results.values())
+        self._reporter.done("large", rows=len(table), failed=failures, escalated=len(results))
+        return to_output(edit_rows(table, edits, WRITES))
+
+    def _cells(self, table: pa.Table, row: int, item: Batched[Answer | Failure]) -> dict[str, Any]:
+        batch = {
+            "large_started_at": instant(item.started_at),
+            "large_finished_at": instant(item.finished_at),
+            "large_batch_rows": item.batch_rows,
+        }
+        if isinstance(item.result, Failure):
+            return failed(item.result) | batch
+        spent = {name: table[name][row].as_py() for name in ("cost_usd", "flops")}
+        return answered_cells(item.result, spent, self._settings.rate) | batch
+
+
+def _requests(table: pa.Table, rows: Sequence[int]) -> list[GuidedQuestion]:
+    guided = "guidance" in table.column_names
+    return [
+        GuidedQuestion(record, unpack_guidance(table, row) if guided else None)
+        for row, record in zip(rows, questions(table, rows), strict=True)
+    ]

@@ -1,0 +1,131 @@
+"""Counts of a running job: stages report per block, one tiny actor adds them up.
+
+Only hints and displays rest on it; the output's rows never do. A report that is lost, or counted
+twice after a crash, changes a figure on the screen or the fill of a batch.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+STAGES = ("fetch", "small", "large")
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """What one stage has done.
+
+    Attributes:
+        rows: that left it.
+        failed: of them, those that failed in it.
+        escalated: of them, those that the stage sent on to (small) or put through (large) the
+            large model.
+        since: time.time() of the first report.
+        until: of the latest.
+    """
+
+    rows: int = 0
+    failed: int = 0
+    escalated: int = 0
+    since: float = 0.0
+    until: float = 0.0
+
+    def rate(self) -> float:
+        """Rows per second between the first report and the latest."""
+        return self.rows / (self.until - self.since) if self.until > self.since else 0.0
+
+
+class Reporter(Protocol):
+    """How stages tell what they have done."""
+
+    def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
+        """Rows have left a stage."""
+        ...
+
+    def arrived(self, rows: int) -> None:
+        """Rows have reached the large stage."""
+        ...
+
+    async def drained(self) -> bool:
+        """Whether every row of the job has reached the large stage."""
+        ...
+
+
+class Board:
+    """The sums; runs as a Ray actor, and plainly in tests.
+
+    Args:
+        expected: rows that this run has to do.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._arrived = 0
+        self._counts = {stage: StageCount() for stage in STAGES}
+
+    def done(self, stage: str, rows: int, failed: int, escalated: int) -> None:
+        """See Reporter."""
+        now, before = time.time(), self._counts[stage]
+        self._counts[stage] = replace(
+            before,
+            rows=before.rows + rows,
+            failed=before.failed + failed,
+            escalated=before.escalated + escalated,
+            since=before.since or now,
+            until=now,
+        )
+
+    def arrived(self, rows: int) -> None:
+        """See Reporter."""
+        self._arrived += rows
+
+    def drained(self) -> bool:
+        """See Reporter."""
+        return self._arrived >= self._expected
+
+    def counts(self) -> dict[str, StageCount]:
+        """By stage."""
+        return dict(self._counts)
+
+
+@dataclass(frozen=True)
+class BoardReporter:
+    """Reports to a Board that lives in a Ray actor, without waiting for it."""
+
+    board: Any
+
+    def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
+        """See Reporter."""
+        self.board.done.remote(stage, rows, failed, escalated)
+
+    def arrived(self, rows: int) -> None:
+        """See Reporter."""
+        self.board.arrived.remote(rows)
+
+    async def drained(self) -> bool:
+        """See Reporter; False where the board cannot be reached."""
+        import ray
+
+        try:
+            return bool(await self.board.drained.remote())
+        except ray.exceptions.RayError:
+            return False
+
+
+@dataclass
+class LocalReporter:
+    """Reports to a Board in the same process."""
+
+    board: Board = field(default_factory=lambda: Board(0))
+
+    def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
+        """See Reporter."""
+        self.board.done(stage, rows, failed, escalated)
+
+    def arrived(self, rows: int) -> None:
+        """See Reporter."""
+        self.board.arrived(rows)
+
+    async def drained(self) -> bool:
+        """See Reporter."""
+        return self.board.drained()

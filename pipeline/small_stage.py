@@ -1,0 +1,136 @@
+"""The small stage: answer, score and rank every record; decide which ones leave early.
+
+Paper, sections 3.2 and 3.3: a record exits where its exit score reaches the threshold.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from pipeline.handover import Rate, guided_cells, pack_guidance, questions
+from pipeline.progress import Reporter
+from pipeline.schema import GUIDANCE, IMPORTANCE, OUTPUT
+from pipeline.stage import (
+    check_columns,
+    check_conserved,
+    column,
+    edit_rows,
+    end_process,
+    failed,
+    instant,
+    is_open,
+    keep_only,
+    replace_columns,
+    to_output,
+)
+from sgl.types import Failure, Guidance, ImageQuestion, Route
+
+READS = ("id", "question", "images", "max_new_tokens", "route")
+WRITES = (
+    *("answer", "route", "exit_score", "confidence", "consistency", "small_answer"),
+    *("visual_tokens", "small_prompt_tokens", "small_completion_tokens", "small_gpu_s"),
+    *("cost_usd", "flops", "error", "small_started_at", "small_finished_at"),
+    *("images", "guidance"),
+)
+"""And `importance` on request. `images` and `guidance` are null in rows that do not escalate."""
+
+
+class SmallModel(Protocol):
+    """What the stage needs of actors.small_vlm.SmallVLM."""
+
+    def run(self, records: Sequence[ImageQuestion], /) -> list[Guidance | Failure]:
+        """One result per record, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class SmallSettings:
+    """Of the stage.
+
+    Attributes:
+        threshold: exit score from which a record keeps this answer; None keeps them all, and
+            makes this the last stage.
+        write_importance: add the `importance` column.
+        rate: what a replica's second is.
+    """
+
+    threshold: float | None
+    write_importance: bool = False
+    rate: Rate = field(default_factory=Rate)
+
+
+class SmallStage:
+    """One replica: Arrow table in, Arrow table out; never raises for a row.
+
+    Args:
+        load: makes the model; called once, in the replica's process.
+        settings: of the stage.
+        reporter: told of the rows done.
+    """
+
+    def __init__(
+        self, load: Callable[[], SmallModel], settings: SmallSettings, reporter: Reporter
+    ) -> None:
+        self._model = load()
+        self._settings = settings
+        self._reporter = reporter
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Run the open rows of one block."""
+        check_columns("small", table, READS)
+        rows = [i for i, route in enumerate(table["route"].to_pylist()) if is_open(route)]
+        started = time.time()
+        results = self._run(questions(table, rows))
+        spent = {"small_started_at": instant(started), "small_finished_at": instant(time.time())}
+        edits = {
+            row: self._cells(result) | spent for row, result in zip(rows, results, strict=True)
+        }
+        out = self._finished(table, edits, dict(zip(rows, results, strict=True)))
+        check_conserved("small", table, out)
+        return out
+
+    def _run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
+        try:
+            return self._model.run(records) if records else []
+        except Exception as error:  # a device's, not a record's: see end_process
+            end_process(error)
+
+    def _exits(self, guidance: Guidance) -> bool:
+        # A NaN score compares false, so it never exits.
+        threshold = self._settings.threshold
+        return threshold is None or guidance.exit_score >= threshold
+
+    def _cells(self, result: Guidance | Failure) -> dict[str, Any]:
+        if isinstance(result, Failure):
+            return failed(result)
+        cells = guided_cells(result, self._settings.rate)
+        if self._exits(result):
+            return cells | {"answer": result.answer, "route": Route.SMALL.value}
+        return cells
+
+    def _finished(
+        self,
+        table: pa.Table,
+        edits: dict[int, dict[str, Any]],
+        results: dict[int, Guidance | Failure],
+    ) -> pa.Table:
+        out = edit_rows(table, edits, [name for name in WRITES if name in OUTPUT.names])
+        guided = {row: item for row, item in results.items() if isinstance(item, Guidance)}
+        escalated = {row: item for row, item in guided.items() if not self._exits(item)}
+        packed = {row: pack_guidance(item) for row, item in escalated.items()}
+        columns = {
+            "images": keep_only(column(table, "images"), escalated),
+            "guidance": pa.array([packed.get(i) for i in range(len(table))], GUIDANCE.type),
+        }
+        if self._settings.write_importance:
+            maps = {row: item.importance.astype("float16") for row, item in guided.items()}
+            columns["importance"] = pa.array(
+                [maps.get(i) for i in range(len(table))], IMPORTANCE.type
+            )
+        failures = len(results) - len(guided)
+        self._reporter.done("small", rows=len(table), failed=failures, escalated=len(escalated))
+        out = replace_columns(out, columns)
+        return to_output(out) if self._settings.threshold is None else out
