@@ -1,0 +1,36 @@
+# Every target sets up .venv itself when it is missing or older than what defines it.
+# Pass PYTHON=/path/to/python to choose the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test check format train clean
+
+demo: $(STAMP)  ## the cascade on the testbed's held-out pages, against small only and large only
+	$(BIN)/sgl demo --output out/demo
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## what CI runs before the tests: lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: $(STAMP)  ## train the testbed pair again from nothing
+	$(BIN)/python -m testbed.train --model small --output out/train/small
+	$(BIN)/python -m testbed.train --model large --output out/train/large
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv out
