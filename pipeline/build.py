@@ -139,6 +139,8 @@ def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
 
 
 def _placement(pool: PoolConfig, num_gpus: float) -> dict[str, Any]:
+    # Being no argument of the fetch tasks, max_restarts also keeps Ray from fusing them into the
+    # replicas, which then would decode pictures.
     placement = {"num_cpus": pool.num_cpus, "max_restarts": MAX_RESTARTS}
     return placement | ({"num_gpus": num_gpus} if num_gpus else {})
 

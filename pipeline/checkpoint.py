@@ -8,6 +8,7 @@ prefix whatever lies below the data folder, the checkpoint's own files included.
 import posixpath
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 from pyarrow import fs
 
@@ -63,14 +64,14 @@ def check_output(job: JobConfig) -> None:
         )
 
 
-def rows_done(job: JobConfig) -> int:
+def ids_done(job: JobConfig) -> pa.ChunkedArray:
     """Records that earlier runs have committed under these settings."""
     filesystem, folder = locate(checkpoint_path(job))
     names = [name for name in _names(checkpoint_path(job)) if not name.endswith(_PENDING)]
     if not names:
-        return 0
+        return pa.chunked_array([], pa.string())
     files = [posixpath.join(folder, name) for name in names]
-    return int(pa_dataset.dataset(files, filesystem=filesystem, format="parquet").count_rows())
+    return pa_dataset.dataset(files, filesystem=filesystem, format="parquet").to_table()["id"]
 
 
 def _names(folder: str) -> list[str]:

@@ -69,6 +69,7 @@ def guided_cells(guidance: Guidance, rate: Rate) -> dict[str, Any]:
         "small_completion_tokens": usage.completion_tokens,
         "small_gpu_s": rate.device_seconds(usage),
         "cost_usd": rate.usd(usage),
+        "small_flops": usage.flops,
         "flops": usage.flops,
     }
 
@@ -164,5 +165,6 @@ def answered_cells(answer: Answer, spent: dict[str, Any], rate: Rate) -> dict[st
         "large_completion_tokens": usage.completion_tokens,
         "large_gpu_s": rate.device_seconds(usage),
         "cost_usd": None if usd is None else usd + (spent["cost_usd"] or 0.0),
+        "large_flops": usage.flops,
         "flops": usage.flops + (spent["flops"] or 0.0),
     }

@@ -32,7 +32,8 @@ READS = ("id", "question", "images", "max_new_tokens", "route")
 WRITES = (
     *("answer", "route", "visual_tokens", "kept_tokens", "prune_layer", "keep_ratio"),
     *("average_retention", "large_prompt_tokens", "large_completion_tokens", "large_gpu_s"),
-    *("cost_usd", "flops", "error", "large_started_at", "large_finished_at", "large_batch_rows"),
+    *("cost_usd", "large_flops", "flops", "error"),
+    *("large_started_at", "large_finished_at", "large_batch_rows"),
 )
 
 

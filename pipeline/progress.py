@@ -5,7 +5,7 @@ twice after a crash, changes a figure on the screen or the fill of a batch.
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 STAGES = ("fetch", "small", "large")
@@ -110,22 +110,3 @@ class BoardReporter:
             return bool(await self.board.drained.remote())
         except ray.exceptions.RayError:
             return False
-
-
-@dataclass
-class LocalReporter:
-    """Reports to a Board in the same process."""
-
-    board: Board = field(default_factory=lambda: Board(0))
-
-    def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
-        """See Reporter."""
-        self.board.done(stage, rows, failed, escalated)
-
-    def arrived(self, rows: int) -> None:
-        """See Reporter."""
-        self.board.arrived(rows)
-
-    async def drained(self) -> bool:
-        """See Reporter."""
-        return self.board.drained()

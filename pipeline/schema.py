@@ -68,6 +68,8 @@ OUTPUT = pa.schema(
         ("flops", pa.float64()),  # of both models
         ("error", ERROR),
         ("run_id", pa.string()),
+        ("small_flops", pa.float64()),
+        ("large_flops", pa.float64()),
         ("small_started_at", INSTANT),  # of the block's turn in the small model
         ("small_finished_at", INSTANT),
         ("large_started_at", INSTANT),  # of the row's batch in the large model

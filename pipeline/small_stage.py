@@ -26,13 +26,14 @@ from pipeline.stage import (
     replace_columns,
     to_output,
 )
+from sgl.early_exit import exits
 from sgl.types import Failure, Guidance, ImageQuestion, Route
 
 READS = ("id", "question", "images", "max_new_tokens", "route")
 WRITES = (
     *("answer", "route", "exit_score", "confidence", "consistency", "small_answer"),
     *("visual_tokens", "small_prompt_tokens", "small_completion_tokens", "small_gpu_s"),
-    *("cost_usd", "flops", "error", "small_started_at", "small_finished_at"),
+    *("cost_usd", "small_flops", "flops", "error", "small_started_at", "small_finished_at"),
     *("images", "guidance"),
 )
 """And `importance` on request. `images` and `guidance` are null in rows that do not escalate."""
@@ -99,9 +100,8 @@ class SmallStage:
             end_process(error)
 
     def _exits(self, guidance: Guidance) -> bool:
-        # A NaN score compares false, so it never exits.
         threshold = self._settings.threshold
-        return threshold is None or guidance.exit_score >= threshold
+        return threshold is None or exits(guidance.exit_score, threshold)
 
     def _cells(self, result: Guidance | Failure) -> dict[str, Any]:
         if isinstance(result, Failure):

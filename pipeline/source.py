@@ -96,10 +96,13 @@ def open_source(config: InputConfig) -> Source:
     return Source(tuple(_limited(parts, config.limit)), file_format, shape, config.image_root)
 
 
-def check_ids(source: Source) -> None:
+def check_ids(source: Source) -> pa.ChunkedArray:
     """Refuse null and duplicate ids: the checkpoint would silently skip all but the first.
 
     Only the id column is read where there is one, else what its hash is made of.
+
+    Returns:
+        The ids, text, in the input's order.
 
     Raises:
         ConfigurationError: names the first offenders.
@@ -126,6 +129,7 @@ def check_ids(source: Source) -> None:
         raise ConfigurationError(
             f"input.columns.id: {len(twice)} ids occur twice: {named}; {remedy}"
         )
+    return ids
 
 
 def _inspect(uri: str, file_format: str, config: InputConfig) -> tuple[pa.Schema, list[Part]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from actors.large_vlm import GuidedQuestion
+from pipeline.progress import Board
 from sgl.types import (
     Answer,
     Failure,
@@ -135,3 +136,19 @@ class Load:
 
     def __call__(self) -> FakeSmall | FakeLarge:
         return self.make(log=self.log, seconds=self.seconds)
+
+
+@dataclass
+class LocalReporter:
+    """Reports to a Board in the same process."""
+
+    board: Board = field(default_factory=lambda: Board(0))
+
+    def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
+        self.board.done(stage, rows, failed, escalated)
+
+    def arrived(self, rows: int) -> None:
+        self.board.arrived(rows)
+
+    async def drained(self) -> bool:
+        return self.board.drained()

@@ -1,0 +1,111 @@
+"""The command `sgl`. Light to import: Ray and the models load when a command runs.
+
+Exit codes: 0 done, 1 crashed, 2 bad configuration.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sgl.errors import ConfigurationError
+
+_FLAGS = {
+    "input": "input.path",
+    "output": "output.path",
+    "limit": "input.limit",
+    "mode": "mode",
+    "small": "models.small.path",
+    "large": "models.large.path",
+    "threshold": "threshold",
+    "prune_layer": "pruning.prune_layer",
+    "keep_ratio": "pruning.keep_ratio",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except ConfigurationError as error:
+        print(f"sgl: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sgl",
+        description="Vision-language models over whole datasets: a small model answers what it "
+        "can and guides the pruning of a large one.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="answer every record of a dataset"))
+    _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_run)
+    parser.add_argument("--config", metavar="FILE", help="job settings, YAML")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="assignments",
+        help="one setting, as in pools.large.replicas=2; may be repeated",
+    )
+    parser.add_argument("--input", metavar="PATH", help="file, directory, glob or URI of records")
+    parser.add_argument("--output", metavar="DIR", help="where rows and checkpoint go")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
+    parser.add_argument("--mode", choices=("cascade", "small", "large"), help="default: cascade")
+    parser.add_argument("--small", metavar="MODEL", help="folder, hub id, or 'testbed'")
+    parser.add_argument("--large", metavar="MODEL", help="folder, hub id, or 'testbed'")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="exit score, 0 to 1, from which the small model's answer stands",
+    )
+    parser.add_argument(
+        "--prune-layer",
+        type=float,
+        metavar="F",
+        help="share of the large model's layers below the pruning",
+    )
+    parser.add_argument(
+        "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
+    )
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_demo)
+    parser.add_argument("--output", metavar="DIR", help="default: a new folder in ./out")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from jobs.settings import load_job
+
+    flags = {name: getattr(options, flag) for flag, name in _FLAGS.items()}
+    job = load_job(options.config, options.assignments, flags)
+    from rich.console import Console
+
+    from jobs.run import report, run_job
+
+    console = Console()
+    report(run_job(job, console), console)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from jobs.demo import run_demo
+
+    run_demo(Console(), output=options.output, limit=options.limit)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The only place that starts Ray."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+import pipeline
+from pipeline.config import RayConfig
+
+_LEAST_CPUS = 3
+"""Below that, the CPU tasks of a graph (read, fetch, write) wait for each other on one core."""
+
+
+@contextmanager
+def cluster(config: RayConfig) -> Iterator[None]:
+    """A Ray for the block: the one that is there already, else a local one or the given address."""
+    if ray.is_initialized():
+        yield
+        return
+    if config.address is None:
+        _prepare_local()
+        local = {"num_cpus": config.num_cpus or max(os.cpu_count() or 1, _LEAST_CPUS)}
+    else:
+        local = {}
+    ray.init(
+        address=config.address,
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=True,
+        **local,
+    )
+    try:
+        quiet_ray_data()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def quiet_ray_data() -> None:
+    """Leave the terminal to our own progress; Ray Data still logs to its session folder."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+
+
+def _prepare_local() -> None:
+    # Read by the processes that a local Ray starts. Workers find our packages whatever the
+    # current directory is; on a cluster they are part of the image.
+    root = str(Path(pipeline.__file__).parents[1])
+    known = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, *([known] if known else [])])
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray Data keeps constructor arguments in the object store, and Ray's core prints an error
+    # line about that for every pool.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

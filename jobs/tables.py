@@ -1,0 +1,75 @@
+"""Summaries as tables for a terminal."""
+
+from rich.table import Table
+
+from pipeline.summary import Accuracy, Summary
+
+
+def summary_table(summary: Summary, batch_size: int, wall_s: float) -> Table:
+    """Every figure of one run.
+
+    Args:
+        summary: of the output.
+        batch_size: of the large model, for the fill.
+        wall_s: of the run, start-up included.
+    """
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in _rows(summary, batch_size, wall_s):
+        table.add_row(name, value)
+    return table
+
+
+def _rows(s: Summary, batch_size: int, wall_s: float) -> list[tuple[str, str]]:
+    rows = [("records", f"{s.records:,} ({s.run_records:,} in this run)")]
+    rows.append(("settled by the small model", share(s.exits, s.records)))
+    rows.append(("put through the large model", share(s.escalated, s.records)))
+    rows.append(("failed", failures(s)))
+    if s.accuracy is not None:
+        rows.append(("accuracy", accuracy(s.accuracy)))
+    rows.append(("small model, device-seconds", f"{s.small_gpu_s:.1f}"))
+    rows.append(("large model, device-seconds", f"{s.large_gpu_s:.1f}"))
+    rows.append(("FLOPs", f"{s.small_flops + s.large_flops:.3g}"))
+    if s.cost_usd is not None:
+        rows.append(("cost", f"{s.cost_usd:.4f} USD"))
+    if (fill := s.fill(batch_size)) is not None:
+        rows.append(("large batches", f"{s.large_batches:.0f}, {fill:.1%} full of {batch_size}"))
+        rows.append(("pruning of the large model", pruning(s)))
+    if s.overlap_s is not None:
+        rows.append(("large started", f"{s.overlap_s:.1f} s before the small stage ended"))
+    if s.run_records and s.stream_s:
+        rate = s.run_records / s.stream_s
+        rows.append(("models at work", f"{s.stream_s:.1f} s, {rate:.1f} rows/s"))
+    rows.append(("wall time", f"{wall_s:.1f} s, start-up included"))
+    return rows
+
+
+def share(part: int, whole: int) -> str:
+    """A count and its share."""
+    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
+
+
+def failures(summary: Summary) -> str:
+    """Failed records by error type."""
+    total = sum(summary.failed.values())
+    kinds = ", ".join(f"{count} {name}" for name, count in sorted(summary.failed.items()))
+    return f"{total:,} ({kinds})" if total else "0"
+
+
+def accuracy(scored: Accuracy) -> str:
+    """Overall, by route, and of the small model alone."""
+    parts = [f"{route} route {value:.1%}" for route, value in scored.by_route.items()]
+    if scored.small_alone is not None:
+        parts.append(f"small model alone {scored.small_alone:.1%}")
+    return f"{scored.overall:.1%} ({', '.join(parts)})"
+
+
+def pruning(summary: Summary) -> str:
+    """Prune layer, keep ratio and average retention, which only mean something together."""
+    if summary.average_retention is None:
+        return "none"
+    return (
+        f"prune layer {summary.prune_layer:g}, keep ratio {summary.keep_ratio:g}, "
+        f"average retention {summary.average_retention:.1%}"
+    )
