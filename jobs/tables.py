@@ -38,8 +38,8 @@ def _rows(s: Summary, batch_size: int, wall_s: float) -> list[tuple[str, str]]:
         rows.append(("pruning of the large model", pruning(s)))
     if s.overlap_s is not None:
         rows.append(("large started", f"{s.overlap_s:.1f} s before the small stage ended"))
-    if s.run_records and s.stream_s:
-        rate = s.run_records / s.stream_s
+    if s.stream_s:
+        rate = s.timed_records / s.stream_s
         rows.append(("models at work", f"{s.stream_s:.1f} s, {rate:.1f} rows/s"))
     rows.append(("wall time", f"{wall_s:.1f} s, start-up included"))
     return rows

@@ -127,7 +127,7 @@ def check_ids(source: Source) -> pa.ChunkedArray:
                 "image stands there twice; remove it, or add an id column"
             )
         raise ConfigurationError(
-            f"input.columns.id: {len(twice)} ids occur twice: {named}; {remedy}"
+            f"input.columns.id: {len(twice)} ids occur more than once: {named}; {remedy}"
         )
     return ids
 

@@ -50,8 +50,9 @@ class Summary:
         prune_layer: None where nothing was pruned.
         keep_ratio: likewise.
         average_retention: mean over the pruned records; likewise.
-        run_records: rows of the run in question.
-        stream_s: from the first start of a model in that run to the last end.
+        run_records: rows of this run.
+        timed_records: rows of the run that the times are of: this one, or the latest that wrote.
+        stream_s: from the first start of a model in it to the last end.
         overlap_s: how long before the small stage's end the large one started; None unless both
             ran; negative if they took turns.
     """
@@ -72,6 +73,7 @@ class Summary:
     keep_ratio: float | None
     average_retention: float | None
     run_records: int
+    timed_records: int
     stream_s: float
     overlap_s: float | None
 
@@ -96,9 +98,12 @@ def summarise(rows: pa.Table, run_id: str) -> Summary:
 
     Args:
         rows: see read_rows.
-        run_id: the run whose times are told.
+        run_id: the run whose times are told, or the latest one if it wrote no rows.
     """
     run = rows.filter(pc.equal(rows["run_id"], run_id))
+    run_records = run.num_rows
+    if not run_records:
+        run = rows.filter(pc.equal(rows["run_id"], pc.max(rows["run_id"])))
     small_end, large_start = _last(run, "small_finished_at"), _first(run, "large_started_at")
     start = _earliest(_first(run, "small_started_at"), large_start)
     end = _latest(small_end, _last(run, "large_finished_at"))
@@ -119,7 +124,8 @@ def summarise(rows: pa.Table, run_id: str) -> Summary:
         prune_layer=pc.max(rows["prune_layer"]).as_py(),
         keep_ratio=pc.max(rows["keep_ratio"]).as_py(),
         average_retention=pc.mean(rows["average_retention"]).as_py(),
-        run_records=run.num_rows,
+        run_records=run_records,
+        timed_records=run.num_rows,
         stream_s=(end - start).total_seconds() if start and end else 0.0,
         overlap_s=(small_end - large_start).total_seconds() if both else None,  # type: ignore[operator]
     )

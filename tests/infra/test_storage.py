@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from infra.storage import list_files, locate, read_bytes
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def names(root: Path, files: list[str]) -> list[str]:
+    return [str(Path(file).relative_to(root)) for file in files]
+
+
+def test_a_file_stands_for_itself(tmp_path: Path) -> None:
+    touch(tmp_path, "a.csv")
+    assert list_files(str(tmp_path / "a.csv")) == [str(tmp_path / "a.csv")]
+
+
+def test_a_directory_stands_for_its_visible_files(tmp_path: Path) -> None:
+    touch(tmp_path, "b.csv", "a/c.csv", ".hidden", "_checkpoint/d.csv", "a/.e/f.csv")
+    assert names(tmp_path, list_files(str(tmp_path))) == ["a/c.csv", "b.csv"]
+
+
+def test_a_glob_matches_within_folders_only(tmp_path: Path) -> None:
+    touch(tmp_path, "a1.csv", "a2.csv", "b.csv", "a/a3.csv")
+    assert names(tmp_path, list_files(str(tmp_path / "a*.csv"))) == ["a1.csv", "a2.csv"]
+    assert names(tmp_path, list_files(str(tmp_path / "*" / "*.csv"))) == ["a/a3.csv"]
+
+
+def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list_files(str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError):
+        read_bytes(str(tmp_path / "none"))
+
+
+def test_a_file_uri_is_its_path(tmp_path: Path) -> None:
+    touch(tmp_path, "a")
+    assert read_bytes((tmp_path / "a").as_uri()) == b"x"
+    assert locate((tmp_path / "a").as_uri())[1] == str(tmp_path / "a")

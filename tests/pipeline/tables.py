@@ -1,0 +1,37 @@
+"""Tables as they stand between the stages."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.config import InputConfig
+from pipeline.fetch import FetchStage
+from pipeline.source import open_source
+from sgl.types import ImageQuestion
+from tests.pipeline.fakes import LocalReporter
+from tests.pipeline.inputs import picture, records, write_parquet
+
+
+def fetch_stage(threshold: float | None = 0.6) -> FetchStage:
+    return FetchStage(
+        run_id="run",
+        threshold=threshold,
+        max_image_pixels=1000,
+        threads=2,
+        reporter=LocalReporter(),
+    )
+
+
+def read_table(folder: Path, count: int = 12, questions: Sequence[str | None] = ()) -> pa.Table:
+    """Rows behind the reader; the first questions may be given."""
+    columns = records(count, kind=["k"] * count)
+    columns["question"] = [*questions, *columns["question"][len(questions) :]]
+    source = open_source(InputConfig(path=str(write_parquet(folder / "in.parquet", columns))))
+    return pa.concat_tables(t for part in source.parts for t in source.tables(part))
+
+
+def question_of(table: pa.Table, row: int) -> ImageQuestion:
+    """The record that the models must have seen."""
+    name = table["id"][row].as_py()
+    return ImageQuestion(name, table["question"][row].as_py(), (picture(int(name[1:])),))

@@ -1,0 +1,100 @@
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config import JobConfig, Mode
+from tests.pipeline.inputs import job_of
+
+
+def job(**settings: Any) -> JobConfig:
+    return job_of("in", "out", **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"models": {"small": {"path": "s"}}}, "models.large"),
+        ({"mode": "small", "models": {}}, "models.small"),
+        ({"mode": "large", "models": {}}, "models.large"),
+        ({"threshold": None}, "threshold"),
+        (
+            {"mode": "large", "output": {"write_importance": True}},
+            "output.write_importance",
+        ),
+        ({"pools": {"small": {"usd_per_hour": 2}}}, "usd_per_hour"),
+    ],
+)
+def test_impossible_combinations_name_their_field(settings: dict[str, Any], names: str) -> None:
+    with pytest.raises(ValidationError, match=names):
+        job(**settings)
+
+
+def test_a_mode_needs_only_its_own_model() -> None:
+    assert job(mode="small", models={"small": {"path": "s"}}).uses("small")
+    assert not job(mode="small", models={"small": {"path": "s"}}).uses("large")
+    assert job(mode="large", models={"large": {"path": "l"}}, threshold=None).mode is Mode.LARGE
+
+
+def test_ignored_settings_are_named() -> None:
+    assert job().ignored() == ()
+    assert set(job(mode="large", pruning={"keep_ratio": 0.5}).ignored()) == {"threshold", "pruning"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": 0.7},
+        {"pruning": {"keep_ratio": 0.5}},
+        {"pruning": {"prune_layer": 0.5}},
+        {"guidance": {"consistency": "geometric"}},
+        {"decoding": {"max_new_tokens": 3}},
+        {"models": {"small": {"path": "other"}, "large": {"path": "large"}}},
+        {"models": {"small": {"path": "small"}, "large": {"path": "large", "dtype": "float32"}}},
+        {"mode": "small"},
+        {"input": {"max_image_pixels": 5}},
+    ],
+)
+def test_the_fingerprint_changes_with_what_changes_an_answer(change: dict[str, Any]) -> None:
+    assert job(**change).fingerprint() != job().fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows_per_block": 3},
+        {"models": {"small": {"path": "small", "batch_size": 2}, "large": {"path": "large"}}},
+        {"pools": {"large": {"replicas": 3, "linger_s": 1}}},
+        {"input": {"limit": 5}},
+    ],
+)
+def test_the_fingerprint_outlives_a_change_of_devices(change: dict[str, Any]) -> None:
+    assert job(**change).fingerprint() == job().fingerprint()
+
+
+def test_the_small_mode_does_not_look_at_the_large_model() -> None:
+    one = job(mode="small", models={"small": {"path": "s"}, "large": {"path": "a"}})
+    other = job(mode="small", models={"small": {"path": "s"}, "large": {"path": "b"}})
+    assert one.fingerprint() == other.fingerprint()
+
+
+def test_relative_paths_become_absolute_and_uris_stay(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    models = {"small": {"path": "weights"}, "large": {"path": "owner/name"}}
+    absolute = job_of("in.jsonl", "s3://bucket/out", models=models).absolute()
+    assert absolute.input.path == str(tmp_path / "in.jsonl")
+    assert absolute.output.path == "s3://bucket/out"
+    assert absolute.model("small").path == str(tmp_path / "weights")
+    assert absolute.model("large").path == "owner/name"
+
+
+@pytest.mark.parametrize("module", ["pipeline", "pipeline.config", "jobs.cli"])
+def test_importing_is_light(module: str) -> None:
+    heavy = "{'torch', 'transformers', 'ray'}"
+    code = f"import sys, {module}; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,43 @@
+from typing import Any
+
+import pytest
+
+from pipeline.preflight import resolve
+from sgl.errors import ConfigurationError
+from tests.pipeline.inputs import job_of
+
+
+def node(alive: bool = True, **resources: float) -> dict[str, Any]:
+    return {"Alive": alive, "Resources": resources}
+
+
+def test_gpus_are_taken_where_the_cluster_has_them() -> None:
+    job = job_of("in", "out")
+    assert resolve(job, [node(CPU=4)]).num_gpus == {"small": 0, "large": 0}
+    assert resolve(job, [node(CPU=4, GPU=2)]).num_gpus == {"small": 1, "large": 1}
+    assert resolve(job, [node(CPU=4), node(False, GPU=8)]).num_gpus == {"small": 0, "large": 0}
+
+
+def test_what_is_written_wins() -> None:
+    job = job_of("in", "out", pools={"small": {"num_gpus": 0}, "large": {"num_gpus": 2}})
+    assert resolve(job, [node(CPU=4, GPU=2)]).num_gpus == {"small": 0, "large": 2}
+
+
+def test_a_mode_asks_for_its_own_pool_only() -> None:
+    job = job_of("in", "out", mode="small", pools={"large": {"num_gpus": 8}})
+    assert resolve(job, [node(CPU=4)]).num_gpus == {"small": 0}
+
+
+@pytest.mark.parametrize(
+    ("pools", "nodes", "says"),
+    [
+        ({"large": {"num_gpus": 1}}, [node(CPU=4)], r"pools.large.num_gpus: .* 1, .* has 0"),
+        ({"large": {"num_gpus": 4}}, [node(CPU=4, GPU=2)] * 2, r"asks for 4.*largest node has 2"),
+        ({"large": {"replicas": 4}}, [node(CPU=4, GPU=2)] * 2, r"5 num_gpus.*cluster has 4"),
+        ({"small": {"num_cpus": 8}}, [node(CPU=4)], "pools.small.num_cpus"),
+        ({"small": {"num_cpus": 2, "replicas": 3}}, [node(CPU=4)], "cluster has 4"),
+    ],
+)
+def test_what_no_node_has_is_refused(pools: Any, nodes: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        resolve(job_of("in", "out", pools=pools), nodes)

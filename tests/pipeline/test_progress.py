@@ -1,0 +1,25 @@
+import pytest
+
+from pipeline.progress import Board, StageCount
+
+
+def test_reports_add_up() -> None:
+    board = Board(expected=10)
+    board.done("small", 4, 1, 2)
+    board.done("small", 6, 0, 3)
+    count = board.counts()["small"]
+    assert (count.rows, count.failed, count.escalated) == (10, 1, 5)
+    assert board.counts()["large"] == StageCount()
+
+
+def test_it_is_drained_when_all_rows_have_arrived() -> None:
+    board = Board(expected=10)
+    board.arrived(9)
+    assert not board.drained()
+    board.arrived(1)
+    assert board.drained()
+
+
+def test_the_rate_is_rows_over_the_time_between_reports() -> None:
+    assert StageCount(rows=30, since=100.0, until=110.0).rate() == pytest.approx(3)
+    assert StageCount().rate() == 0

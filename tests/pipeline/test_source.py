@@ -1,0 +1,265 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.config import InputConfig
+from pipeline.schema import READ
+from pipeline.source import Source, check_ids, open_source
+from sgl.errors import ConfigurationError
+from tests.pipeline.inputs import png, records, write_jsonl, write_parquet
+
+
+def source_of(path: Path, **settings: Any) -> Source:
+    return open_source(InputConfig.model_validate({"path": str(path), **settings}))
+
+
+def rows_of(source: Source) -> list[dict[str, Any]]:
+    tables = [table for part in source.parts for table in source.tables(part)]
+    assert all(table.schema.equals(source.shape.schema) for table in tables)
+    return pa.concat_tables(tables).to_pylist()
+
+
+def hf_parquet(folder: Path) -> Path:
+    return write_parquet(
+        folder / "in.parquet",
+        {
+            "id": ["a", "b"],
+            "image": [{"bytes": png(1), "path": None}, {"bytes": None, "path": "two.png"}],
+            "question": ["one?", "two?"],
+            "answers": [["1"], ["2"]],
+            "kind": ["x", "y"],
+        },
+    )
+
+
+def bytes_parquet(folder: Path) -> Path:
+    return write_parquet(
+        folder / "in.parquet",
+        {"id": ["a", "b"], "image": [png(1), png(2)], "question": ["one?", "two?"]},
+    )
+
+
+def path_parquet(folder: Path) -> Path:
+    return write_parquet(
+        folder / "in.parquet",
+        {"id": ["a", "b"], "image": ["one.png", "two.png"], "question": ["one?", "two?"]},
+    )
+
+
+def jsonl(folder: Path) -> Path:
+    return write_jsonl(
+        folder / "in.jsonl",
+        [
+            {"id": "a", "image": "one.png", "question": "one?", "answers": ["1"], "kind": "x"},
+            {"id": "b", "image": "two.png", "question": "two?", "answers": ["2"], "more": 3},
+        ],
+    )
+
+
+def csv(folder: Path) -> Path:
+    path = folder / "in.csv"
+    path.write_text('id,image,question,answers,kind\na,one.png,"one?",1,x\nb,two.png,two?,2,y\n')
+    return path
+
+
+def llava(folder: Path) -> Path:
+    path = folder / "in.json"
+    turn = lambda who, text: {"from": who, "value": text}  # noqa: E731
+    path.write_text(
+        json.dumps(
+            [
+                {
+                    "id": name,
+                    "image": f"{word}.png",
+                    "conversations": [
+                        turn("human", f"<image>\n{word}?"),
+                        turn("gpt", number),
+                        turn("human", "and then?"),
+                        turn("gpt", "nothing"),
+                    ],
+                }
+                for name, word, number in (("a", "one", "1"), ("b", "two", "2"))
+            ]
+        )
+    )
+    return path
+
+
+ALL = [hf_parquet, bytes_parquet, path_parquet, jsonl, csv, llava]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_every_format_becomes_the_same_records(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    source = source_of(make(tmp_path))
+    rows = rows_of(source)
+    assert source.shape.schema.names[: len(READ)] == READ.names
+    assert [row["id"] for row in rows] == ["a", "b"]
+    assert [row["question"] for row in rows] == ["one?", "two?"]
+    assert all(row["image"]["bytes"] or row["image"]["uri"] for row in rows)
+    assert {row["image"]["base"] for row in rows} == {str(tmp_path)}
+    assert check_ids(source).to_pylist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("make", [hf_parquet, jsonl, csv, llava])
+def test_accepted_answers_are_lists(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    assert [row["answers"] for row in rows_of(source_of(make(tmp_path)))] == [["1"], ["2"]]
+
+
+def test_other_columns_are_carried(tmp_path: Path) -> None:
+    source = source_of(jsonl(tmp_path))
+    assert source.carried == ("answers", "kind", "more")
+    assert [(row["kind"], row["more"]) for row in rows_of(source)] == [("x", None), (None, 3)]
+
+
+def test_columns_have_the_names_that_the_user_tells(tmp_path: Path) -> None:
+    path = write_parquet(
+        tmp_path / "in.parquet",
+        {"key": [7, 8], "photo": ["a.png", "b.png"], "text": ["x", "y"], "answer": ["1", "2"]},
+    )
+    columns = {"id": "key", "image": "photo", "question": "text", "answers": "answer"}
+    rows = rows_of(source_of(path, columns=columns))
+    assert [row["id"] for row in rows] == ["7", "8"]
+    assert [row["answers"] for row in rows] == [["1"], ["2"]]
+    assert [row["image"]["uri"] for row in rows] == ["a.png", "b.png"]
+
+
+def test_an_image_root_replaces_the_manifests_folder(tmp_path: Path) -> None:
+    rows = rows_of(source_of(jsonl(tmp_path), image_root="/pictures"))
+    assert {row["image"]["base"] for row in rows} == {"/pictures"}
+
+
+def test_csv_ids_stay_text(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("id,image,question,count\n007,a.png,12,3\n")
+    (row,) = rows_of(source_of(path))
+    assert (row["id"], row["question"], row["count"]) == ("007", "12", 3)
+
+
+def test_hashed_ids_tell_records_apart_and_are_stable(tmp_path: Path) -> None:
+    columns = {
+        "image": [{"bytes": png(i % 2), "path": None} for i in range(4)],
+        "question": ["x", "x", "y", "y"],
+    }
+    path = write_parquet(tmp_path / "in.parquet", columns)
+    ids = [row["id"] for row in rows_of(source_of(path))]
+    assert len(set(ids)) == 4
+    assert check_ids(source_of(path)).to_pylist() == ids
+    assert [row["id"] for row in rows_of(source_of(path))] == ids
+
+
+def test_duplicate_ids_are_refused_and_named(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "in.parquet", records(4) | {"id": ["a", "b", "a", "b"]})
+    with pytest.raises(ConfigurationError, match="2 ids occur more than once: a, b"):
+        check_ids(source_of(path))
+
+
+def test_duplicate_ids_are_found_across_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"id": "a", "image": "x", "question": "q"}])
+    with pytest.raises(ConfigurationError, match="more than once: a"):
+        check_ids(source_of(tmp_path))
+
+
+def test_duplicate_records_without_ids_are_refused(tmp_path: Path) -> None:
+    columns = {"image": ["a.png", "a.png"], "question": ["same", "same"]}
+    path = write_parquet(tmp_path / "in.parquet", columns)
+    with pytest.raises(ConfigurationError, match="hashes of image and question"):
+        check_ids(source_of(path))
+
+
+def test_a_missing_id_is_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "in.parquet", records(2) | {"id": ["a", None]})
+    with pytest.raises(ConfigurationError, match="1 records have no id"):
+        check_ids(source_of(path))
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        ({"image": ["x"], "text": ["q"]}, "input.columns.question.*'question'.*image, text"),
+        ({"picture": ["x"], "question": ["q"]}, "input.columns.image"),
+        ({"image": [1], "question": ["q"]}, "column 'image' holds int64"),
+        ({"image": ["x"], "question": [1.5]}, "column 'question' holds double"),
+        ({"id": [1.5], "image": ["x"], "question": ["q"]}, "column 'id' holds double"),
+        ({"image": ["x"], "question": ["q"], "answer": ["a"]}, "answer.*output column"),
+        ({"image": ["x"], "question": ["q"], "images": ["a"]}, "images.*output column"),
+    ],
+)
+def test_unusable_columns_are_refused(columns: dict[str, Any], names: str, tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "in.parquet", columns)
+    with pytest.raises(ConfigurationError, match=names):
+        source_of(path)
+
+
+def test_a_dropped_column_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "in.parquet", records(2, answer=["a", "b"]))
+    assert source_of(path, drop=["answer"]).carried == ()
+
+
+@pytest.mark.parametrize("limit", [1, 3, 5, 7, 100])
+def test_a_limit_takes_the_first_records(limit: int, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        ids = [f"{name}{i}" for i in range(4)]
+        write_parquet(tmp_path / f"{name}.parquet", records(4) | {"id": ids}, row_group_size=3)
+    source = source_of(tmp_path, limit=limit)
+    everything = ["a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3"]
+    assert [row["id"] for row in rows_of(source)] == everything[:limit]
+    assert source.rows == min(limit, 8)
+    assert check_ids(source).to_pylist() == everything[:limit]
+
+
+def test_files_may_differ_in_their_carried_columns(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", records(1, kind=["x"]))
+    write_parquet(tmp_path / "b.parquet", records(1) | {"id": ["other"]})
+    assert [row["kind"] for row in rows_of(source_of(tmp_path))] == ["x", None]
+
+
+def test_files_that_disagree_about_a_type_are_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", records(1, kind=["x"]))
+    write_parquet(tmp_path / "b.parquet", records(1, kind=[1]))
+    with pytest.raises(ConfigurationError, match="disagree"):
+        source_of(tmp_path)
+
+
+def write_text(name: str, text: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / name).write_text(text)
+        return folder / name
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: folder / "none.parquet", "nothing to read"),
+        (lambda folder: folder, "no file that can be read"),
+        (write_text("in.txt", "x"), "no file that can be read"),
+        (write_text("in.parquet", "x"), "in.parquet is no Parquet file"),
+        (write_text("in.jsonl", '{"id": "a"}\n{"id": '), "line 2 is not JSON"),
+        (write_text("in.jsonl", "[1]\n"), "line 1 is not a JSON object"),
+        (write_text("in.jsonl", ""), "no records"),
+        (write_text("in.json", "{"), "in.json cannot be read as llava"),
+        (write_text("in.json", "{}"), "JSON list"),
+        (write_text("in.jsonl", '{"image": "x", "kind": 1}\n{"kind": "y"}'), "'kind'.*types"),
+    ],
+)
+def test_unreadable_input_is_refused(
+    make: Callable[[Path], Path], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        source_of(make(tmp_path))
+
+
+def test_several_formats_in_one_folder_need_a_choice(tmp_path: Path) -> None:
+    jsonl(tmp_path)
+    hf_parquet(tmp_path)
+    with pytest.raises(ConfigurationError, match="several formats"):
+        source_of(tmp_path)
+    assert len(rows_of(source_of(tmp_path, format="jsonl"))) == 2

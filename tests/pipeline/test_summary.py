@@ -1,0 +1,117 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.schema import OUTPUT
+from pipeline.summary import summarise
+
+
+def at(second: float) -> datetime:
+    return datetime.fromtimestamp(1_000_000 + second, UTC)
+
+
+def rows(*cells: dict[str, Any], answers: list[Any] | None = None) -> pa.Table:
+    common = {"run_id": "run", "threshold": 0.5}
+    table = pa.Table.from_pylist([common | one for one in cells], schema=OUTPUT)
+    if answers is None:
+        return table
+    return table.append_column("answers", pa.array(answers, pa.list_(pa.string())))
+
+
+def small(answer: str = "a", **cells: Any) -> dict[str, Any]:
+    return {
+        "route": "small",
+        "answer": answer,
+        "small_answer": answer,
+        "exit_score": 0.9,
+        "small_gpu_s": 1.0,
+        "small_flops": 10.0,
+        "small_started_at": at(0),
+        "small_finished_at": at(10),
+        **cells,
+    }
+
+
+def large(answer: str = "b", small_answer: str = "a", batch: int = 2, **cells: Any) -> Any:
+    return small(small_answer) | {
+        "route": "large",
+        "answer": answer,
+        "exit_score": 0.1,
+        "large_gpu_s": 2.0,
+        "large_flops": 100.0,
+        "large_batch_rows": batch,
+        "large_started_at": at(4),
+        "large_finished_at": at(14),
+        "prune_layer": 0.2,
+        "keep_ratio": 0.3,
+        "average_retention": 0.4,
+        **cells,
+    }
+
+
+def failed(kind: str = "ImageError") -> dict[str, Any]:
+    error = {"stage": "fetch", "type": kind, "message": "m"}
+    return {"route": "failed", "error": error}
+
+
+def test_records_are_counted_by_their_fate() -> None:
+    table = rows(small(), small(), large(), large(), large(batch=1), failed(), failed("Other"))
+    total = summarise(table, "run")
+    assert (total.records, total.exits, total.escalated, total.doubtful) == (7, 2, 3, 3)
+    assert total.failed == {"ImageError": 1, "Other": 1}
+    assert (total.small_gpu_s, total.large_gpu_s) == (5.0, 6.0)
+    assert (total.small_flops, total.large_flops) == (50.0, 300.0)
+    assert (total.prune_layer, total.keep_ratio) == (0.2, 0.3)
+    assert total.average_retention == pytest.approx(0.4)
+
+
+def test_batches_and_their_fill_come_from_the_rows() -> None:
+    total = summarise(rows(*[large(batch=4)] * 4, *[large(batch=3)] * 3), "run")
+    assert total.large_batches == pytest.approx(2)
+    assert total.fill(4) == pytest.approx(7 / 8)
+    assert summarise(rows(small()), "run").fill(4) is None
+
+
+def test_accuracy_is_exact_match_with_any_accepted_answer() -> None:
+    table = rows(
+        small(" right "),
+        small("wrong"),
+        large("right", small_answer="wrong"),
+        large("wrong", small_answer="right"),
+        failed(),
+        small("unscored"),
+        answers=[["x", "right"], ["right"], ["right"], ["right"], ["right"], None],
+    )
+    accuracy = summarise(table, "run").accuracy
+    assert accuracy is not None
+    assert accuracy.overall == pytest.approx(2 / 5)
+    assert accuracy.by_route == {"small": 0.5, "large": 0.5}
+    assert accuracy.small_alone == pytest.approx(2 / 5)
+
+
+def test_there_is_no_accuracy_without_accepted_answers() -> None:
+    assert summarise(rows(small()), "run").accuracy is None
+    assert summarise(rows(small(), answers=[None]), "run").accuracy is None
+
+
+def test_the_small_model_alone_is_told_only_where_it_ran() -> None:
+    table = rows(large(small_answer=None, threshold=None), answers=[["b"]])
+    accuracy = summarise(table, "run").accuracy
+    assert accuracy is not None
+    assert accuracy.small_alone is None
+    assert summarise(table, "run").doubtful == 0
+
+
+def test_times_are_of_the_run_and_overlap_is_large_start_to_small_end() -> None:
+    earlier = {"run_id": "old", "small_started_at": at(-100), "small_finished_at": at(-90)}
+    total = summarise(rows(small(), large(), small(**earlier)), "run")
+    assert (total.run_records, total.timed_records, total.stream_s) == (2, 2, 14.0)
+    assert total.overlap_s == pytest.approx(6)
+    again = summarise(rows(small(), large()), "a run that wrote nothing")
+    assert (again.run_records, again.timed_records, again.stream_s) == (0, 2, 14.0)
+
+
+def test_nan_scores_are_doubtful() -> None:
+    assert summarise(rows(large(exit_score=float("nan"))), "run").doubtful == 1
