@@ -1,0 +1,150 @@
+"""The pair: native InternVL with a Qwen2 language model, a tokenizer and an image processor."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GenerationConfig,
+    GotOcr2ImageProcessorPil,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+
+from testbed import ModelName
+from testbed.page import COLUMNS, TILE_ROWS
+from testbed.render import SLOT
+from testbed.vocabulary import END, IMAGE, IMAGE_END, IMAGE_START, PAD, START, TOKEN_ID, UNKNOWN
+
+TILE_TOKENS = COLUMNS * TILE_ROWS
+TILE_PIXELS = COLUMNS * SLOT
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>\n' }}{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of a language model, and the seed of its weights and its training data."""
+
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    seed: int
+
+
+SHAPES: dict[ModelName, Shape] = {
+    "small": Shape(layers=3, hidden=64, heads=4, intermediate=192, seed=1),
+    "large": Shape(layers=8, hidden=96, heads=6, intermediate=288, seed=2),
+}
+_VISION = {
+    "hidden_size": 48,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": [TILE_PIXELS, TILE_PIXELS],
+    "patch_size": [SLOT // 2, SLOT // 2],
+    "use_absolute_position_embeddings": True,
+    "attention_bias": True,
+    "layer_scale_init_value": 1.0,
+}
+
+
+def build_model(name: ModelName) -> Any:
+    """A freshly initialised InternVLForConditionalGeneration, float32."""
+    shape = SHAPES[name]
+    config = InternVLConfig(
+        vision_config=_VISION,
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": len(TOKEN_ID),
+            "hidden_size": shape.hidden,
+            "intermediate_size": shape.intermediate,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.heads,
+            "max_position_embeddings": 1024,
+            "tie_word_embeddings": True,
+            "pad_token_id": TOKEN_ID[PAD],
+            "eos_token_id": TOKEN_ID[END],
+            "bos_token_id": None,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+        image_seq_length=TILE_TOKENS,
+        downsample_ratio=0.5,
+        image_token_id=TOKEN_ID[IMAGE],
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(shape.seed)
+    model = InternVLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    _prepare_weights(model)
+    return model
+
+
+@torch.no_grad()
+def _prepare_weights(model: Any) -> None:
+    """Make visual look-up easy to find for a tiny transformer.
+
+    In the lower half of the layers keys start as copies of queries, large enough to matter, so that
+    a token first attends to tokens that are embedded like it; residual branches start small in
+    deep stacks.
+    """
+    layers = model.model.language_model.layers
+    hidden = model.config.text_config.hidden_size
+    torch.nn.init.normal_(model.model.language_model.embed_tokens.weight, std=2 * hidden**-0.5)
+    for index, layer in enumerate(layers):
+        if index < (len(layers) + 1) // 2:
+            query = torch.nn.init.normal_(layer.self_attn.q_proj.weight, std=hidden**-0.5)
+            layer.self_attn.k_proj.weight.copy_(query)
+        for branch in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            branch.weight.mul_((2 * len(layers)) ** -0.5)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per word; decodes to space-separated words."""
+    core = Tokenizer(models.WordLevel(TOKEN_ID, unk_token=UNKNOWN))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        eos_token=END,
+        unk_token=UNKNOWN,
+        extra_special_tokens={
+            "start_turn_token": START,
+            "start_image_token": IMAGE_START,
+            "end_image_token": IMAGE_END,
+            "context_image_token": IMAGE,
+        },
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def build_image_processor() -> GotOcr2ImageProcessorPil:
+    """Pages of one tile stay one tile, tall ones become two and a thumbnail; no pixel is scaled."""
+    return GotOcr2ImageProcessorPil(
+        size={"height": TILE_PIXELS, "width": TILE_PIXELS},
+        crop_to_patches=True,
+        min_patches=1,
+        max_patches=2,
+    )
+
+
+def export(model: Any, folder: Path) -> None:
+    """Write a checkpoint that transformers and `sgl.load` read."""
+    model.generation_config = GenerationConfig(
+        eos_token_id=TOKEN_ID[END], pad_token_id=TOKEN_ID[PAD], do_sample=False
+    )
+    model.save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    build_image_processor().save_pretrained(folder)

@@ -1,0 +1,79 @@
+"""Tokenizer, image processor and prompt format."""
+
+import numpy as np
+import pytest
+import torch
+
+from sgl.prompt import build_prompts
+from sgl.types import ImageQuestion
+from testbed.architecture import TILE_TOKENS, build_image_processor, build_model, build_tokenizer
+from testbed.packing import Difficulty, draw_batch
+from testbed.page import STYLES, draw_page
+from testbed.questions import ask
+from testbed.render import render
+from testbed.vision import PagePool, tower_features
+from testbed.vocabulary import TOKEN_ID
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_no_pixel_is_scaled(style) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(0)
+    image = render(draw_page(rng, style), rng)
+    processor = build_image_processor()
+    encoded = processor(images=[image], return_tensors="pt")
+    tiles = style.rows // 8
+    assert int(encoded["num_patches"][0]) == (1 if tiles == 1 else tiles + 1)
+    mean, std = (
+        np.array(value)[:, None, None] for value in (processor.image_mean, processor.image_std)
+    )
+    pixels = encoded["pixel_values"][:tiles].numpy() * std + mean
+    stacked = np.concatenate(list(pixels), axis=1).transpose(1, 2, 0) * 255
+    np.testing.assert_allclose(stacked, image, atol=1e-3)
+
+
+def test_every_answer_survives_the_tokenizer() -> None:
+    tokenizer, rng = build_tokenizer(), np.random.default_rng(1)
+    for index in range(100):
+        question = ask(draw_page(rng, STYLES[index % 2]), rng)
+        ids = tokenizer(question.answer, add_special_tokens=False)["input_ids"]
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.decode(
+            [*ids, tokenizer.eos_token_id], skip_special_tokens=True
+        ).strip() == (question.answer)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_training_sees_the_prompt_that_inference_builds(style) -> None:  # type: ignore[no-untyped-def]
+    """Token ids, positions and visual embeddings of a packed question equal the real prompt's."""
+    from sgl.families.internvl import InternVL
+    from sgl.vlm import VLM
+
+    rng = np.random.default_rng(2)
+    page = draw_page(rng, style)
+    image = render(page, rng)
+    model = build_model("small").eval()
+    vlm = VLM(model, build_tokenizer(), InternVL(model.config, build_image_processor()))
+    with torch.inference_mode():
+        pixels = build_image_processor()(images=[image], return_tensors="pt")["pixel_values"]
+        pool = PagePool([page], [tower_features(model, pixels).flatten(0, 1)])
+        everything = Difficulty(36, {"lookup": 1.0}, whole_images=True)
+        packed = draw_batch(pool, np.random.default_rng(3), everything, pages=1, questions=1)
+        asked = ask_like(packed.input_ids_BT[0].tolist())
+        record = ImageQuestion("a", asked, (image,))
+        prompt = build_prompts(model, vlm.tokenizer, vlm.family, [record]).prompt
+        length = prompt.valid_BT.shape[1]
+        visual = packed.input_ids_BT[0] == TOKEN_ID["<IMG_CONTEXT>"]
+        assert visual.nonzero().tolist() == prompt.visual_BT[0].nonzero().tolist()
+        assert int(visual.sum()) == TILE_TOKENS * (1 if style.rows == 8 else 3)
+        assert packed.positions_BT[0, :length].tolist() == prompt.position_ids_ABT[0, 0].tolist()
+        projected = model.model.multi_modal_projector(packed.features_XF)
+        torch.testing.assert_close(prompt.embeds_BTD[0][visual[:length]], projected)
+        words = model.model.language_model.embed_tokens(packed.input_ids_BT[0, :length])
+        torch.testing.assert_close(prompt.embeds_BTD[0][~visual[:length]], words[~visual[:length]])
+
+
+def ask_like(ids: list[int]) -> str:
+    """The question's words: between the image's end and the turn's end."""
+    words = {index: word for word, index in TOKEN_ID.items()}
+    text = [words[one] for one in ids]
+    return " ".join(text[text.index("</img>") + 1 : text.index("<|im_end|>")])
