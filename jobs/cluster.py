@@ -10,6 +10,7 @@ import ray
 
 import pipeline
 from pipeline.config import RayConfig
+from sgl.errors import ConfigurationError
 
 _LEAST_CPUS = 3
 """Below that, the CPU tasks of a graph (read, fetch, write) wait for each other on one core."""
@@ -17,7 +18,11 @@ _LEAST_CPUS = 3
 
 @contextmanager
 def cluster(config: RayConfig) -> Iterator[None]:
-    """A Ray for the block: the one that is there already, else a local one or the given address."""
+    """A Ray for the block: the one that is there already, else a local one or the given address.
+
+    Raises:
+        ConfigurationError: nothing answers at the address.
+    """
     if ray.is_initialized():
         yield
         return
@@ -26,13 +31,18 @@ def cluster(config: RayConfig) -> Iterator[None]:
         local = {"num_cpus": config.num_cpus or max(os.cpu_count() or 1, _LEAST_CPUS)}
     else:
         local = {}
-    ray.init(
-        address=config.address,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=True,
-        **local,
-    )
+    try:
+        ray.init(
+            address=config.address,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=True,
+            **local,
+        )
+    except ConnectionError as error:
+        raise ConfigurationError(
+            f"ray.address: no Ray cluster answers at {config.address}"
+        ) from error
     try:
         quiet_ray_data()
         yield

@@ -35,3 +35,8 @@ def question_of(table: pa.Table, row: int) -> ImageQuestion:
     """The record that the models must have seen."""
     name = table["id"][row].as_py()
     return ImageQuestion(name, table["question"][row].as_py(), (picture(int(name[1:])),))
+
+
+def picture_question(number: int) -> ImageQuestion:
+    """The record of that number in `inputs.records`."""
+    return ImageQuestion(f"r{number:04d}", f"what is {number}?", (picture(number),))

@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.pipeline.inputs import records, write_jsonl, write_parquet
+from tests.tiny_models import internvl
+
+ROOT = Path(__file__).parents[2]
+
+
+def sgl(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jobs.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    vlm = internvl()
+    for part in (vlm.model, vlm.tokenizer, vlm.family.image_processor):
+        part.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("demo",)])
+def test_help_is_there(command: tuple[str, ...]) -> None:
+    done = sgl(*command, "--help")
+    assert done.returncode == 0
+    assert "usage: sgl" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "--input", "in", "--output", "out"), "models.small: mode 'cascade' needs it"),
+        (("run", "--config", "none.yaml"), "none.yaml: cannot be read"),
+        (("run", "--set", "nothing=1"), "nothing: there is no such setting"),
+    ],
+)
+def test_bad_configuration_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], says: str
+) -> None:
+    done = sgl(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "in.parquet", records(2) | {"id": ["same", "same"]})
+    models = ("--small", "x/y", "--large", "x/y", "--threshold", "0.5")
+    done = sgl("run", "--input", str(path), "--output", str(tmp_path / "out"), *models)
+    assert done.returncode == 2
+    assert "more than once: same" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_end_to_end_from_another_folder(
+    ray_cluster: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    columns = records(12)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for image in columns["image"]:
+        (pictures / image["path"]).write_bytes(image["bytes"])
+    rows = [{"id": f"r{i}", "image": f"pictures/{i}.png", "question": "w1 w2"} for i in range(12)]
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    command = [
+        *("run", "--input", "in.jsonl", "--output", "out", "--limit", "9", "--threshold", "0.5"),
+        *("--small", str(checkpoint), "--large", str(checkpoint), "--prune-layer", "0.2"),
+        *("--keep-ratio", "0.5", "--set", f"ray.address={ray_cluster}"),
+        *("--set", "decoding.max_new_tokens=3"),
+    ]
+    done = sgl(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "9 of 9 records" in done.stdout
+    table = pq.read_table(tmp_path / "out" / "rows")
+    assert sorted(table["id"].to_pylist()) == [f"r{i}" for i in range(9)]
+    assert set(table["route"].to_pylist()) <= {"small", "large"}
+
+    again = sgl(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "nothing left to do" in again.stdout
+    assert pq.read_table(tmp_path / "out" / "rows").num_rows == 9

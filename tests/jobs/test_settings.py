@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import load_job
+from sgl.errors import ConfigurationError
+from testbed import model_path
+
+MINIMAL = """
+input: {path: in.parquet}
+output: {path: out}
+threshold: 0.5
+models:
+  small: {path: a/b}
+  large: {path: c/d}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "job.yaml"
+    path.write_text(MINIMAL)
+    return str(path)
+
+
+def test_flags_win_over_assignments_which_win_over_the_file(config: str) -> None:
+    assert load_job(config).threshold == 0.5
+    assert load_job(config, ["threshold=0.6"]).threshold == 0.6
+    assert load_job(config, ["threshold=0.6"], {"threshold": 0.7}).threshold == 0.7
+    assert load_job(config, ["threshold=0.6"], {"threshold": None}).threshold == 0.6
+
+
+def test_assigned_values_are_yaml(config: str) -> None:
+    job = load_job(config, ["input.drop=[a, b]", "pools.large.num_gpus=2", "input.limit=null"])
+    assert job.input.drop == ("a", "b")
+    assert job.pools.large.num_gpus == 2
+    assert job.input.limit is None
+
+
+def test_flags_alone_make_a_job() -> None:
+    flags = {
+        "input.path": "in.csv",
+        "output.path": "out",
+        "models.small.path": "a/b",
+        "models.large.path": "c/d",
+        "threshold": 0.5,
+        "pruning.keep_ratio": 0.3,
+    }
+    job = load_job(None, (), flags)
+    assert job.pruning.keep_ratio == 0.3
+    assert Path(job.input.path).is_absolute()
+
+
+def test_testbed_means_the_shipped_pair(config: str) -> None:
+    job = load_job(config, ["models.small.path=testbed", "models.large.path=testbed"])
+    assert job.model("small").path == str(model_path("small"))
+    assert job.model("large").path == str(model_path("large"))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("treshold=1", "treshold: there is no such setting; did you mean threshold"),
+        ("pools.large.replica=1", "pools.large.replica: .*did you mean replicas"),
+        ("models.small.batchsize=1", "models.small.batchsize: .*did you mean batch_size"),
+        ("pruning.keep_ratio=2", "pruning.keep_ratio: .*less than or equal to 1, not 2"),
+        ("mode=both", "mode: .*'cascade', 'small' or 'large'"),
+        ("threshold=null", "threshold: the cascade needs it"),
+        ("models.large=null", "models.large: mode 'cascade' needs it"),
+        ("input=null", "input: "),
+        ("threshold.x=1", "threshold is a value"),
+        ("threshold", "write name=value"),
+        ("threshold=[", "not YAML"),
+    ],
+)
+def test_mistakes_are_explained(config: str, assignment: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        load_job(config, [assignment])
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="input: must be written; output: must be written"):
+        load_job(None)
+
+
+def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none.yaml: cannot be read"):
+        load_job(str(tmp_path / "none.yaml"))
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(ConfigurationError, match="holds no settings"):
+        load_job(str(tmp_path / "empty.yaml"))
