@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.pipeline.inputs import records, write_jsonl, write_parquet
+from tests.pipeline.inputs import png, records, write_jsonl, write_parquet
 from tests.tiny_models import internvl
 
 ROOT = Path(__file__).parents[2]
@@ -67,11 +67,10 @@ def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
 def test_a_run_end_to_end_from_another_folder(
     ray_cluster: str, checkpoint: Path, tmp_path: Path
 ) -> None:
-    columns = records(12)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    for image in columns["image"]:
-        (pictures / image["path"]).write_bytes(image["bytes"])
+    for i in range(12):
+        (pictures / f"{i}.png").write_bytes(png(i, 16, 32))
     rows = [{"id": f"r{i}", "image": f"pictures/{i}.png", "question": "w1 w2"} for i in range(12)]
     write_jsonl(tmp_path / "in.jsonl", rows)
     command = [
