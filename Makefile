@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 .PHONY: demo test check format train clean
 
 demo: $(STAMP)  ## the cascade on the testbed's held-out pages, against small only and large only
-	$(BIN)/sgl demo --output out/demo
+	$(BIN)/sgl demo
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 def run_isolated(
-    run: Callable[[Sequence[Item]], list[Result]],
+    run: Callable[[Sequence[Item]], Sequence[Result]],
     items: Sequence[Item],
     *,
     batch_size: int,
@@ -45,13 +45,12 @@ def run_isolated(
         except Exception as error:
             if _is_device_error(error):
                 raise
-            for item in batch:
-                results.append(_run_one(run, item, stage))  # noqa: PERF401
+            results.extend(_run_one(run, item, stage) for item in batch)
     return results
 
 
 def _run_one(
-    run: Callable[[Sequence[Item]], list[Result]], item: Item, stage: str
+    run: Callable[[Sequence[Item]], Sequence[Result]], item: Item, stage: str
 ) -> Result | Failure:
     try:
         return run([item])[0]

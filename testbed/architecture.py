@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
     GotOcr2ImageProcessorPil,
@@ -93,25 +93,24 @@ def build_model(name: ModelName) -> Any:
 def _prepare_weights(model: Any) -> None:
     """Make visual look-up easy to find for a tiny transformer.
 
-    In the lower half of the layers keys start as copies of queries, large enough to matter, so that
-    a token first attends to tokens that are embedded like it; residual branches start small in
-    deep stacks.
+    In the lower half of the layers keys start as copies of queries, so that a token first leans
+    towards tokens that are embedded like it; residual branches start small in deep stacks.
     """
     layers = model.model.language_model.layers
     hidden = model.config.text_config.hidden_size
     torch.nn.init.normal_(model.model.language_model.embed_tokens.weight, std=2 * hidden**-0.5)
     for index, layer in enumerate(layers):
         if index < (len(layers) + 1) // 2:
-            query = torch.nn.init.normal_(layer.self_attn.q_proj.weight, std=hidden**-0.5)
-            layer.self_attn.k_proj.weight.copy_(query)
+            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
         for branch in (layer.self_attn.o_proj, layer.mlp.down_proj):
             branch.weight.mul_((2 * len(layers)) ** -0.5)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word; decodes to space-separated words."""
-    core = Tokenizer(models.WordLevel(TOKEN_ID, unk_token=UNKNOWN))
+    """One token per word and two per number; decodes to space-separated words."""
+    core = Tokenizer(models.WordPiece(TOKEN_ID, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.decoder = decoders.WordPiece(cleanup=False)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token=PAD,

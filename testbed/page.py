@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from testbed.vocabulary import COLOURS, LETTERS, NUMBERS, SMALLEST_NUMBER
+from testbed.vocabulary import COLOURS, LETTERS, NUMBERS
 
 COLUMNS = 8
 TILE_ROWS = 8
@@ -74,7 +74,7 @@ def draw_page(rng: np.random.Generator, style: PageStyle) -> Page:
     count = int(rng.integers(style.fewest, style.most + 1))
     slots = np.sort(rng.permutation(style.rows * COLUMNS)[:count])
     names = rng.permutation(len(COLOURS) * len(LETTERS))[:count]
-    numbers = rng.permutation(len(NUMBERS))[:count] + SMALLEST_NUMBER
+    numbers = rng.permutation(len(NUMBERS))[:count] + NUMBERS.start
     labels = (
         Label(slot // COLUMNS, slot % COLUMNS, name // len(LETTERS), name % len(LETTERS), number)
         for slot, name, number in zip(slots.tolist(), names.tolist(), numbers.tolist(), strict=True)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from testbed.page import Label, Page
-from testbed.vocabulary import COLOURS, COUNTS
+from testbed.vocabulary import COLOURS, DIGITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def count(page: Page, rng: np.random.Generator) -> Question | None:
     """How many labels have a colour, up to 9."""
     colour = int(rng.integers(len(COLOURS)))
     hits = tuple(label for label in page.labels if label.colour == colour)
-    if len(hits) >= len(COUNTS):
+    if len(hits) >= len(DIGITS):
         return None
     return Question("count", f"how many {COLOURS[colour]} ?", str(len(hits)), hits)
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,24 @@ from testbed.packing import IGNORE, Difficulty, PackedBatch, draw_batch
 from testbed.questions import KINDS
 from testbed.schedule import learning_rate_factor
 from testbed.vision import PagePool, draw_pool, train_tower
-from testbed.vocabulary import COLOURS, END, IMAGE, LETTERS, NUMBERS, TOKEN_ID
+from testbed.vocabulary import COLOURS, DIGITS, END, IMAGE, LETTERS, SECOND_DIGITS, TOKEN_ID
 
-STEPS: dict[ModelName, int] = {"small": 6_000, "large": 6_000}
-LEARNING_RATE: dict[ModelName, float] = {"small": 3e-3, "large": 2e-3}
-_PAGES, _QUESTIONS = 24, 12
+
+@dataclass(frozen=True)
+class Recipe:
+    """Of the language model's training: optimiser steps, peak learning rate, pages per step."""
+
+    steps: int
+    learning_rate: float
+    pages: int
+
+
+RECIPES: dict[ModelName, Recipe] = {
+    "small": Recipe(steps=6_000, learning_rate=3e-3, pages=24),
+    "large": Recipe(steps=5_000, learning_rate=2e-3, pages=16),
+}
+_QUESTIONS = 10
+"""Per page."""
 _POOL, _VALIDATION_POOL = (3000, 1000), (192, 64)
 _ALIGNMENT_WEIGHT = 0.3
 _EVALUATE_EVERY, _SAVE_EVERY = 200, 1000
@@ -75,7 +88,7 @@ def _train_language(
     state: dict[str, Any] | None,
     log: Callable[..., None],
 ) -> None:
-    seed = SHAPES[name].seed
+    seed, recipe = SHAPES[name].seed, RECIPES[name]
     pool = draw_pool(model, seed, _POOL)
     validation = draw_pool(model, seed + 5000, _VALIDATION_POOL)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -85,10 +98,11 @@ def _train_language(
         optimizer.load_state_dict(state["optimizer"])
         curriculum, first = Curriculum(**state["curriculum"]), state["step"]
     for step in range(first, steps):
-        rate = LEARNING_RATE[name] * learning_rate_factor(step, steps)
+        rate = recipe.learning_rate * learning_rate_factor(step, steps)
         difficulty = curriculum.difficulty(step / steps)
         rng = np.random.default_rng([seed, 2, step])
-        loss = _step(model, draw_batch(pool, rng, difficulty, _PAGES, _QUESTIONS), optimizer, rate)
+        batch = draw_batch(pool, rng, difficulty, recipe.pages, _QUESTIONS)
+        loss = _step(model, batch, optimizer, rate)
         done = step + 1
         if done % _EVALUATE_EVERY == 0 or done == steps:
             accuracy = _accuracy(model, validation, difficulty)
@@ -150,14 +164,14 @@ def _alignment(model: Any, visual_XD: Tensor, attributes_X4: Tensor) -> Tensor:
     Without this loss the link between page and vocabulary takes many times longer to appear.
     """
     embeddings_ND = model.model.language_model.embed_tokens.weight
-    colour, letter, tens, units = attributes_X4.unbind(-1)
-    labelled = letter != IGNORE
-    number = (tens - 1) * 10 + units
+    labelled = attributes_X4[:, 1] != IGNORE
     losses = []
-    for words, targets in ((COLOURS, colour), (LETTERS, letter), (NUMBERS, number)):
+    for words, target_X in zip(
+        (COLOURS, LETTERS, DIGITS, SECOND_DIGITS), attributes_X4[labelled].unbind(-1), strict=True
+    ):
         first = TOKEN_ID[words[0]]
-        logits = visual_XD[labelled] @ embeddings_ND[first : first + len(words)].T
-        losses.append(functional.cross_entropy(logits, targets[labelled]))
+        logits_XN = visual_XD[labelled] @ embeddings_ND[first : first + len(words)].T
+        losses.append(functional.cross_entropy(logits_XN, target_X))
     return torch.stack(losses).sum()
 
 
@@ -184,7 +198,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.model, options.steps or STEPS[options.model], options.output)
+    train(options.model, options.steps or RECIPES[options.model].steps, options.output)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
-"""The words of the testbed: one token each."""
+"""The words of the testbed: one token each, and two for a number of two digits (47 = 4 ##7).
+
+With a token per number, "which label has number 47" was not learned in 1,400 steps by a model
+that had mastered the look-up by name in 600: two digits make it a task like colour and letter.
+"""
 
 COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "orange")
 LETTERS: tuple[str, ...] = ("A", "B", "C", "D", "E", "F", "G", "H")
-SMALLEST_NUMBER = 10
-NUMBERS: tuple[str, ...] = tuple(str(number) for number in range(SMALLEST_NUMBER, 100))
-COUNTS: tuple[str, ...] = tuple(str(number) for number in range(SMALLEST_NUMBER))
+DIGITS: tuple[str, ...] = tuple("0123456789")
+SECOND_DIGITS: tuple[str, ...] = tuple(f"##{digit}" for digit in DIGITS)
+NUMBERS = range(10, 100)
+"""What a label may show."""
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 START, END = "<|im_start|>", "<|im_end|>"
@@ -31,10 +36,21 @@ QUESTION_WORDS: tuple[str, ...] = (
     "?",
 )
 
-WORDS: tuple[str, ...] = (*SPECIAL, *COLOURS, *LETTERS, *NUMBERS, *COUNTS, *QUESTION_WORDS)
+WORDS: tuple[str, ...] = (
+    *SPECIAL,
+    *COLOURS,
+    *LETTERS,
+    *DIGITS,
+    *SECOND_DIGITS,
+    *QUESTION_WORDS,
+)
 TOKEN_ID: dict[str, int] = {word: index for index, word in enumerate(WORDS)}
 
 
 def token_ids(text: str) -> list[int]:
     """Ids of space-separated words; an unknown word is a KeyError, as the generator writes none."""
-    return [TOKEN_ID[word] for word in text.split()]
+    ids = []
+    for word in text.split():
+        parts = [word[0], f"##{word[1]}"] if word.isdigit() and len(word) == 2 else [word]
+        ids += [TOKEN_ID[part] for part in parts]
+    return ids
