@@ -2,11 +2,13 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray.util.annotations import RayDeprecationWarning
 
 import pipeline
 from pipeline.config import RayConfig
@@ -54,8 +56,14 @@ def quiet_ray_data() -> None:
     """Leave the terminal to our own progress; Ray Data still logs to its session folder."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # It advises to reserve memory per replica whenever a model is larger than nothing.
+    context.issue_detectors_config.high_memory_detector_config.detection_time_interval_s = -1
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # Ray 2.60 has no other way to bound the restarts of an actor pool.
+    warnings.filterwarnings(
+        "ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning, "pipeline.build"
+    )
 
 
 def _prepare_local() -> None:
@@ -65,8 +73,5 @@ def _prepare_local() -> None:
     known = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([root, *([known] if known else [])])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray Data keeps constructor arguments in the object store, and Ray's core prints an error
-    # line about that for every pool.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

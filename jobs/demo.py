@@ -45,7 +45,7 @@ def run_demo(console: Console, output: str | None = None, limit: int | None = No
     console.print()
     console.print(comparison(demo))
     for line in remarks(demo):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     return demo
 
 

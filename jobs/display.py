@@ -54,15 +54,22 @@ class Display:
         self._thread.join()
 
     def _show(self) -> None:
-        if not self._console.is_terminal:
-            while not self._stop.wait(_LINES_S):
-                if counts := self._counts():
-                    self._console.print(self._line(counts), highlight=False)
-            return
-        with Live(console=self._console, auto_refresh=False) as live:
-            while not self._stop.wait(_LIVE_S):
-                if counts := self._counts():
-                    live.update(self._table(counts), refresh=True)
+        if self._console.is_terminal:
+            with Live(console=self._console, auto_refresh=False) as live:
+                self._repeat(_LIVE_S, lambda counts: live.update(self._table(counts), refresh=True))
+        else:
+            self._repeat(_LINES_S, lambda counts: self._print(self._line(counts)))
+
+    def _repeat(self, every_s: float, show: Callable[[Mapping[str, StageCount]], None]) -> None:
+        while True:
+            ended = self._stop.wait(every_s)
+            if counts := self._counts():
+                show(counts)
+            if ended:
+                return
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def _line(self, counts: Mapping[str, StageCount]) -> str:
         parts = []

@@ -17,7 +17,7 @@ from jobs.tables import summary_table
 from pipeline.build import Loaders, Run, build, loaders_of, write
 from pipeline.checkpoint import check_output, ids_done, rows_path
 from pipeline.config import JobConfig
-from pipeline.preflight import resolve
+from pipeline.preflight import check_models, resolve
 from pipeline.progress import Board, BoardReporter, StageCount
 from pipeline.source import Source, check_ids, open_source
 from pipeline.summary import Summary, read_rows, summarise
@@ -52,6 +52,7 @@ def run_job(job: JobConfig, console: Console, loaders: Loaders | None = None) ->
         ConfigurationError: before a model loads.
     """
     started = time.monotonic()
+    check_models(job)
     source = open_source(job.input)
     ids = check_ids(source)
     check_output(job)
@@ -85,6 +86,7 @@ def _stream(
         f"run {run_id}: {left:,} of {source.rows:,} records, mode {job.mode}; "
         f"{resources.describe(job)}",
         highlight=False,
+        soft_wrap=True,
     )
     board = ray.remote(num_cpus=0)(Board).remote(left)
     run = Run(run_id, source, loaders, resources, BoardReporter(board))

@@ -117,10 +117,11 @@ def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
 
 
 def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
-    pool = job.pools.large
+    pool, batch_size = job.pools.large, job.model("large").batch_size
+    blocks = pool.blocks_for(batch_size)
     settings = LargeSettings(
-        batch_size=job.model("large").batch_size,
-        concurrent_blocks=pool.concurrent_blocks,
+        batch_size=batch_size,
+        concurrent_blocks=blocks,
         linger_s=pool.linger_s,
         rate=_rate(pool, run.resources.num_gpus["large"]),
     )
@@ -129,8 +130,8 @@ def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         fn_constructor_args=(run.loaders.large, settings, run.reporter),
         compute=ActorPoolStrategy(
             size=pool.replicas,
-            max_concurrent_calls_per_actor=pool.concurrent_blocks,
-            max_tasks_in_flight_per_actor=pool.concurrent_blocks,
+            max_concurrent_calls_per_actor=blocks,
+            max_tasks_in_flight_per_actor=blocks,
         ),
         batch_size=job.rows_per_block,
         **_placement(pool, run.resources.num_gpus["large"]),

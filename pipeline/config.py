@@ -15,6 +15,8 @@ from actors.config import (
     StrictModel,
 )
 
+_MOST_CONCURRENT_BLOCKS = 32
+
 
 class Mode(StrEnum):
     """Which models the graph holds."""
@@ -101,14 +103,19 @@ class LargePoolConfig(PoolConfig):
     """Replicas of the large model, each of which collects escalated rows into full batches.
 
     Attributes:
-        concurrent_blocks: blocks whose rows one replica collects from at the same time. Full
-            batches need concurrent_blocks x rows_per_block x escalation rate >= 2-3 x batch size.
+        concurrent_blocks: blocks whose rows one replica collects from at the same time. None
+            means the batch size, at most 32: as each block that waits holds a row, so many waiting
+            blocks fill a batch at any escalation rate.
         linger_s: an incomplete batch runs after so long without a new row. It bounds a stall
             when the upstream is slow; the end of the input is noticed without it.
     """
 
-    concurrent_blocks: int = Field(default=8, ge=1)
+    concurrent_blocks: int | None = Field(default=None, ge=1)
     linger_s: float = Field(default=30.0, gt=0)
+
+    def blocks_for(self, batch_size: int) -> int:
+        """`concurrent_blocks`, resolved for a batch size."""
+        return self.concurrent_blocks or min(batch_size, _MOST_CONCURRENT_BLOCKS)
 
 
 class PoolsConfig(StrictModel):

@@ -16,7 +16,7 @@ from pipeline.stage import check_columns, check_conserved, failed, replace_colum
 from sgl.errors import EmptyQuestionError, RecordError
 from sgl.types import Failure
 
-READS = ("id", "question", "image")
+READS = ("id", "question", "image", "max_new_tokens")
 WRITES = (*OUTPUT.names[2:], IMAGES.name)
 """Every output column is made here, most of them null; `image` is dropped."""
 
@@ -55,6 +55,8 @@ class FetchStage:
         try:
             if not (record["question"] or "").strip():
                 raise EmptyQuestionError("the question is empty")
+            if record["max_new_tokens"] is not None and record["max_new_tokens"] < 1:
+                raise RecordError(f"max_new_tokens is {record['max_new_tokens']}; 1 is the least")
             pixels = load_image(record["image"], self.max_image_pixels)
         except RecordError as error:
             return Failure(record["id"], "fetch", type(error).__name__, str(error))

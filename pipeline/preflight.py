@@ -5,6 +5,7 @@ A resource that no node has would hang a Ray job in silence.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import JobConfig, PoolConfig
@@ -25,6 +26,21 @@ class Resources:
             device = f"{gpus:g} GPU" if gpus else "CPU"
             parts.append(f"{role}: {pool.replicas} x {device}")
         return ", ".join(parts)
+
+
+def check_models(job: JobConfig) -> None:
+    """Refuse a checkpoint folder that is not there; hub ids are left to the loading.
+
+    Raises:
+        ConfigurationError: names the model.
+    """
+    for role in ("small", "large"):
+        if job.uses(role):
+            path = Path(job.model(role).path)
+            if path.is_absolute() and not (path / "config.json").is_file():
+                raise ConfigurationError(
+                    f"models.{role}.path: no checkpoint at {path} (it has no config.json)"
+                )
 
 
 def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:

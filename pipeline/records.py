@@ -45,7 +45,7 @@ class Shape:
             "id": ids,
             "question": question,
             "image": image,
-            "max_new_tokens": _or_null(data.get(c.max_new_tokens), pa.int32(), rows),
+            "max_new_tokens": _or_null(data.get(c.max_new_tokens), pa.int64(), rows),
         }
         arrays = []
         for field in self.schema:

@@ -37,7 +37,7 @@ READ = pa.schema(
         ("id", pa.string()),
         ("question", pa.string()),
         ("image", IMAGE_REFERENCE),
-        ("max_new_tokens", pa.int32()),
+        ("max_new_tokens", pa.int64()),
     ]
 )
 """What the reader makes of any input format, ahead of the carried columns."""

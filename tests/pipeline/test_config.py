@@ -98,3 +98,9 @@ def test_importing_is_light(module: str) -> None:
     heavy = "{'torch', 'transformers', 'ray'}"
     code = f"import sys, {module}; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("batch_size", "blocks"), [(4, 4), (16, 16), (64, 32)])
+def test_enough_blocks_wait_to_fill_a_batch(batch_size: int, blocks: int) -> None:
+    assert job().pools.large.blocks_for(batch_size) == blocks
+    assert job(pools={"large": {"concurrent_blocks": 3}}).pools.large.blocks_for(batch_size) == 3

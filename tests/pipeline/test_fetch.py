@@ -47,6 +47,14 @@ def test_bad_rows_fail_alone(tmp_path: Path) -> None:
     assert (counts.rows, counts.failed) == (6, 5)
 
 
+def test_an_impossible_token_limit_fails_its_row(tmp_path: Path) -> None:
+    table = read_table(tmp_path, 3)
+    limits = pa.array([0, None, 1], pa.int64())
+    rows = fetch_stage()(replace_columns(table, {"max_new_tokens": limits})).to_pylist()
+    assert [row["route"] for row in rows] == ["failed", None, None]
+    assert rows[0]["error"]["type"] == "RecordError"
+
+
 def test_too_many_pixels_fail_their_row(tmp_path: Path) -> None:
     stage = fetch_stage()
     table = read_table(tmp_path, 1)

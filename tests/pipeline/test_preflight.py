@@ -1,8 +1,9 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.preflight import resolve
+from pipeline.preflight import check_models, resolve
 from sgl.errors import ConfigurationError
 from tests.pipeline.inputs import job_of
 
@@ -41,3 +42,12 @@ def test_a_mode_asks_for_its_own_pool_only() -> None:
 def test_what_no_node_has_is_refused(pools: Any, nodes: Any, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         resolve(job_of("in", "out", pools=pools), nodes)
+
+
+def test_a_checkpoint_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    models = {"small": {"path": str(tmp_path)}, "large": {"path": str(tmp_path / "none")}}
+    with pytest.raises(ConfigurationError, match=r"models.large.path: no checkpoint at .*none"):
+        check_models(job_of("in", "out", models=models))
+    check_models(job_of("in", "out", models=models, mode="small"))
+    check_models(job_of("in", "out", models={"small": {"path": "o/n"}, "large": {"path": "o/n"}}))
