@@ -13,7 +13,7 @@ D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated tokens
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -114,7 +114,7 @@ class DecodeState:
     position_B: Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class Generation:
     """Greedy answers of a batch.
 
@@ -123,8 +123,8 @@ class Generation:
         log_probs: per record, log p(y_t) of those tokens.
     """
 
-    token_ids: list[list[int]] = field(default_factory=list)
-    log_probs: list[list[float]] = field(default_factory=list)
+    token_ids: list[list[int]]
+    log_probs: list[list[float]]
 
 
 def prune_prompt(prompt: Prompt, keep_BT: Tensor) -> Prompt:
@@ -241,26 +241,23 @@ def generate_greedy(
     if capture:
         capture.watch(*_rows_after_image(prompt, include_last_visual_row))
     logits_BN, state = prefill(lm, prompt, selection, capture)
-    batch = len(max_new_tokens)
-    answer = Generation([[] for _ in range(batch)], [[] for _ in range(batch)])
-    open_records = list(range(batch))
+    open_records = list(range(len(max_new_tokens)))
+    answer = Generation([[] for _ in open_records], [[] for _ in open_records])
     for step in range(max(max_new_tokens)):
         token_B, log_prob_B = _greedy(logits_BN, end_token_ids if step < min_new_tokens else ())
-        for b, token, log_prob in zip(
-            range(batch), token_B.tolist(), log_prob_B.tolist(), strict=True
-        ):
-            if b in open_records:
-                answer.token_ids[b].append(token)
-                answer.log_probs[b].append(log_prob)
+        tokens, log_probs = token_B.tolist(), log_prob_B.tolist()
+        for b in open_records:
+            answer.token_ids[b].append(tokens[b])
+            answer.log_probs[b].append(log_probs[b])
         open_records = [
             b
             for b in open_records
-            if answer.token_ids[b][-1] not in end_token_ids and step + 1 < max_new_tokens[b]
+            if tokens[b] not in end_token_ids and step + 1 < max_new_tokens[b]
         ]
         if not open_records:
             break
         if capture:
-            fed_B1 = torch.zeros(batch, 1, device=token_B.device)
+            fed_B1 = torch.zeros(len(tokens), 1, device=token_B.device)
             fed_B1[open_records] = 1.0
             capture.watch(fed_B1)
         logits_BN = decode_step(lm, state, token_B, capture)

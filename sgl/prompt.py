@@ -38,6 +38,10 @@ class PromptBatch:
         """V of one record."""
         return sum(grid.rows * grid.columns for grid in self.grids[record])
 
+    def all_visual_tokens(self) -> list[int]:
+        """V of every record."""
+        return [self.visual_tokens(record) for record in range(len(self.grids))]
+
 
 class _TextModelReachedError(Exception):
     """Ends the native forward pass; never leaves this module."""

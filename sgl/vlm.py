@@ -1,16 +1,15 @@
 """A native vision-language model that guides (small) or is guided (large)."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from sgl import early_exit
+from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
 from sgl.decoder import (
     LanguageModel,
@@ -22,7 +21,7 @@ from sgl.decoder import (
 )
 from sgl.errors import ModelLoadError
 from sgl.families import Family, family_of
-from sgl.flops import DecoderShape, capture_flops, generation_flops, scoring_flops
+from sgl.flops import DecoderShape
 from sgl.prompt import PromptBatch, build_prompts, check_context
 from sgl.ranking import (
     average_retention,
@@ -38,7 +37,6 @@ from sgl.types import (
     ImageQuestion,
     Pruning,
     Route,
-    Usage,
 )
 
 DEFAULT_MAX_NEW_TOKENS = 64
@@ -101,7 +99,7 @@ class VLM:
             model.get_decoder(), model.get_output_embeddings(), family.position_axes
         )
         self.layers = self.language_model.layers
-        self._shape = DecoderShape.of(family.config.text_config)
+        self._meter = Meter(DecoderShape.of(family.config.text_config), family)
         self._end_token_ids = _end_token_ids(model, tokenizer)
 
     @torch.inference_mode()
@@ -131,7 +129,7 @@ class VLM:
         Raises:
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
-        started = time.perf_counter()
+        watch = Stopwatch(self.model.device)
         batch, limits = self._prepare(records, max_new_tokens)
         prompt = batch.prompt
         capture = RowCapture(len(records), prompt.valid_BT.shape[1], prompt.valid_BT.device)
@@ -144,34 +142,41 @@ class VLM:
             capture=capture,
             include_last_visual_row=include_last_visual_row,
         )
-        importance_BT = capture.importance_BT
-        kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, consistency_keep_ratio)
-        pruned = prune_prompt(prompt, kept_BT | ~prompt.visual_BT)
-        seen_again = score_answers(self.language_model, pruned, answers.token_ids)
+        seen_again = self._look_again(
+            prompt, capture.importance_BT, answers.token_ids, consistency_keep_ratio
+        )
         flops = [
-            self._guide_flops(batch, b, len(ids), consistency_keep_ratio, include_last_visual_row)
-            for b, ids in enumerate(answers.token_ids)
+            self._meter.guidance_flops(
+                batch,
+                b,
+                new_tokens=len(tokens),
+                consistency_keep_ratio=consistency_keep_ratio,
+                include_last_visual_row=include_last_visual_row,
+            )
+            for b, tokens in enumerate(answers.token_ids)
         ]
-        seconds = self._shares(started, flops)
+        usage = usages(
+            batch,
+            kept=batch.all_visual_tokens(),
+            answers=answers.token_ids,
+            flops=flops,
+            seconds=watch.seconds(),
+        )
         results = []
         for b, record in enumerate(records):
-            tokens = answers.token_ids[b]
             sure = early_exit.confidence(answers.log_probs[b])
             steady = early_exit.consistency(seen_again[b], consistency)
-            visual = batch.visual_tokens(b)
             results.append(
                 Guidance(
                     id=record.id,
-                    answer=self._decode(tokens),
-                    token_ids=tuple(tokens),
+                    answer=self._decode(answers.token_ids[b]),
+                    token_ids=tuple(answers.token_ids[b]),
                     confidence=sure,
                     consistency=steady,
                     exit_score=early_exit.exit_score(sure, steady),
-                    importance=importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
+                    importance=capture.importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
                     grids=batch.grids[b],
-                    usage=Usage(
-                        batch.lengths[b], visual, visual, len(tokens), flops[b], seconds[b]
-                    ),
+                    usage=usage[b],
                 )
             )
         return results
@@ -204,14 +209,13 @@ class VLM:
             GridMismatchError: a ranking is of other visual tokens than this model's.
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
-        started = time.perf_counter()
+        watch = Stopwatch(self.model.device)
         batch, limits = self._prepare(records, max_new_tokens)
-        split = int(self.layers * prune_layer) if guidance else self.layers
-        selection = None
+        split, kept, selection = self.layers, batch.all_visual_tokens(), None
         if guidance:
-            for record_guidance, grids in zip(guidance, batch.grids, strict=True):
-                check_same_tokens(record_guidance, grids)
-            selection = Selection(split, self._keep(batch.prompt, guidance, keep_ratio))
+            split = int(self.layers * prune_layer)
+            kept = [keep_count(count, keep_ratio) for count in kept]
+            selection = Selection(split, self._kept_tokens(batch, guidance, keep_ratio))
         answers = generate_greedy(
             self.language_model,
             batch.prompt,
@@ -220,28 +224,23 @@ class VLM:
             min_new_tokens=min_new_tokens,
             selection=selection,
         )
-        kept = [batch.visual_tokens(b) for b in range(len(records))]
-        if guidance:
-            kept = [keep_count(count, keep_ratio) for count in kept]
         flops = [
-            self.family.vision_flops(batch.grids[b])
-            + self._generation_flops(batch, b, len(ids), split, kept[b])
-            for b, ids in enumerate(answers.token_ids)
+            self._meter.answer_flops(batch, b, new_tokens=len(tokens), split=split, kept=kept[b])
+            for b, tokens in enumerate(answers.token_ids)
         ]
-        seconds = self._shares(started, flops)
+        usage = usages(
+            batch, kept=kept, answers=answers.token_ids, flops=flops, seconds=watch.seconds()
+        )
         results = []
         for b, record in enumerate(records):
-            tokens, visual = answers.token_ids[b], batch.visual_tokens(b)
-            retention = average_retention(split, self.layers, kept[b], visual)
+            retention = average_retention(split, self.layers, kept[b], batch.visual_tokens(b))
             results.append(
                 Answer(
                     id=record.id,
-                    text=self._decode(tokens),
-                    token_ids=tuple(tokens),
+                    text=self._decode(answers.token_ids[b]),
+                    token_ids=tuple(answers.token_ids[b]),
                     route=Route.LARGE,
-                    usage=Usage(
-                        batch.lengths[b], visual, kept[b], len(tokens), flops[b], seconds[b]
-                    ),
+                    usage=usage[b],
                     pruning=Pruning(prune_layer, keep_ratio, retention) if guidance else None,
                     guidance=guidance[b] if guidance else None,
                 )
@@ -256,51 +255,31 @@ class VLM:
         check_context(batch, limits, self.family.config.text_config.max_position_embeddings)
         return batch, limits
 
-    def _keep(self, prompt: Prompt, guidance: Sequence[Guidance], keep_ratio: float) -> Tensor:
-        importance_BT = spread([one.importance for one in guidance], prompt.visual_BT)
-        return top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio) | ~prompt.visual_BT
+    def _look_again(
+        self,
+        prompt: Prompt,
+        importance_BT: Tensor,
+        answers: Sequence[Sequence[int]],
+        keep_ratio: float,
+    ) -> list[list[float]]:
+        """Log probabilities of the answers when only the top visual tokens are seen."""
+        kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
+        pruned = prune_prompt(prompt, kept_BT | ~prompt.visual_BT)
+        return score_answers(self.language_model, pruned, answers)
+
+    def _kept_tokens(
+        self, batch: PromptBatch, guidance: Sequence[Guidance], keep_ratio: float
+    ) -> Tensor:
+        """(B, T) bool: all text, and the top visual tokens of each record's ranking."""
+        for one, grids in zip(guidance, batch.grids, strict=True):
+            check_same_tokens(one, grids)
+        visual_BT = batch.prompt.visual_BT
+        importance_BT = spread([one.importance for one in guidance], visual_BT)
+        return top_visual_tokens(importance_BT, visual_BT, keep_ratio) | ~visual_BT
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         return text.strip()
-
-    def _generation_flops(
-        self, batch: PromptBatch, b: int, new_tokens: int, split: int, kept: int
-    ) -> float:
-        dropped = batch.visual_tokens(b) - kept
-        return generation_flops(
-            self._shape,
-            prompt=batch.lengths[b],
-            pruned_prompt=batch.lengths[b] - dropped,
-            prune_layer=split,
-            new_tokens=new_tokens,
-        )
-
-    def _guide_flops(
-        self,
-        batch: PromptBatch,
-        b: int,
-        new_tokens: int,
-        consistency_keep_ratio: float,
-        include_last_visual_row: bool,
-    ) -> float:
-        visual, length = batch.visual_tokens(b), batch.lengths[b]
-        rows = batch.rows_after_image[b] + (include_last_visual_row and visual > 0)
-        seen_again = length - visual + keep_count(visual, consistency_keep_ratio)
-        return (
-            self.family.vision_flops(batch.grids[b])
-            + self._generation_flops(batch, b, new_tokens, self.layers, visual)
-            + capture_flops(self._shape, prompt=length, rows=rows, new_tokens=new_tokens)
-            + scoring_flops(self._shape, prompt=seen_again, new_tokens=new_tokens)
-        )
-
-    def _shares(self, started: float, flops: Sequence[float]) -> list[float]:
-        """The batch's device-seconds, shared by FLOPs."""
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
-        seconds = time.perf_counter() - started
-        shares = np.asarray(flops) / sum(flops)
-        return [float(seconds * share) for share in shares]
 
 
 def _end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -1,0 +1,96 @@
+"""What a batch cost, record by record: FLOPs from the lengths, device-seconds shared by FLOPs.
+
+Padding and records that wait for their batch are nobody's own: they are in the shared seconds.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sgl.families import Family
+from sgl.flops import DecoderShape, capture_flops, generation_flops, scoring_flops
+from sgl.prompt import PromptBatch
+from sgl.ranking import keep_count
+from sgl.types import Usage
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Counts for one model."""
+
+    shape: DecoderShape
+    family: Family
+
+    def guidance_flops(
+        self,
+        batch: PromptBatch,
+        record: int,
+        *,
+        new_tokens: int,
+        consistency_keep_ratio: float,
+        include_last_visual_row: bool,
+    ) -> float:
+        """Vision, generation, capture and consistency pass of one record of `VLM.guide`."""
+        visual, prompt = batch.visual_tokens(record), batch.lengths[record]
+        rows = batch.rows_after_image[record] + (include_last_visual_row and visual > 0)
+        seen_again = prompt - visual + keep_count(visual, consistency_keep_ratio)
+        return (
+            self.answer_flops(
+                batch, record, new_tokens=new_tokens, split=self.shape.layers, kept=visual
+            )
+            + capture_flops(self.shape, prompt=prompt, rows=rows, new_tokens=new_tokens)
+            + scoring_flops(self.shape, prompt=seen_again, new_tokens=new_tokens)
+        )
+
+    def answer_flops(
+        self, batch: PromptBatch, record: int, *, new_tokens: int, split: int, kept: int
+    ) -> float:
+        """Vision and generation of one record, `kept` visual tokens left from layer `split` on."""
+        prompt = batch.lengths[record]
+        return self.family.vision_flops(batch.grids[record]) + generation_flops(
+            self.shape,
+            prompt=prompt,
+            pruned_prompt=prompt - batch.visual_tokens(record) + kept,
+            prune_layer=split,
+            new_tokens=new_tokens,
+        )
+
+
+class Stopwatch:
+    """Seconds of a batch on a device, waiting for the device's queue at the end."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Since construction."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter() - self._started
+
+
+def usages(
+    batch: PromptBatch,
+    *,
+    kept: Sequence[int],
+    answers: Sequence[Sequence[Any]],
+    flops: Sequence[float],
+    seconds: float,
+) -> list[Usage]:
+    """One usage per record; their device-seconds add up to `seconds`."""
+    total = sum(flops)
+    return [
+        Usage(
+            prompt_tokens=batch.lengths[b],
+            visual_tokens=batch.visual_tokens(b),
+            kept_tokens=kept[b],
+            completion_tokens=len(answer),
+            flops=flops[b],
+            device_s=seconds * flops[b] / total,
+        )
+        for b, answer in enumerate(answers)
+    ]
