@@ -10,7 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,25 @@ from testbed.vocabulary import COLOURS, DIGITS, END, IMAGE, LETTERS, SECOND_DIGI
 
 @dataclass(frozen=True)
 class Recipe:
-    """Of the language model's training: optimiser steps, peak learning rate, pages per step."""
+    """Of the language model's training.
+
+    Attributes:
+        steps: of the optimiser.
+        learning_rate: its peak.
+        pages: per step.
+        patience, whole_images: see `Curriculum`.
+    """
 
     steps: int
     learning_rate: float
     pages: int
+    patience: int
+    whole_images: float
 
 
 RECIPES: dict[ModelName, Recipe] = {
-    "small": Recipe(steps=6_000, learning_rate=3e-3, pages=24),
-    "large": Recipe(steps=5_000, learning_rate=2e-3, pages=16),
+    "small": Recipe(6_000, learning_rate=3e-3, pages=24, patience=1_000, whole_images=0.25),
+    "large": Recipe(5_000, learning_rate=2e-3, pages=16, patience=400, whole_images=0.1),
 }
 _QUESTIONS = 10
 """Per page."""
@@ -93,10 +102,11 @@ def _train_language(
     validation = draw_pool(model, seed + 5000, _VALIDATION_POOL)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, betas=(0.9, 0.98), weight_decay=0.02)
-    curriculum, first = Curriculum(), 0
+    curriculum, first = Curriculum(recipe.patience, recipe.whole_images), 0
     if state:
         optimizer.load_state_dict(state["optimizer"])
-        curriculum, first = Curriculum(**state["curriculum"]), state["step"]
+        curriculum.stage, curriculum.since = state["curriculum"]
+        first = state["step"]
     for step in range(first, steps):
         rate = recipe.learning_rate * learning_rate_factor(step, steps)
         difficulty = curriculum.difficulty(step / steps)
@@ -120,7 +130,7 @@ def _train_language(
                 {
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
-                    "curriculum": asdict(curriculum),
+                    "curriculum": (curriculum.stage, curriculum.since),
                     "step": done,
                 },
                 checkpoint,
