@@ -60,6 +60,10 @@ def quiet_ray_data() -> None:
     context.issue_detectors_config.high_memory_detector_config.detection_time_interval_s = -1
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # It calls a replica that asks for both cores and GPUs experimental. Without a number of cores
+    # Ray takes a whole one per replica, and a machine with few of them hangs.
+    operators = "ray.data._internal.execution.operators.map_operator"
+    logging.getLogger(operators).setLevel(logging.ERROR)
     # Ray 2.60 has no other way to bound the restarts of an actor pool.
     warnings.filterwarnings(
         "ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning, "pipeline.build"

@@ -19,7 +19,7 @@ from pipeline.config import JobConfig, Mode, PoolConfig
 from pipeline.fetch import FetchStage
 from pipeline.handover import Rate
 from pipeline.large_stage import LargeModel, LargeSettings, LargeStage
-from pipeline.preflight import Resources
+from pipeline.preflight import Placement, Resources
 from pipeline.progress import Reporter
 from pipeline.read import RecordDatasource
 from pipeline.small_stage import SmallModel, SmallSettings, SmallStage
@@ -101,29 +101,30 @@ def _apply(table: pa.Table, stage: FetchStage) -> pa.Table:
 
 
 def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
+    placement = run.resources.placements["small"]
     settings = SmallSettings(
         threshold=job.threshold if job.mode is Mode.CASCADE else None,
         write_importance=job.output.write_importance,
-        rate=_rate(job.pools.small, run.resources.num_gpus["small"]),
+        rate=_rate(job.pools.small, placement),
     )
     return rows.map_batches(
         SmallStage,
         fn_constructor_args=(run.loaders.small, settings, run.reporter),
         compute=ActorPoolStrategy(size=job.pools.small.replicas, max_tasks_in_flight_per_actor=2),
         batch_size=job.rows_per_block,
-        **_placement(job.pools.small, run.resources.num_gpus["small"]),
+        **_remote(placement),
         **_ARROW,
     )
 
 
 def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
     pool, batch_size = job.pools.large, job.model("large").batch_size
-    blocks = pool.blocks_for(batch_size)
+    blocks, placement = pool.blocks_for(batch_size), run.resources.placements["large"]
     settings = LargeSettings(
         batch_size=batch_size,
         concurrent_blocks=blocks,
         linger_s=pool.linger_s,
-        rate=_rate(pool, run.resources.num_gpus["large"]),
+        rate=_rate(pool, placement),
     )
     return rows.map_batches(
         LargeStage,
@@ -134,20 +135,20 @@ def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
             max_tasks_in_flight_per_actor=blocks,
         ),
         batch_size=job.rows_per_block,
-        **_placement(pool, run.resources.num_gpus["large"]),
+        **_remote(placement),
         **_ARROW,
     )
 
 
-def _placement(pool: PoolConfig, num_gpus: float) -> dict[str, Any]:
+def _remote(placement: Placement) -> dict[str, Any]:
     # Being no argument of the fetch tasks, max_restarts also keeps Ray from fusing them into the
     # replicas, which then would decode pictures.
-    placement = {"num_cpus": pool.num_cpus, "max_restarts": MAX_RESTARTS}
-    return placement | ({"num_gpus": num_gpus} if num_gpus else {})
+    remote = {"num_cpus": placement.num_cpus, "max_restarts": MAX_RESTARTS}
+    return remote | ({"num_gpus": placement.num_gpus} if placement.num_gpus else {})
 
 
-def _rate(pool: PoolConfig, num_gpus: float) -> Rate:
-    return Rate(devices=num_gpus or 1.0, usd_per_hour=pool.usd_per_hour)
+def _rate(pool: PoolConfig, placement: Placement) -> Rate:
+    return Rate(devices=placement.num_gpus or 1.0, usd_per_hour=pool.usd_per_hour)
 
 
 _ARROW = {"batch_format": "pyarrow", "zero_copy_batch": True}

@@ -11,19 +11,35 @@ from typing import Any
 from pipeline.config import JobConfig, PoolConfig
 from sgl.errors import ConfigurationError
 
+CPUS_FOR_TASKS = 1
+"""Cores that the replicas must leave, because read, fetch and write tasks need one each."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What one replica reserves.
+
+    Attributes:
+        num_gpus: 0 runs it on the CPU.
+        num_cpus: logical cores.
+    """
+
+    num_gpus: float
+    num_cpus: float
+
 
 @dataclass(frozen=True)
 class Resources:
-    """GPUs per replica, resolved for this cluster, by role."""
+    """Placements by role, resolved for one cluster."""
 
-    num_gpus: Mapping[str, float]
+    placements: Mapping[str, Placement]
 
     def describe(self, job: JobConfig) -> str:
         """One line for the start of a run."""
         parts = []
-        for role, gpus in self.num_gpus.items():
+        for role, placement in self.placements.items():
             pool: PoolConfig = getattr(job.pools, role)
-            device = f"{gpus:g} GPU" if gpus else "CPU"
+            device = f"{placement.num_gpus:g} GPU" if placement.num_gpus else "CPU"
             parts.append(f"{role}: {pool.replicas} x {device}")
         return ", ".join(parts)
 
@@ -55,21 +71,24 @@ def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
     """
     alive = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
     gpus, cpus = ([float(node.get(key, 0)) for node in alive] for key in ("GPU", "CPU"))
-    wanted: dict[str, float] = {}
-    for role in ("small", "large"):
-        if job.uses(role):
-            pool: PoolConfig = getattr(job.pools, role)
-            default = 1.0 if sum(gpus) else 0.0
-            wanted[role] = default if pool.num_gpus is None else pool.num_gpus
-            _fits(f"pools.{role}.num_gpus", wanted[role], max(gpus, default=0.0))
-            _fits(f"pools.{role}.num_cpus", pool.num_cpus, max(cpus, default=0.0))
-    _total("num_gpus", {r: n * getattr(job.pools, r).replicas for r, n in wanted.items()}, gpus)
-    _total(
-        "num_cpus",
-        {r: getattr(job.pools, r).num_cpus * getattr(job.pools, r).replicas for r in wanted},
-        cpus,
-    )
-    return Resources(wanted)
+    pools: dict[str, PoolConfig] = {
+        role: getattr(job.pools, role) for role in ("small", "large") if job.uses(role)
+    }
+    placements = {role: _placement(pool, sum(gpus)) for role, pool in pools.items()}
+    for role, placement in placements.items():
+        _fits(f"pools.{role}.num_gpus", placement.num_gpus, max(gpus, default=0.0))
+        _fits(f"pools.{role}.num_cpus", placement.num_cpus, max(cpus, default=0.0))
+    replicas = {role: pool.replicas for role, pool in pools.items()}
+    _total("num_gpus", {r: p.num_gpus * replicas[r] for r, p in placements.items()}, gpus)
+    asked = {r: p.num_cpus * replicas[r] for r, p in placements.items()}
+    _total("num_cpus", asked | {"read, fetch and write": CPUS_FOR_TASKS}, cpus)
+    return Resources(placements)
+
+
+def _placement(pool: PoolConfig, cluster_gpus: float) -> Placement:
+    default = 1.0 if cluster_gpus else 0.0
+    num_gpus = default if pool.num_gpus is None else pool.num_gpus
+    return Placement(num_gpus, pool.num_cpus)
 
 
 def _fits(name: str, asked: float, most: float) -> None:
@@ -83,6 +102,6 @@ def _total(name: str, asked: Mapping[str, float], nodes: Sequence[float]) -> Non
     if sum(asked.values()) > sum(nodes):
         needs = ", ".join(f"{role} {amount:g}" for role, amount in asked.items())
         raise ConfigurationError(
-            f"pools: the replicas ask for {sum(asked.values()):g} {name} ({needs}), and the "
-            f"cluster has {sum(nodes):g}"
+            f"pools: {sum(asked.values()):g} {name} are needed ({needs}), and the cluster has "
+            f"{sum(nodes):g}"
         )

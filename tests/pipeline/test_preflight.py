@@ -3,9 +3,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.config import JobConfig
 from pipeline.preflight import check_models, resolve
 from sgl.errors import ConfigurationError
 from tests.pipeline.inputs import job_of
+
+
+def gpus(job: JobConfig, nodes: list[dict[str, Any]]) -> dict[str, float]:
+    return {role: one.num_gpus for role, one in resolve(job, nodes).placements.items()}
 
 
 def node(alive: bool = True, **resources: float) -> dict[str, Any]:
@@ -14,19 +19,19 @@ def node(alive: bool = True, **resources: float) -> dict[str, Any]:
 
 def test_gpus_are_taken_where_the_cluster_has_them() -> None:
     job = job_of("in", "out")
-    assert resolve(job, [node(CPU=4)]).num_gpus == {"small": 0, "large": 0}
-    assert resolve(job, [node(CPU=4, GPU=2)]).num_gpus == {"small": 1, "large": 1}
-    assert resolve(job, [node(CPU=4), node(False, GPU=8)]).num_gpus == {"small": 0, "large": 0}
+    assert gpus(job, [node(CPU=4)]) == {"small": 0, "large": 0}
+    assert gpus(job, [node(CPU=4, GPU=2)]) == {"small": 1, "large": 1}
+    assert gpus(job, [node(CPU=4), node(False, GPU=8)]) == {"small": 0, "large": 0}
 
 
 def test_what_is_written_wins() -> None:
     job = job_of("in", "out", pools={"small": {"num_gpus": 0}, "large": {"num_gpus": 2}})
-    assert resolve(job, [node(CPU=4, GPU=2)]).num_gpus == {"small": 0, "large": 2}
+    assert gpus(job, [node(CPU=4, GPU=2)]) == {"small": 0, "large": 2}
 
 
 def test_a_mode_asks_for_its_own_pool_only() -> None:
     job = job_of("in", "out", mode="small", pools={"large": {"num_gpus": 8}})
-    assert resolve(job, [node(CPU=4)]).num_gpus == {"small": 0}
+    assert gpus(job, [node(CPU=4)]) == {"small": 0}
 
 
 @pytest.mark.parametrize(
@@ -34,9 +39,10 @@ def test_a_mode_asks_for_its_own_pool_only() -> None:
     [
         ({"large": {"num_gpus": 1}}, [node(CPU=4)], r"pools.large.num_gpus: .* 1, .* has 0"),
         ({"large": {"num_gpus": 4}}, [node(CPU=4, GPU=2)] * 2, r"asks for 4.*largest node has 2"),
-        ({"large": {"replicas": 4}}, [node(CPU=4, GPU=2)] * 2, r"5 num_gpus.*cluster has 4"),
+        ({"large": {"replicas": 4}}, [node(CPU=4, GPU=2)] * 2, r"5 num_gpus.*cluster has 4$"),
         ({"small": {"num_cpus": 8}}, [node(CPU=4)], "pools.small.num_cpus"),
         ({"small": {"num_cpus": 2, "replicas": 3}}, [node(CPU=4)], "cluster has 4"),
+        ({"small": {"num_cpus": 3.99}}, [node(CPU=4)], "5 num_cpus.*read, fetch and write 1"),
     ],
 )
 def test_what_no_node_has_is_refused(pools: Any, nodes: Any, says: str) -> None:
