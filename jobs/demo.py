@@ -12,7 +12,7 @@ from rich.table import Table
 from jobs.cluster import cluster
 from jobs.run import Outcome, report, run_job
 from jobs.settings import checked
-from jobs.tables import pruning
+from jobs.tables import overlap, pruning
 from pipeline.config import JobConfig, Mode, RayConfig
 from pipeline.summary import Summary
 from testbed import heldout_path
@@ -67,7 +67,7 @@ def comparison(demo: Demo) -> Table:
     assert scored is not None
     assert alone is not None
     table = Table("", box=None, header_style="bold")
-    for header in ("accuracy", "large model ran for", "device-seconds", "FLOPs", "vs large only"):
+    for header in ("accuracy", "large model ran for", "device-seconds", "FLOPs", "of large only"):
         table.add_column(header, justify="right")
     every = large.large_flops
     rows = (
@@ -82,7 +82,7 @@ def comparison(demo: Demo) -> Table:
             f"{ran:,} of {cascade.records:,}",
             f"{seconds:.1f}",
             f"{flops:.3g}",
-            f"{flops / every:.0%} FLOPs",
+            f"{flops / every:.0%}",
         )
     return table
 
@@ -101,9 +101,7 @@ def remarks(demo: Demo) -> list[str]:
     if fill is not None:
         lines.append(f"large batches {fill:.1%} full ({summary.large_batches:.0f} of {batch_size})")
     if summary.overlap_s is not None:
-        lines.append(
-            f"the large stage started {summary.overlap_s:.1f} s before the small one ended"
-        )
+        lines.append(f"the large stage started {overlap(summary.overlap_s)}")
     return lines
 
 

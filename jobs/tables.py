@@ -37,7 +37,7 @@ def _rows(s: Summary, batch_size: int, wall_s: float) -> list[tuple[str, str]]:
         rows.append(("large batches", f"{s.large_batches:.0f}, {fill:.1%} full of {batch_size}"))
         rows.append(("pruning of the large model", pruning(s)))
     if s.overlap_s is not None:
-        rows.append(("large started", f"{s.overlap_s:.1f} s before the small stage ended"))
+        rows.append(("large stage started", overlap(s.overlap_s)))
     if s.stream_s:
         rate = s.timed_records / s.stream_s
         rows.append(("models at work", f"{s.stream_s:.1f} s, {rate:.1f} rows/s"))
@@ -63,6 +63,12 @@ def accuracy(scored: Accuracy) -> str:
     if scored.small_alone is not None:
         parts.append(f"small model alone {scored.small_alone:.1%}")
     return f"{scored.overall:.1%} ({', '.join(parts)})"
+
+
+def overlap(seconds: float) -> str:
+    """When the large stage started."""
+    side = "before" if seconds >= 0 else "after"
+    return f"{abs(seconds):.1f} s {side} the small stage ended"
 
 
 def pruning(summary: Summary) -> str:

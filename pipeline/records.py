@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -92,12 +93,14 @@ def hashed_ids(image: pa.Array, question: pa.Array) -> pa.Array:
     )
 
 
-def _digest(reference: dict[str, object] | None, question: str | None) -> str:
+def _digest(reference: dict[str, Any] | None, question: str | None) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    reference = reference or {}
-    for part in (reference.get("bytes"), reference.get("uri"), question):
+    image = reference or {}
+    for part in (image.get("bytes"), image.get("uri"), question):
         data = part.encode() if isinstance(part, str) else part
-        digest.update(b"\0" if data is None else b"\1%d:" % len(data) + data)  # type: ignore[arg-type,operator]
+        # Lengths, so that no text can take the place of its neighbour.
+        digest.update(b"-" if data is None else b"%d:" % len(data))
+        digest.update(data or b"")
     return digest.hexdigest()
 
 
