@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
@@ -70,11 +70,7 @@ def load(
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
         family = family_of(config.model_type)
-        # The PIL backend needs no torchvision, and pixels of the two backends differ by up to
-        # 0.03: one of them has to be pinned.
-        image_processor = AutoImageProcessor.from_pretrained(
-            source, revision=revision, backend="pil"
-        )
+        image_processor = family.image_processor_class.from_pretrained(source, revision=revision)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         model = AutoModelForImageTextToText.from_pretrained(
             source, revision=revision, dtype=dtype, attn_implementation="sdpa"

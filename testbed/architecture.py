@@ -8,11 +8,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
-    GotOcr2ImageProcessorPil,
     InternVLConfig,
     InternVLForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from testbed import ModelName
 from testbed.page import COLUMNS, TILE_ROWS

@@ -30,11 +30,14 @@ class Family(ABC):
         model_types: the `config.model_type` values it serves.
         placeholder: what the chat template writes for one image.
         position_axes: position ids per token, 1 or, for M-RoPE, 3.
+        image_processor_class: the PIL one. It needs no torchvision, and since the pixels of the two
+            backends differ by up to 0.03, one of them has to be pinned.
     """
 
     model_types: ClassVar[frozenset[str]]
     placeholder: ClassVar[str]
     position_axes: ClassVar[int] = 1
+    image_processor_class: ClassVar[Any]
 
     def __init__(self, config: Any, image_processor: Any) -> None:
         self.config = config

@@ -6,7 +6,10 @@ from typing import Any
 from torch import Tensor
 
 # The arrangement of an image's tiles is not among the processor's outputs.
-from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
+    GotOcr2ImageProcessorPil,
+    get_optimal_tiled_canvas,
+)
 
 from sgl.families.base import EncodedImages, Family
 from sgl.flops import attention_flops, linear_flops
@@ -18,6 +21,7 @@ class InternVL(Family):
 
     model_types = frozenset({"internvl"})
     placeholder = "<IMG_CONTEXT>"
+    image_processor_class = GotOcr2ImageProcessorPil
 
     def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
         """Tile, resize and normalise: `pixel_values` (tiles, 3, height, width) float32."""

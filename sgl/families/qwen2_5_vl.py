@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from sgl.families.base import EncodedImages, Family
 from sgl.flops import attention_flops, linear_flops
@@ -16,6 +17,7 @@ class Qwen25VL(Family):
     model_types = frozenset({"qwen2_5_vl"})
     placeholder = "<|image_pad|>"
     position_axes = 3
+    image_processor_class = Qwen2VLImageProcessorPil
 
     def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
         """Resize to multiples of the merged patch: flat patches and their grid sizes."""
