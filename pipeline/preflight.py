@@ -3,6 +3,7 @@
 A resource that no node has would hang a Ray job in silence.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,11 @@ def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
     pools: dict[str, PoolConfig] = {
         role: getattr(job.pools, role) for role in ("small", "large") if job.uses(role)
     }
-    placements = {role: _placement(pool, sum(gpus)) for role, pool in pools.items()}
+    share = _default_gpus(list(pools.values()), sum(gpus))
+    placements = {
+        role: Placement(share if pool.num_gpus is None else pool.num_gpus, pool.num_cpus)
+        for role, pool in pools.items()
+    }
     for role, placement in placements.items():
         _fits(f"pools.{role}.num_gpus", placement.num_gpus, max(gpus, default=0.0))
         _fits(f"pools.{role}.num_cpus", placement.num_cpus, max(cpus, default=0.0))
@@ -85,10 +90,13 @@ def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
     return Resources(placements)
 
 
-def _placement(pool: PoolConfig, cluster_gpus: float) -> Placement:
-    default = 1.0 if cluster_gpus else 0.0
-    num_gpus = default if pool.num_gpus is None else pool.num_gpus
-    return Placement(num_gpus, pool.num_cpus)
+def _default_gpus(pools: Sequence[PoolConfig], cluster: float) -> float:
+    """One GPU per replica; an equal share where the cluster has fewer, such as a single one."""
+    left = cluster - sum((pool.num_gpus or 0.0) * pool.replicas for pool in pools)
+    replicas = sum(pool.replicas for pool in pools if pool.num_gpus is None)
+    if not cluster or not replicas:
+        return 0.0
+    return 1.0 / math.ceil(replicas / left) if left >= 1 else 1.0
 
 
 def _fits(name: str, asked: float, most: float) -> None:

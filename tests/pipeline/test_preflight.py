@@ -24,6 +24,17 @@ def test_gpus_are_taken_where_the_cluster_has_them() -> None:
     assert gpus(job, [node(CPU=4), node(False, GPU=8)]) == {"small": 0, "large": 0}
 
 
+@pytest.mark.parametrize(
+    ("small", "large", "cluster", "share"),
+    [(1, 1, 1, 0.5), (1, 1, 2, 1), (2, 1, 2, 0.5), (3, 3, 2, 1 / 3), (4, 3, 2, 0.25), (1, 1, 9, 1)],
+)
+def test_few_gpus_are_shared_equally_so_that_all_replicas_fit(
+    small: int, large: int, cluster: int, share: float
+) -> None:
+    job = job_of("in", "out", pools={"small": {"replicas": small}, "large": {"replicas": large}})
+    assert set(gpus(job, [node(CPU=4, GPU=cluster)]).values()) == {share}
+
+
 def test_what_is_written_wins() -> None:
     job = job_of("in", "out", pools={"small": {"num_gpus": 0}, "large": {"num_gpus": 2}})
     assert gpus(job, [node(CPU=4, GPU=2)]) == {"small": 0, "large": 2}
@@ -39,7 +50,11 @@ def test_a_mode_asks_for_its_own_pool_only() -> None:
     [
         ({"large": {"num_gpus": 1}}, [node(CPU=4)], r"pools.large.num_gpus: .* 1, .* has 0"),
         ({"large": {"num_gpus": 4}}, [node(CPU=4, GPU=2)] * 2, r"asks for 4.*largest node has 2"),
-        ({"large": {"replicas": 4}}, [node(CPU=4, GPU=2)] * 2, r"5 num_gpus.*cluster has 4$"),
+        (
+            {"small": {"num_gpus": 1}, "large": {"num_gpus": 1, "replicas": 4}},
+            [node(CPU=4, GPU=2)] * 2,
+            r"5 num_gpus.*cluster has 4$",
+        ),
         ({"small": {"num_cpus": 8}}, [node(CPU=4)], "pools.small.num_cpus"),
         ({"small": {"num_cpus": 2, "replicas": 3}}, [node(CPU=4)], "cluster has 4"),
         ({"small": {"num_cpus": 3.99}}, [node(CPU=4)], "5 num_cpus.*read, fetch and write 1"),
