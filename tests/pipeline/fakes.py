@@ -126,6 +126,32 @@ class FakeLarge:
         )
 
 
+@dataclass
+class DyingSmall(FakeSmall):
+    """Loses its device at the first call of all processes that share a log."""
+
+    def run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
+        lose_device_once(self.log, "small")
+        return super().run(records)
+
+
+@dataclass
+class DyingLarge(FakeLarge):
+    """As DyingSmall."""
+
+    def run(self, requests: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
+        lose_device_once(self.log, "large")
+        return super().run(requests)
+
+
+def lose_device_once(log: Path | None, role: str) -> None:
+    assert log is not None
+    mark = log / f"{role}.died"
+    if not mark.exists():
+        mark.touch()
+        raise RuntimeError("device lost")
+
+
 @dataclass(frozen=True)
 class Load:
     """A picklable loader of a fake."""

@@ -18,6 +18,8 @@ from pipeline.source import open_source
 from pipeline.summary import summarise
 from tests.pipeline.fakes import (
     POISON,
+    DyingLarge,
+    DyingSmall,
     FakeLarge,
     FakeSmall,
     Load,
@@ -44,14 +46,20 @@ class Finished:
     counts: dict[str, StageCount]
 
 
-def execute(job: JobConfig, folder: Path, run_id: str = "run") -> Finished:
+def execute(
+    job: JobConfig,
+    folder: Path,
+    run_id: str = "run",
+    small: type[FakeSmall] = FakeSmall,
+    large: type[FakeLarge] = FakeLarge,
+) -> Finished:
     import ray
 
     log = folder / "log"
     log.mkdir(exist_ok=True)
     source = open_source(job.input)
     board = ray.remote(num_cpus=0)(Board).remote(source.rows)
-    loaders = Loaders(Load(FakeSmall, log), Load(FakeLarge, log))  # type: ignore[arg-type]
+    loaders = Loaders(Load(small, log), Load(large, log))  # type: ignore[arg-type]
     run = Run(run_id, source, loaders, resolve(job, ray.nodes()), BoardReporter(board))
     write(build(job, run), job)
     counts = ray.get(board.counts.remote())
@@ -185,3 +193,14 @@ def test_one_model_alone(mode: str, tmp_path: Path) -> None:
     other = {"small": "large", "large": "small"}[mode]
     assert calls(finished.log, other) == []
     assert finished.rows["threshold"].null_count == 20
+
+
+def test_lost_devices_cost_no_rows(tmp_path: Path) -> None:
+    columns = records(40)
+    job = job_of(write_parquet(tmp_path / "in.parquet", columns), tmp_path / "out")
+    finished = execute(job, tmp_path, small=DyingSmall, large=DyingLarge)
+    assert {path.stem for path in finished.log.glob("*.died")} == {"small", "large"}
+    assert sorted(finished.rows["id"].to_pylist()) == columns["id"]
+    assert finished.rows["answer"].null_count == 0
+    doubtful = {name for name in columns["id"] if score_of(name) < 0.6}
+    assert {n for n, row in by_id(finished.rows).items() if row["route"] == "large"} == doubtful
