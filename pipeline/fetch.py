@@ -54,7 +54,7 @@ class FetchStage:
     def _fetch(self, record: dict[str, Any]) -> list[dict[str, Any]] | Failure:
         try:
             if not (record["question"] or "").strip():
-                raise EmptyQuestionError("the question is empty")
+                raise EmptyQuestionError("the question is empty, or no valid UTF-8")
             if record["max_new_tokens"] is not None and record["max_new_tokens"] < 1:
                 raise RecordError(f"max_new_tokens is {record['max_new_tokens']}; 1 is the least")
             pixels = load_image(record["image"], self.max_image_pixels)

@@ -148,7 +148,23 @@ def _is_image(type_: pa.DataType) -> bool:
 
 
 def _text(column: pa.ChunkedArray | None, rows: int) -> pa.Array:
-    return _or_null(column, pa.string(), rows)
+    return _valid(_or_null(column, pa.string(), rows))
+
+
+def _valid(text: pa.Array) -> pa.Array:
+    """Text that is no UTF-8 becomes null, and with it the record a failed row."""
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return pa.array([_decoded(raw) for raw in text.cast(pa.binary()).to_pylist()], pa.string())
+    return text
+
+
+def _decoded(raw: bytes | None) -> str | None:
+    try:
+        return None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _or_null(column: pa.ChunkedArray | None, type_: pa.DataType, rows: int) -> pa.Array:
@@ -172,7 +188,7 @@ def _references(column: pa.ChunkedArray | None, base: str, rows: int) -> pa.Arra
     return pa.StructArray.from_arrays(
         [
             pa.nulls(rows, pa.large_binary()) if data is None else pc.cast(data, pa.large_binary()),
-            pa.nulls(rows, pa.string()) if uri is None else pc.cast(uri, pa.string()),
+            pa.nulls(rows, pa.string()) if uri is None else _valid(pc.cast(uri, pa.string())),
             pa.array([base] * rows, pa.string()),
         ],
         fields=list(IMAGE_REFERENCE),

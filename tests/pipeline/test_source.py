@@ -141,6 +141,14 @@ def test_csv_ids_stay_text(tmp_path: Path) -> None:
     assert (row["id"], row["question"], row["count"]) == ("007", "12", 3)
 
 
+def test_text_that_is_no_utf8_becomes_null(tmp_path: Path) -> None:
+    broken = pa.array([b"fine", b"\xff\xfe", None]).view(pa.string())
+    columns = {"id": ["a", "b", "c"], "image": broken, "question": broken}
+    rows = rows_of(source_of(write_parquet(tmp_path / "in.parquet", columns)))
+    assert [row["question"] for row in rows] == ["fine", None, None]
+    assert [(row["image"] or {}).get("uri") for row in rows] == ["fine", None, None]
+
+
 def test_hashed_ids_tell_records_apart_and_are_stable(tmp_path: Path) -> None:
     columns = {
         "image": [{"bytes": png(i % 2), "path": None} for i in range(4)],
