@@ -99,7 +99,8 @@ def remarks(demo: Demo) -> list[str]:
         f"pruning: {pruning(summary)}",
     ]
     if fill is not None:
-        lines.append(f"large batches {fill:.1%} full ({summary.large_batches:.0f} of {batch_size})")
+        batches = f"{summary.large_batches:.0f} batches of up to {batch_size} records"
+        lines.append(f"the large model ran {batches}, {fill:.1%} full")
     if summary.overlap_s is not None:
         lines.append(f"the large stage started {overlap(summary.overlap_s)}")
     return lines
