@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+from PIL.Image import Image
 from torch import Tensor
 
 from sgl.types import ImageInput, TokenGrid
@@ -42,6 +44,17 @@ class Family(ABC):
     def __init__(self, config: Any, image_processor: Any) -> None:
         self.config = config
         self.image_processor = image_processor
+
+    def preprocess(self, images: Sequence[ImageInput]) -> Any:
+        """Run the image processor; left alone, it takes 3 rows of pixels for 3 channels."""
+        return self.image_processor(
+            images=[
+                np.asarray(image.convert("RGB") if isinstance(image, Image) else image)
+                for image in images
+            ],
+            input_data_format="channels_last",
+            return_tensors="pt",
+        )
 
     @abstractmethod
     def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:

@@ -25,7 +25,7 @@ class InternVL(Family):
 
     def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
         """Tile, resize and normalise: `pixel_values` (tiles, 3, height, width) float32."""
-        encoded = self.image_processor(images=list(images), return_tensors="pt")
+        encoded = self.preprocess(images)
         tiles = [int(count) for count in encoded["num_patches"]]
         sizes = [_size(image) for image in images]
         grids = [

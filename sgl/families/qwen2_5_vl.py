@@ -21,7 +21,7 @@ class Qwen25VL(Family):
 
     def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
         """Resize to multiples of the merged patch: flat patches and their grid sizes."""
-        encoded = self.image_processor(images=list(images), return_tensors="pt")
+        encoded = self.preprocess(images)
         merge = self.config.vision_config.spatial_merge_size
         grids: list[tuple[TokenGrid, ...]] = [
             (TokenGrid(index, int(rows) // merge, int(columns) // merge, (0.0, 0.0, 1.0, 1.0)),)

@@ -56,6 +56,26 @@ def test_pil_images_and_arrays_are_the_same(name: str) -> None:
     assert from_array.importance.tolist() == from_pil.importance.tolist()
 
 
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_any_pil_mode_is_turned_into_rgb(name: str) -> None:
+    vlm = FAMILIES[name]()
+    grey = Image.fromarray(picture(5, 40, 40)).convert("L")
+    from_grey, from_alpha, from_rgb = (
+        vlm.guide([ImageQuestion("a", "w1 w2", (grey.convert(mode),))], max_new_tokens=1)[0]
+        for mode in ("L", "RGBA", "RGB")
+    )
+    assert from_grey.importance.tolist() == from_rgb.importance.tolist()
+    assert from_alpha.importance.tolist() == from_rgb.importance.tolist()
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("size", [(3, 5), (4, 6), (6, 3), (1, 1)])
+def test_tiny_images_are_images(name: str, size: tuple[int, int]) -> None:
+    vlm = FAMILIES[name]()
+    guidance = vlm.guide([ImageQuestion("a", "w1 w2", (picture(0, *size),))], max_new_tokens=1)[0]
+    assert sum(g.rows * g.columns for g in guidance.grids) == len(guidance.importance) > 0
+
+
 def test_unknown_families_are_refused_with_the_known_ones() -> None:
     with pytest.raises(UnsupportedModelError, match=r"'bert'.*internvl, qwen2_5_vl"):
         family_of("bert")
