@@ -43,7 +43,7 @@ class Shape:
 
 SHAPES: dict[ModelName, Shape] = {
     "small": Shape(layers=3, hidden=64, heads=4, intermediate=192, seed=1),
-    "large": Shape(layers=8, hidden=96, heads=6, intermediate=288, seed=2),
+    "large": Shape(layers=8, hidden=64, heads=4, intermediate=192, seed=2),
 }
 _VISION = {
     "hidden_size": 48,
@@ -104,6 +104,26 @@ def _prepare_weights(model: Any) -> None:
             layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
         for branch in (layer.self_attn.o_proj, layer.mlp.down_proj):
             branch.weight.mul_((2 * len(layers)) ** -0.5)
+
+
+@torch.no_grad()
+def grow(small: Any, large: Any) -> None:
+    """Give a deeper model of the same width what a trained one knows, unchanged to the last bit.
+
+    The small model's layers are spread over the large one's; the layers between add nothing at
+    first (their branches end in zeros) and learn from there.
+    """
+    old, new = small.model.language_model.layers, large.model.language_model.layers
+    for layer in new:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    for index, layer in enumerate(old):
+        new[(2 * index + 1) * len(new) // (2 * len(old))].load_state_dict(layer.state_dict())
+    for name in ("vision_tower", "multi_modal_projector"):
+        getattr(large.model, name).load_state_dict(getattr(small.model, name).state_dict())
+    for name in ("embed_tokens", "norm"):
+        source = getattr(small.model.language_model, name)
+        getattr(large.model.language_model, name).load_state_dict(source.state_dict())
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

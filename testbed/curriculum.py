@@ -1,57 +1,66 @@
-"""What the language model is taught when."""
+"""What a language model is taught when."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from testbed.packing import Difficulty
 
-_BASICS: Mapping[str, float] = {"lookup": 0.6, "inverse": 0.4}
-_ALL: Mapping[str, float] = {
-    "lookup": 0.15,
-    "inverse": 0.2,
-    "neighbour": 0.25,
-    "compare": 0.15,
-    "count": 0.1,
-    "row": 0.15,
-}
-"""Shares in training: less of what is learned early than in the data."""
-
 _LABELS = (4, 6, 8, 12, 16, 20, 24, 36)
 _FIRST_STAGES = 2
-_ALL_KINDS_FROM = 12
 _MASTERED = 0.85
-_FIRST_PATIENCE = 1000
+_BASICS: Mapping[str, float] = {"lookup": 0.6, "inverse": 0.4}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How difficulty grows over a training.
+
+    Attributes:
+        shares: of the question kinds.
+        all_kinds_from: with fewer labels than this only the basics are asked.
+        gates: kinds that must be mastered before the number of labels grows.
+        first_patience: steps after which one of the first two stages ends, mastered or not.
+        patience: the same for the later stages.
+        whole_images: the share of all steps, at the end, that show whole images; before, the
+            labels' tokens alone are shown, which is cheap.
+        together: labels that are left on a page are close to each other.
+    """
+
+    shares: Mapping[str, float]
+    all_kinds_from: int
+    gates: tuple[str, ...]
+    first_patience: int
+    patience: int
+    whole_images: float
+    together: bool
 
 
 @dataclass
 class Curriculum:
-    """Grows the number of labels as soon as the basics are mastered, or after some patience.
-
-    Most of the training shows the labels' tokens alone, which is cheap; the end whole images.
+    """Grows the number of labels as soon as the gates are mastered, or after some patience.
 
     Attributes:
-        patience: steps after which a stage of 8 labels or more ends, mastered or not.
-        whole_images: the share of all steps, at the end, that show whole images, 0 to 1.
+        plan: of the training.
         stage: index into the label counts.
         since: steps on this stage.
     """
 
-    patience: int
-    whole_images: float
+    plan: Plan
     stage: int = 0
     since: int = 0
 
     def difficulty(self, progress: float) -> Difficulty:
         """For the next batch; `progress` is the share of all steps done, 0 to 1."""
-        if progress >= 1 - self.whole_images:
-            return Difficulty(_LABELS[-1], _ALL, whole_images=True)
-        most = _LABELS[self.stage]
-        return Difficulty(most, _ALL if most >= _ALL_KINDS_FROM else _BASICS, whole_images=False)
+        whole_images = progress >= 1 - self.plan.whole_images
+        most = _LABELS[-1 if whole_images else self.stage]
+        shares = self.plan.shares if most >= self.plan.all_kinds_from else _BASICS
+        return Difficulty(most, shares, whole_images, self.plan.together)
 
     def advance(self, steps: int, accuracy: Mapping[str, float]) -> None:
         """Note `steps` more steps and the accuracy by kind at this stage."""
         self.since += steps
-        mastered = min(accuracy[kind] for kind in _BASICS) >= _MASTERED
-        patience = _FIRST_PATIENCE if self.stage < _FIRST_STAGES else self.patience
+        mastered = min(accuracy[kind] for kind in self.plan.gates) >= _MASTERED
+        first = self.stage < _FIRST_STAGES
+        patience = self.plan.first_patience if first else self.plan.patience
         if self.stage + 1 < len(_LABELS) and (mastered or self.since >= patience):
             self.stage, self.since = self.stage + 1, 0

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from testbed.page import Page
 from testbed.questions import ask
-from testbed.vision import PagePool, slot_attributes
+from testbed.vision import PagePool, neighbour_attributes, slot_attributes
 from testbed.vocabulary import END, IMAGE, IMAGE_END, IMAGE_START, START, TOKEN_ID, token_ids
 
 IGNORE = -100
@@ -31,11 +31,13 @@ class Difficulty:
         most_labels: pages with more labels lose some.
         shares: of the question kinds.
         whole_images: all visual tokens, else those of the labels alone (they keep their positions).
+        together: the labels that a page keeps are close to each other.
     """
 
     most_labels: int
     shares: Mapping[str, float]
     whole_images: bool
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class PackedBatch:
         labels_BT: int64, the NEXT token where it belongs to an answer, else IGNORE.
         features_XF: float32, the visual tokens of all pages in order.
         attributes_X4: int64, what those tokens show, see `slot_attributes`.
+        neighbours_X8: int64, what the tokens to their left and above show.
     """
 
     input_ids_BT: Tensor
@@ -56,6 +59,7 @@ class PackedBatch:
     labels_BT: Tensor
     features_XF: Tensor
     attributes_X4: Tensor
+    neighbours_X8: Tensor
 
 
 @dataclass
@@ -70,10 +74,10 @@ def draw_batch(
     pool: PagePool, rng: np.random.Generator, difficulty: Difficulty, pages: int, questions: int
 ) -> PackedBatch:
     """Pages drawn from the pool, each with fresh questions."""
-    sequences, features, attributes = [], [], []
+    sequences, features, attributes, neighbours = [], [], [], []
     for index in rng.integers(0, len(pool.pages), pages).tolist():
         read_VF = pool.features[index]
-        page = _thinned(pool.pages[index], difficulty.most_labels, rng)
+        page = _thinned(pool.pages[index], difficulty, rng)
         shown = (
             list(range(len(read_VF)))
             if difficulty.whole_images
@@ -81,7 +85,9 @@ def draw_batch(
         )
         sequences.append(_pack(page, shown, len(read_VF), rng, difficulty.shares, questions))
         features.append(read_VF[shown])
-        attributes.append(slot_attributes(page, len(read_VF))[shown])
+        shows_V4 = slot_attributes(page, len(read_VF))
+        attributes.append(shows_V4[shown])
+        neighbours.append(neighbour_attributes(shows_V4, page)[shown])
     segments_BT = _pad([one.segments for one in sequences], -1)
     return PackedBatch(
         input_ids_BT=_pad([one.ids for one in sequences], 0),
@@ -90,15 +96,22 @@ def draw_batch(
         labels_BT=_pad([one.labels for one in sequences], IGNORE),
         features_XF=torch.cat(features).float(),
         attributes_X4=torch.cat(attributes),
+        neighbours_X8=torch.cat(neighbours),
     )
 
 
-def _thinned(page: Page, most: int, rng: np.random.Generator) -> Page:
-    """Ask about some of the labels only; the others' tokens must then not be shown."""
-    if len(page.labels) <= most:
+def _thinned(page: Page, difficulty: Difficulty, rng: np.random.Generator) -> Page:
+    """Keep some of the labels only; the others' tokens must then not be shown."""
+    labels, most = page.labels, difficulty.most_labels
+    if len(labels) <= most:
         return page
-    kept = np.sort(rng.permutation(len(page.labels))[:most]).tolist()
-    return replace(page, labels=tuple(page.labels[index] for index in kept))
+    if difficulty.together:
+        centre = labels[int(rng.integers(len(labels)))]
+        apart = [max(abs(one.row - centre.row), abs(one.column - centre.column)) for one in labels]
+        order = np.argsort(apart, kind="stable")
+    else:
+        order = rng.permutation(len(labels))
+    return replace(page, labels=tuple(labels[index] for index in sorted(order[:most].tolist())))
 
 
 def _pack(

@@ -1,16 +1,18 @@
 """Train a model of the pair from nothing: `python -m testbed.train --model small --output DIR`.
 
 First the vision tower learns to name what is in every slot; then it is frozen and projector and
-language model learn to answer, many questions per page in one sequence. The same command resumes
-from DIR/checkpoint.pt. All schedules go by step, data and weights by seed, one thread by default:
-the same command gives the same weights on the same machine.
+language model learn to answer, many questions per page in one sequence. The large model does not
+start from nothing: it is the small one with more layers, which add nothing at first.
+
+The same command resumes from DIR/checkpoint.pt. All schedules go by step, data and weights by seed,
+one thread by default: the same command gives the same weights on the same machine.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +20,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import AutoModelForImageTextToText
 
-from testbed import MODEL_NAMES, ModelName
-from testbed.architecture import SHAPES, build_model, export
+from testbed import MODEL_NAMES, ModelName, model_path
+from testbed.architecture import SHAPES, build_model, export, grow
 from testbed.curriculum import Curriculum
 from testbed.packing import IGNORE, Difficulty, PackedBatch, draw_batch
 from testbed.questions import KINDS
+from testbed.recipes import RECIPES
 from testbed.schedule import learning_rate_factor
 from testbed.vision import PagePool, draw_pool, train_tower
 from testbed.vocabulary import COLOURS, DIGITS, END, IMAGE, LETTERS, SECOND_DIGITS, TOKEN_ID
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Of the language model's training.
-
-    Attributes:
-        steps: of the optimiser.
-        learning_rate: its peak.
-        pages: per step.
-        patience, whole_images: see `Curriculum`.
-    """
-
-    steps: int
-    learning_rate: float
-    pages: int
-    patience: int
-    whole_images: float
-
-
-RECIPES: dict[ModelName, Recipe] = {
-    "small": Recipe(6_000, learning_rate=3e-3, pages=24, patience=1_000, whole_images=0.25),
-    "large": Recipe(5_000, learning_rate=2e-3, pages=16, patience=400, whole_images=0.1),
-}
 _QUESTIONS = 10
 """Per page."""
 _POOL, _VALIDATION_POOL = (3000, 1000), (192, 64)
 _ALIGNMENT_WEIGHT = 0.3
+_SLOT_CLASSES = [len(COLOURS), len(LETTERS), len(DIGITS), len(SECOND_DIGITS)]
 _EVALUATE_EVERY, _SAVE_EVERY = 200, 1000
 
 
-def train(name: ModelName, steps: int, output: Path) -> None:
+def train(name: ModelName, steps: int, output: Path, grow_from: Path | None = None) -> None:
     """Train, resume or just export one model.
 
     Args:
         name: which of the pair.
         steps: of the language model.
+        grow_from: a trained, shallower model to start from, instead of from nothing.
         output: gets checkpoint.pt, log.jsonl and, at the end, the folder `model`.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -81,6 +64,9 @@ def train(name: ModelName, steps: int, output: Path) -> None:
     if state:
         model.load_state_dict(state["model"])
         log(f"resumed at step {state['step']}")
+    elif grow_from:
+        grow(AutoModelForImageTextToText.from_pretrained(grow_from, dtype=torch.float32), model)
+        log(f"grown from {grow_from}")
     else:
         train_tower(model, seed, log)
     model.model.vision_tower.requires_grad_(False)
@@ -100,10 +86,14 @@ def _train_language(
     seed, recipe = SHAPES[name].seed, RECIPES[name]
     pool = draw_pool(model, seed, _POOL)
     validation = draw_pool(model, seed + 5000, _VALIDATION_POOL)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    heads = nn.Linear(SHAPES[name].hidden, 2 * sum(_SLOT_CLASSES))
+    weights = [
+        weight for weight in (*model.parameters(), *heads.parameters()) if weight.requires_grad
+    ]
     optimizer = torch.optim.AdamW(weights, lr=0.0, betas=(0.9, 0.98), weight_decay=0.02)
-    curriculum, first = Curriculum(recipe.patience, recipe.whole_images), 0
+    curriculum, first = Curriculum(recipe.plan), 0
     if state:
+        heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
         curriculum.stage, curriculum.since = state["curriculum"]
         first = state["step"]
@@ -112,7 +102,7 @@ def _train_language(
         difficulty = curriculum.difficulty(step / steps)
         rng = np.random.default_rng([seed, 2, step])
         batch = draw_batch(pool, rng, difficulty, recipe.pages, _QUESTIONS)
-        loss = _step(model, batch, optimizer, rate)
+        loss = _step(model, heads, recipe.surroundings_weight, batch, optimizer, rate)
         done = step + 1
         if done % _EVALUATE_EVERY == 0 or done == steps:
             accuracy = _accuracy(model, validation, difficulty)
@@ -129,6 +119,7 @@ def _train_language(
             torch.save(
                 {
                     "model": model.state_dict(),
+                    "heads": heads.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "curriculum": (curriculum.stage, curriculum.since),
                     "step": done,
@@ -137,26 +128,46 @@ def _train_language(
             )
 
 
-def _step(model: Any, batch: PackedBatch, optimizer: Any, rate: float) -> float:
+def _step(
+    model: Any,
+    heads: nn.Module,
+    surroundings_weight: float,
+    batch: PackedBatch,
+    optimizer: Any,
+    rate: float,
+) -> float:
     optimizer.param_groups[0]["lr"] = rate
-    logits_XN, targets_X, visual_XD = _forward(model, batch)
-    loss = functional.cross_entropy(logits_XN, targets_X)
-    alignment = _alignment(model, visual_XD, batch.attributes_X4)
+    forward = _forward(model, batch)
+    loss = functional.cross_entropy(forward.logits_XN, forward.targets_X)
+    alignment = _alignment(model, forward.visual_XD, batch.attributes_X4)
+    surroundings = _surroundings(heads, forward.halfway_XD, batch.neighbours_X8)
     optimizer.zero_grad()
-    (loss + _ALIGNMENT_WEIGHT * alignment).backward()
+    (loss + _ALIGNMENT_WEIGHT * alignment + surroundings_weight * surroundings).backward()
     nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
     optimizer.step()
     return loss.item()
 
 
-def _forward(model: Any, batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits and targets of the answer tokens, and the projected visual tokens."""
+@dataclass(frozen=True)
+class _Forward:
+    """Logits and targets of the answer tokens; visual tokens as projected, and halfway up."""
+
+    logits_XN: Tensor
+    targets_X: Tensor
+    visual_XD: Tensor
+    halfway_XD: Tensor
+
+
+def _forward(model: Any, batch: PackedBatch) -> _Forward:
     decoder = model.model.language_model
     visual_XD = model.model.multi_modal_projector(batch.features_XF)
-    is_image_BT1 = (batch.input_ids_BT == TOKEN_ID[IMAGE])[..., None]
-    hidden_BTD = decoder.embed_tokens(batch.input_ids_BT).masked_scatter(is_image_BT1, visual_XD)
+    is_image_BT = batch.input_ids_BT == TOKEN_ID[IMAGE]
+    hidden_BTD = decoder.embed_tokens(batch.input_ids_BT)
+    hidden_BTD = hidden_BTD.masked_scatter(is_image_BT[..., None], visual_XD)
     rope = decoder.rotary_emb(hidden_BTD, batch.positions_BT)
-    for layer in decoder.layers:
+    for index, layer in enumerate(decoder.layers):
+        if index == len(decoder.layers) // 2:
+            halfway_XD = hidden_BTD[is_image_BT]
         hidden_BTD = layer(
             hidden_BTD,
             attention_mask=batch.mask_B1TT,
@@ -165,7 +176,20 @@ def _forward(model: Any, batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
         )
     asked_BT = batch.labels_BT != IGNORE
     logits_XN = model.lm_head(decoder.norm(hidden_BTD[asked_BT]))
-    return logits_XN, batch.labels_BT[asked_BT], visual_XD
+    return _Forward(logits_XN, batch.labels_BT[asked_BT], visual_XD, halfway_XD)
+
+
+def _surroundings(heads: nn.Module, halfway_XD: Tensor, neighbours_X8: Tensor) -> Tensor:
+    """Halfway up a visual token should know what stands to its left and above it.
+
+    Causal attention lets it look there; a question about a neighbour then is one look-up.
+    """
+    logits = heads(halfway_XD).split(2 * _SLOT_CLASSES, dim=-1)
+    losses = [
+        functional.cross_entropy(part, target_X, ignore_index=IGNORE)
+        for part, target_X in zip(logits, neighbours_X8.unbind(-1), strict=True)
+    ]
+    return torch.stack(losses).sum()
 
 
 def _alignment(model: Any, visual_XD: Tensor, attributes_X4: Tensor) -> Tensor:
@@ -190,11 +214,11 @@ def _accuracy(model: Any, pool: PagePool, difficulty: Difficulty) -> dict[str, f
     """Share of answer tokens (end tokens aside) predicted right, by kind, on unseen pages."""
     accuracy = {}
     for kind in KINDS:
-        one_kind = Difficulty(difficulty.most_labels, {kind: 1.0}, difficulty.whole_images)
+        one_kind = replace(difficulty, shares={kind: 1.0})
         batch = draw_batch(pool, np.random.default_rng(3), one_kind, pages=48, questions=4)
-        logits_XN, targets_X, _ = _forward(model, batch)
-        counted = targets_X != TOKEN_ID[END]
-        right = (logits_XN.argmax(-1) == targets_X)[counted]
+        forward = _forward(model, batch)
+        counted = forward.targets_X != TOKEN_ID[END]
+        right = (forward.logits_XN.argmax(-1) == forward.targets_X)[counted]
         accuracy[kind] = round(float(right.float().mean()), 3)
     return accuracy
 
@@ -205,10 +229,18 @@ def main() -> None:
     parser.add_argument("--model", choices=MODEL_NAMES, required=True)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--steps", type=int, help="of the language model; default: the recipe's")
+    parser.add_argument(
+        "--grow-from",
+        type=Path,
+        metavar="DIR",
+        help="the trained small model that the large one starts from; default: the shipped one",
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.model, options.steps or RECIPES[options.model].steps, options.output)
+    grow_from = options.grow_from or model_path("small") if options.model == "large" else None
+    steps = options.steps or RECIPES[options.model].steps
+    train(options.model, steps, options.output, grow_from)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from testbed.architecture import TILE_TOKENS, build_image_processor
-from testbed.page import STYLES, Page, PageStyle, draw_page
+from testbed.page import COLUMNS, STYLES, Page, PageStyle, draw_page
 from testbed.render import render
 from testbed.schedule import learning_rate_factor
 from testbed.vocabulary import COLOURS, LETTERS
@@ -74,6 +74,18 @@ def slot_attributes(page: Page, tokens: int) -> Tensor:
         tens, units = divmod(label.number, 10)
         attributes[label.visual_token] = torch.tensor([label.colour, label.letter, tens, units])
     return attributes
+
+
+def neighbour_attributes(attributes_V4: Tensor, page: Page) -> Tensor:
+    """(V, 8) int64: what the slots to the left of and above each one show, empty ones ignored."""
+    slots_RC4 = attributes_V4[: page.rows * COLUMNS].view(page.rows, COLUMNS, 4).clone()
+    slots_RC4[slots_RC4[..., 1] == _IGNORE] = _IGNORE
+    beside = torch.full((2, page.rows, COLUMNS, 4), _IGNORE)
+    beside[0, :, 1:] = slots_RC4[:, :-1]
+    beside[1, 1:] = slots_RC4[:-1]
+    around_V8 = torch.full((len(attributes_V4), 8), _IGNORE)
+    around_V8[: page.rows * COLUMNS] = beside.permute(1, 2, 0, 3).reshape(-1, 8)
+    return around_V8
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,13 @@ import torch
 
 from sgl.prompt import build_prompts
 from sgl.types import ImageQuestion
-from testbed.architecture import TILE_TOKENS, build_image_processor, build_model, build_tokenizer
+from testbed.architecture import (
+    TILE_TOKENS,
+    build_image_processor,
+    build_model,
+    build_tokenizer,
+    grow,
+)
 from testbed.packing import Difficulty, draw_batch
 from testbed.page import STYLES, draw_page
 from testbed.questions import ask
@@ -77,3 +83,12 @@ def ask_like(ids: list[int]) -> str:
     words = {index: word for word, index in TOKEN_ID.items()}
     text = [words[one] for one in ids]
     return " ".join(text[text.index("</img>") + 1 : text.index("<|im_end|>")])
+
+
+def test_a_grown_model_answers_exactly_as_the_one_it_grew_from() -> None:
+    small, large = build_model("small").eval(), build_model("large").eval()
+    grow(small, large)
+    assert len(large.model.language_model.layers) > len(small.model.language_model.layers)
+    ids = torch.arange(12)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(small(input_ids=ids).logits, large(input_ids=ids).logits)

@@ -8,6 +8,7 @@ import torch
 
 from testbed import train, vision
 from testbed.curriculum import Curriculum
+from testbed.recipes import RECIPES
 from testbed.schedule import learning_rate_factor
 
 
@@ -56,18 +57,18 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 
 
 def test_the_curriculum_grows_when_mastered_or_out_of_patience() -> None:
-    curriculum = Curriculum(patience=400, whole_images=0.25)
+    curriculum = Curriculum(RECIPES["small"].plan)
+    patience = RECIPES["small"].plan.first_patience
     first = curriculum.difficulty(0.0)
     curriculum.advance(200, {"lookup": 0.9, "inverse": 0.5})
     assert curriculum.difficulty(0.0) == first
     curriculum.advance(200, {"lookup": 0.9, "inverse": 0.9})
-    assert curriculum.difficulty(0.1).most_labels > first.most_labels
-    curriculum.advance(200, {"lookup": 0.9, "inverse": 0.9})
-    stuck = curriculum.difficulty(0.2).most_labels
-    curriculum.advance(200, {"lookup": 0.0, "inverse": 0.0})
-    assert curriculum.difficulty(0.2).most_labels == stuck
-    curriculum.advance(200, {"lookup": 0.0, "inverse": 0.0})
-    assert curriculum.difficulty(0.2).most_labels > stuck
+    second = curriculum.difficulty(0.1).most_labels
+    assert second > first.most_labels
+    curriculum.advance(patience - 1, {"lookup": 0.0, "inverse": 0.0})
+    assert curriculum.difficulty(0.2).most_labels == second
+    curriculum.advance(1, {"lookup": 0.0, "inverse": 0.0})
+    assert curriculum.difficulty(0.2).most_labels > second
     assert not curriculum.difficulty(0.74).whole_images
     assert curriculum.difficulty(0.75).whole_images
 
