@@ -66,7 +66,7 @@ RECIPES: dict[ModelName, Recipe] = {
             gates=("lookup", "inverse", "neighbour"),
             first_patience=800,
             patience=400,
-            whole_images=0.1,
+            whole_images=0.3,
             together=True,
         ),
     ),
