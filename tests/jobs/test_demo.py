@@ -7,7 +7,7 @@ from rich.console import Console
 
 from jobs.demo import SETTINGS, demo_job, run_demo
 from pipeline.config import Mode
-from testbed import heldout_path, model_path
+from testbed import heldout_path
 
 
 def test_both_runs_are_of_the_same_records_and_models(tmp_path: Path) -> None:
@@ -29,7 +29,6 @@ def test_the_preset_states_its_threshold_and_pruning() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.skipif(not model_path("small").is_dir(), reason="the testbed is not trained")
 def test_the_demo_compares_three_ways_to_answer(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=160)
     demo = run_demo(console, output=str(tmp_path), limit=64)
