@@ -13,86 +13,15 @@ D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated tokens
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from sgl.attention import ATTENTION_NAME, RowCapture
-from sgl.errors import UnsupportedModelError
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A native decoder and its output head.
-
-    Attributes:
-        text_model: a transformers decoder with embed_tokens, layers, norm and rotary_emb.
-        lm_head: maps (..., D) to (..., N).
-        position_axes: A, what its rotary embedding takes: 1, or 3 for M-RoPE.
-
-    Raises:
-        UnsupportedModelError: some of its layers do not attend to the whole sequence.
-    """
-
-    text_model: Any
-    lm_head: torch.nn.Module
-    position_axes: int = 1
-
-    def __post_init__(self) -> None:
-        layer_types = set(getattr(self.text_model.config, "layer_types", None) or ())
-        if layer_types - {"full_attention"}:
-            raise UnsupportedModelError(
-                f"layers of type {sorted(layer_types - {'full_attention'})} cannot be pruned; "
-                "only full attention is supported"
-            )
-        self.text_model.set_attn_implementation(ATTENTION_NAME)
-
-    @property
-    def layers(self) -> int:
-        """L."""
-        return len(self.text_model.layers)
-
-    def rope(self, hidden_BQD: Tensor, position_ids_ABQ: Tensor) -> Any:
-        """(cos, sin) for the given positions, computed afresh, never gathered."""
-        if self.position_axes == 1:
-            return self.text_model.rotary_emb(hidden_BQD, position_ids_ABQ[0])
-        position_ids_ABQ = position_ids_ABQ.expand(self.position_axes, -1, -1)
-        return self.text_model.rotary_emb(hidden_BQD, position_ids_ABQ)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A batch of prompts as the decoder's first layer sees them, left-padded.
-
-    Attributes:
-        embeds_BTD: (B, T, D), visual embeddings in place.
-        position_ids_ABT: (A, B, T) int64.
-        valid_BT: (B, T) bool, False on the padding.
-        visual_BT: (B, T) bool, the image tokens.
-        next_position_B: (B,) int64, the position of the first generated token.
-    """
-
-    embeds_BTD: Tensor
-    position_ids_ABT: Tensor
-    valid_BT: Tensor
-    visual_BT: Tensor
-    next_position_B: Tensor
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What stays from which layer on.
-
-    Attributes:
-        layer: K, 0 to L; tokens leave the sequence at this layer's input.
-        keep_BT: (B, T) bool over the prompt; padding is never kept.
-    """
-
-    layer: int
-    keep_BT: Tensor
+from sgl.attention import RowCapture
+from sgl.compaction import Selection, compaction, take, take_positions
+from sgl.language_model import LanguageModel, Prompt
 
 
 @dataclass
@@ -127,23 +56,6 @@ class Generation:
     log_probs: list[list[float]]
 
 
-def prune_prompt(prompt: Prompt, keep_BT: Tensor) -> Prompt:
-    """Drop tokens before layer 0; positions, and that of the first answer token, stay as they were.
-
-    Args:
-        prompt: B prompts of T tokens.
-        keep_BT: (B, T) bool; padding is never kept.
-    """
-    index_BW, valid_BW = _compaction(keep_BT & prompt.valid_BT)
-    return replace(
-        prompt,
-        embeds_BTD=_take(prompt.embeds_BTD, index_BW),
-        position_ids_ABT=_take_positions(prompt.position_ids_ABT, index_BW),
-        valid_BT=valid_BW,
-        visual_BT=prompt.visual_BT.gather(1, index_BW) & valid_BW,
-    )
-
-
 def prefill(
     lm: LanguageModel,
     prompt: Prompt,
@@ -169,9 +81,9 @@ def prefill(
     hidden_BTD = _run_layers(lm, range(split), hidden_BTD, positions, mask, cache, capture)
     if selection:
         assert capture is None, "columns of pruned layers would not match the prompt's"
-        index_BW, valid_BW = _compaction(selection.keep_BT & prompt.valid_BT)
-        hidden_BTD = _take(hidden_BTD, index_BW)
-        positions = _take_positions(positions, index_BW)
+        index_BW, valid_BW = compaction(selection.keep_BT & prompt.valid_BT)
+        hidden_BTD = take(hidden_BTD, index_BW)
+        positions = take_positions(positions, index_BW)
         above_BT = _none_if_all(valid_BW)
         mask = _causal_mask(above_BT)
         hidden_BTD = _run_layers(lm, range(split, lm.layers), hidden_BTD, positions, mask, cache)
@@ -369,18 +281,3 @@ def _append_valid(valid_BT: Tensor | None) -> Tensor | None:
     if valid_BT is None:
         return None
     return torch.cat([valid_BT, valid_BT.new_ones(valid_BT.shape[0], 1)], dim=1)
-
-
-def _compaction(keep_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Left-padded indices (B, W) of the kept tokens in their order, and their validity."""
-    width = int(keep_BT.sum(dim=1).max())
-    index_BW = keep_BT.sort(dim=1, stable=True).indices[:, -width:]
-    return index_BW, keep_BT.gather(1, index_BW)
-
-
-def _take(hidden_BTD: Tensor, index_BW: Tensor) -> Tensor:
-    return hidden_BTD.gather(1, index_BW[..., None].expand(-1, -1, hidden_BTD.shape[2]))
-
-
-def _take_positions(position_ids_ABT: Tensor, index_BW: Tensor) -> Tensor:
-    return position_ids_ABT.gather(2, index_BW.expand(position_ids_ABT.shape[0], -1, -1))

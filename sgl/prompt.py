@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from sgl.decoder import Prompt
 from sgl.errors import EmptyQuestionError, PromptTooLongError, RecordError
 from sgl.families.base import EncodedImages, Family
+from sgl.language_model import Prompt
 from sgl.types import ImageQuestion, TokenGrid
 
 

@@ -11,17 +11,12 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
-from sgl.decoder import (
-    LanguageModel,
-    Prompt,
-    Selection,
-    generate_greedy,
-    prune_prompt,
-    score_answers,
-)
+from sgl.compaction import Selection, prune_prompt
+from sgl.decoder import generate_greedy, score_answers
 from sgl.errors import ModelLoadError
 from sgl.families import Family, family_of
 from sgl.flops import DecoderShape
+from sgl.language_model import LanguageModel, Prompt
 from sgl.prompt import PromptBatch, build_prompts, check_context
 from sgl.ranking import (
     average_retention,

@@ -7,7 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sgl.decoder import Selection, decode_step, prefill, prune_prompt, score_answers
+from sgl.compaction import Selection, prune_prompt
+from sgl.decoder import decode_step, prefill, score_answers
 from sgl.flops import DecoderShape, generation_flops, scoring_flops
 from sgl.prompt import build_prompts
 from sgl.ranking import top_visual_tokens

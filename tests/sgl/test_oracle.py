@@ -13,18 +13,10 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sgl.attention import RowCapture
-from sgl.decoder import (
-    Generation,
-    LanguageModel,
-    Prompt,
-    Selection,
-    decode_step,
-    generate_greedy,
-    prefill,
-    prune_prompt,
-    score_answers,
-)
+from sgl.compaction import Selection, prune_prompt
+from sgl.decoder import Generation, decode_step, generate_greedy, prefill, score_answers
 from sgl.early_exit import confidence, consistency
+from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import spread, top_visual_tokens
 from sgl.types import ConsistencyForm
 

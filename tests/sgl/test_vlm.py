@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from sgl.attention import ATTENTION_NAME
-from sgl.decoder import LanguageModel, Prompt, Selection, decode_step, prefill
+from sgl.compaction import Selection
+from sgl.decoder import decode_step, prefill
 from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
+from sgl.language_model import LanguageModel, Prompt
 from sgl.prompt import build_prompts
 from sgl.ranking import top_visual_tokens
 from sgl.types import Guidance, ImageQuestion, Route
