@@ -13,7 +13,7 @@ from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
 from sgl.compaction import Selection, prune_prompt
 from sgl.decoder import generate_greedy, score_answers
-from sgl.errors import ModelLoadError
+from sgl.errors import ModelLoadError, RecordError, UnsupportedModelError
 from sgl.families import Family, family_of
 from sgl.flops import DecoderShape
 from sgl.language_model import LanguageModel, Prompt
@@ -70,7 +70,9 @@ def load(
         model = AutoModelForImageTextToText.from_pretrained(
             source, revision=revision, dtype=dtype, attn_implementation="sdpa"
         )
-    except OSError as error:
+    except UnsupportedModelError:
+        raise
+    except (OSError, ValueError) as error:
         raise ModelLoadError(f"cannot load the checkpoint {source!r}: {error}") from error
     return VLM(model.to(device).eval(), tokenizer, family(config, image_processor))
 
@@ -241,7 +243,12 @@ class VLM:
     def _prepare(
         self, records: Sequence[ImageQuestion], max_new_tokens: int
     ) -> tuple[PromptBatch, list[int]]:
-        limits = [record.max_new_tokens or max_new_tokens for record in records]
+        limits = [
+            max_new_tokens if record.max_new_tokens is None else record.max_new_tokens
+            for record in records
+        ]
+        if min(limits) < 1:
+            raise RecordError("max_new_tokens must be at least 1; an answer has one token or more")
         batch = build_prompts(self.model, self.tokenizer, self.family, records)
         check_context(batch, limits, self.family.config.text_config.max_position_embeddings)
         return batch, limits

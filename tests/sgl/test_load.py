@@ -33,6 +33,12 @@ def test_a_missing_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
         sgl.load(tmp_path / "nowhere")
 
 
+def test_a_folder_that_is_no_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelLoadError, match="cannot load"):
+        sgl.load(tmp_path)
+
+
 def test_an_unsupported_checkpoint_is_refused_before_its_weights_load(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(UnsupportedModelError, match="gpt2"):

@@ -236,6 +236,8 @@ def test_bad_records_are_refused_with_typed_errors(vlm: VLM) -> None:
         vlm.guide([ImageQuestion("a", "  ", (image,))])
     with pytest.raises(RecordError, match="placeholder"):
         vlm.guide([ImageQuestion("a", f"w1 {vlm.family.placeholder}", (image,))])
+    with pytest.raises(RecordError, match="at least 1"):
+        vlm.guide([ImageQuestion("a", "w1", (image,), max_new_tokens=0)])
     with pytest.raises(PromptTooLongError, match="512"):
         vlm.guide([ImageQuestion("a", "w1 " * 510, (image,))])
 
