@@ -1,7 +1,7 @@
 """The words of the testbed: one token each, and two for a number of two digits (47 = 4 ##7).
 
 With a token per number, "which label has number 47" was not learned in 1,400 steps by a model
-that had mastered the look-up by name in 600: two digits make it a task like colour and letter.
+that had mastered the look-up by name in 1,000: two digits make it a task like colour and letter.
 """
 
 COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "orange")
