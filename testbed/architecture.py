@@ -16,11 +16,11 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 
 from testbed import ModelName
 from testbed.page import COLUMNS, TILE_ROWS
-from testbed.render import SLOT
+from testbed.render import CELL
 from testbed.vocabulary import END, IMAGE, IMAGE_END, IMAGE_START, PAD, START, TOKEN_ID, UNKNOWN
 
 TILE_TOKENS = COLUMNS * TILE_ROWS
-TILE_PIXELS = COLUMNS * SLOT
+TILE_PIXELS = COLUMNS * CELL
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% for part in message['content'] %}"
@@ -42,16 +42,20 @@ class Shape:
 
 
 SHAPES: dict[ModelName, Shape] = {
-    "small": Shape(layers=3, hidden=64, heads=4, intermediate=192, seed=1),
-    "large": Shape(layers=8, hidden=64, heads=4, intermediate=192, seed=2),
+    "small": Shape(layers=3, hidden=64, heads=3, intermediate=192, seed=1),
+    "large": Shape(layers=12, hidden=96, heads=4, intermediate=192, seed=2),
 }
+_HEAD_SIZE = 32
+_ROPE_THETA = 1e7
+"""With 10,000, three of eight frequencies turn slowly enough to compare what two tokens show when
+they are hundreds of tokens apart; with this one ten of sixteen do."""
 _VISION = {
-    "hidden_size": 48,
-    "intermediate_size": 128,
+    "hidden_size": 96,
+    "intermediate_size": 256,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "image_size": [TILE_PIXELS, TILE_PIXELS],
-    "patch_size": [SLOT // 2, SLOT // 2],
+    "patch_size": [CELL, CELL],
     "use_absolute_position_embeddings": True,
     "attention_bias": True,
     "layer_scale_init_value": 1.0,
@@ -71,15 +75,16 @@ def build_model(name: ModelName) -> Any:
             "num_hidden_layers": shape.layers,
             "num_attention_heads": shape.heads,
             "num_key_value_heads": shape.heads,
-            "max_position_embeddings": 1024,
+            "head_dim": _HEAD_SIZE,
+            "max_position_embeddings": 2048,
             "tie_word_embeddings": True,
             "pad_token_id": TOKEN_ID[PAD],
             "eos_token_id": TOKEN_ID[END],
             "bos_token_id": None,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "rope_parameters": {"rope_type": "default", "rope_theta": _ROPE_THETA},
         },
         image_seq_length=TILE_TOKENS,
-        downsample_ratio=0.5,
+        downsample_ratio=1.0,
         image_token_id=TOKEN_ID[IMAGE],
         tie_word_embeddings=True,
     )
@@ -91,39 +96,13 @@ def build_model(name: ModelName) -> Any:
 
 @torch.no_grad()
 def _prepare_weights(model: Any) -> None:
-    """Make visual look-up easy to find for a tiny transformer.
-
-    In the lower half of the layers keys start as copies of queries, so that a token first leans
-    towards tokens that are embedded like it; residual branches start small in deep stacks.
-    """
+    """Embeddings of about unit length; residual branches start small in deep stacks."""
     layers = model.model.language_model.layers
     hidden = model.config.text_config.hidden_size
     torch.nn.init.normal_(model.model.language_model.embed_tokens.weight, std=2 * hidden**-0.5)
-    for index, layer in enumerate(layers):
-        if index < (len(layers) + 1) // 2:
-            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+    for layer in layers:
         for branch in (layer.self_attn.o_proj, layer.mlp.down_proj):
             branch.weight.mul_((2 * len(layers)) ** -0.5)
-
-
-@torch.no_grad()
-def grow(small: Any, large: Any) -> None:
-    """Give a deeper model of the same width what a trained one knows, unchanged to the last bit.
-
-    The small model's layers are spread over the large one's; the layers between add nothing at
-    first (their branches end in zeros) and learn from there.
-    """
-    old, new = small.model.language_model.layers, large.model.language_model.layers
-    for layer in new:
-        layer.self_attn.o_proj.weight.zero_()
-        layer.mlp.down_proj.weight.zero_()
-    for index, layer in enumerate(old):
-        new[(2 * index + 1) * len(new) // (2 * len(old))].load_state_dict(layer.state_dict())
-    for name in ("vision_tower", "multi_modal_projector"):
-        getattr(large.model, name).load_state_dict(getattr(small.model, name).state_dict())
-    for name in ("embed_tokens", "norm"):
-        source = getattr(small.model.language_model, name)
-        getattr(large.model.language_model, name).load_state_dict(source.state_dict())
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -2,42 +2,30 @@
 
 A page's prefix is what the chat template writes up to the end of the image; every question follows
 at the same positions, as if it were the only one.
-Shapes: B pages, T tokens, V visual tokens, X visual tokens of all pages, F features.
+Shapes: B pages, T tokens, V visual tokens, X visual tokens of all pages, F features, Q questions,
+R reads.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from testbed.page import Page
-from testbed.questions import ask
-from testbed.vision import PagePool, neighbour_attributes, slot_attributes
+from testbed.page import Item, Page, header_cell
+from testbed.questions import Question, ask
+from testbed.vision import IGNORE, PagePool, bindings, cell_attributes
 from testbed.vocabulary import END, IMAGE, IMAGE_END, IMAGE_START, START, TOKEN_ID, token_ids
 
-IGNORE = -100
 _BEFORE = token_ids(f"{START} user {IMAGE_START}")
 _AFTER = token_ids(IMAGE_END)
 _ASK = token_ids(f"{END} {START} assistant")
-
-
-@dataclass(frozen=True)
-class Difficulty:
-    """What a batch is made of.
-
-    Attributes:
-        most_labels: pages with more labels lose some.
-        shares: of the question kinds.
-        whole_images: all visual tokens, else those of the labels alone (they keep their positions).
-        together: the labels that a page keeps are close to each other.
-    """
-
-    most_labels: int
-    shares: Mapping[str, float]
-    whole_images: bool
-    together: bool = False
+_DISTRACTORS = 0.12
+"""Share of the cells without an item that are shown where not all are."""
+MENTION, TRAIL, ANSWER = 0, 1, 10
+"""Stages of reading: at an item's name in the question, hop by hop (TRAIL, TRAIL + 1, ...), and
+where a token of the answer is written."""
 
 
 @dataclass(frozen=True)
@@ -48,98 +36,129 @@ class PackedBatch:
         input_ids_BT, positions_BT: int64.
         mask_B1TT: bool, True = may attend.
         labels_BT: int64, the NEXT token where it belongs to an answer, else IGNORE.
+        question_BT: int64, number of the question that a labelled token belongs to, in the batch.
         features_XF: float32, the visual tokens of all pages in order.
-        attributes_X4: int64, what those tokens show, see `slot_attributes`.
-        neighbours_X8: int64, what the tokens to their left and above show.
+        attributes_X6: int64, what those tokens show, see `cell_attributes`.
+        bindings_X5: int64, what stands around them, see `bindings`.
+        reads_R5: int64: stage, page, token that should look, token of the value, token of the key.
     """
 
     input_ids_BT: Tensor
     positions_BT: Tensor
     mask_B1TT: Tensor
     labels_BT: Tensor
+    question_BT: Tensor
     features_XF: Tensor
-    attributes_X4: Tensor
-    neighbours_X8: Tensor
+    attributes_X6: Tensor
+    bindings_X5: Tensor
+    reads_R5: Tensor
+
+    def to(self, device: torch.device) -> "PackedBatch":
+        """A copy on a device."""
+        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        return PackedBatch(**moved)
 
 
-@dataclass
 class _Sequence:
-    ids: list[int]
-    positions: list[int]
-    segments: list[int]
-    labels: list[int]
+    """A page's prefix; questions are added one by one."""
+
+    def __init__(self, page: Page, shown: Sequence[int], tokens: int) -> None:
+        first, after = len(_BEFORE), len(_BEFORE) + tokens
+        self.ids = [*_BEFORE, *[TOKEN_ID[IMAGE]] * len(shown), *_AFTER]
+        self.positions = [*range(first), *(first + token for token in shown), after]
+        self.segments = [0] * len(self.ids)
+        self.labels = [IGNORE] * len(self.ids)
+        self.reads: list[tuple[int, int, int, int]] = []
+        self._after = after
+        self._place = {token: first + index for index, token in enumerate(shown)}
+
+    def add(self, question: Question, segment: int) -> None:
+        """Append a question with its answer."""
+        asked: list[int] = []
+        start = len(self.ids)
+        for piece in question.asked:
+            asked += token_ids(piece.text)
+            if piece.item:
+                self._read(MENTION, start + len(asked) - 1, piece.item)
+        asked += _ASK
+        last = start + len(asked) - 1
+        for hop, item in enumerate(question.trail):
+            self._read(TRAIL + hop, last, item)
+        answer: list[int] = []
+        for piece in question.answered:
+            written = token_ids(piece.text)
+            if piece.item:
+                for index in range(len(written)):
+                    self._read(ANSWER, last + len(answer) + index, piece.item)
+            answer += written
+        answer.append(TOKEN_ID[END])
+        fed = asked + answer[:-1]
+        self.ids += fed
+        self.positions += range(self._after + 1, self._after + 1 + len(fed))
+        self.segments += [segment] * len(fed)
+        self.labels += [IGNORE] * (len(asked) - 1) + answer
+
+    def _read(self, stage: int, token: int, item: Item) -> None:
+        self.reads.append((stage, token, self._place[item.value_cell], self._place[item.cell]))
 
 
 def draw_batch(
-    pool: PagePool, rng: np.random.Generator, difficulty: Difficulty, pages: int, questions: int
+    pool: PagePool,
+    chosen: Sequence[int],
+    rng: np.random.Generator,
+    shares: Mapping[str, float],
+    questions: int,
+    whole_images: bool,
 ) -> PackedBatch:
-    """Pages drawn from the pool, each with fresh questions."""
-    sequences, features, attributes, neighbours = [], [], [], []
-    for index in rng.integers(0, len(pool.pages), pages).tolist():
-        read_VF = pool.features[index]
-        page = _thinned(pool.pages[index], difficulty, rng)
-        shown = (
-            list(range(len(read_VF)))
-            if difficulty.whole_images
-            else [label.visual_token for label in page.labels]
-        )
-        sequences.append(_pack(page, shown, len(read_VF), rng, difficulty.shares, questions))
+    """Pages with fresh questions.
+
+    Args:
+        pool: where the pages are.
+        chosen: (B,) indices into the pool.
+        rng: consumed.
+        shares: of the question kinds.
+        questions: per page.
+        whole_images: all visual tokens, else the items', the row numbers' and a few others, which
+            is several times cheaper; they keep their positions.
+    """
+    sequences, features, attributes, bound = [], [], [], []
+    for index in chosen:
+        page, read_VF = pool.pages[index], pool.features[index]
+        shown = list(range(len(read_VF))) if whole_images else _shown(page, len(read_VF), rng)
+        sequence = _Sequence(page, shown, len(read_VF))
+        for segment in range(1, questions + 1):
+            sequence.add(ask(page, rng, shares), segment)
+        sequences.append(sequence)
         features.append(read_VF[shown])
-        shows_V4 = slot_attributes(page, len(read_VF))
-        attributes.append(shows_V4[shown])
-        neighbours.append(neighbour_attributes(shows_V4, page)[shown])
+        attributes.append(cell_attributes(page)[shown])
+        bound.append(bindings(page)[shown])
     segments_BT = _pad([one.segments for one in sequences], -1)
+    reads = [
+        (stage, page, *rest)
+        for page, one in enumerate(sequences)
+        for stage, *rest in one.reads
+    ]
+    pages_B1 = torch.arange(len(sequences))[:, None]
     return PackedBatch(
         input_ids_BT=_pad([one.ids for one in sequences], 0),
         positions_BT=_pad([one.positions for one in sequences], 0),
         mask_B1TT=_mask(segments_BT)[:, None],
         labels_BT=_pad([one.labels for one in sequences], IGNORE),
+        question_BT=pages_B1 * questions + segments_BT - 1,
         features_XF=torch.cat(features).float(),
-        attributes_X4=torch.cat(attributes),
-        neighbours_X8=torch.cat(neighbours),
+        attributes_X6=torch.cat(attributes),
+        bindings_X5=torch.cat(bound),
+        reads_R5=torch.tensor(reads, dtype=torch.int64).view(-1, 5),
     )
 
 
-def _thinned(page: Page, difficulty: Difficulty, rng: np.random.Generator) -> Page:
-    """Keep some of the labels only; the others' tokens must then not be shown."""
-    labels, most = page.labels, difficulty.most_labels
-    if len(labels) <= most:
-        return page
-    if difficulty.together:
-        centre = labels[int(rng.integers(len(labels)))]
-        apart = [max(abs(one.row - centre.row), abs(one.column - centre.column)) for one in labels]
-        order = np.argsort(apart, kind="stable")
-    else:
-        order = rng.permutation(len(labels))
-    return replace(page, labels=tuple(labels[index] for index in sorted(order[:most].tolist())))
-
-
-def _pack(
-    page: Page,
-    shown: Sequence[int],
-    tokens: int,
-    rng: np.random.Generator,
-    shares: Mapping[str, float],
-    questions: int,
-) -> _Sequence:
-    first, after = len(_BEFORE), len(_BEFORE) + tokens
-    ids = [*_BEFORE, *[TOKEN_ID[IMAGE]] * len(shown), *_AFTER]
-    packed = _Sequence(
-        ids,
-        [*range(first), *(first + token for token in shown), after],
-        [0] * len(ids),
-        [IGNORE] * len(ids),
-    )
-    for segment in range(1, questions + 1):
-        question = ask(page, rng, shares)
-        asked = token_ids(question.text) + _ASK
-        answer = [*token_ids(question.answer), TOKEN_ID[END]]
-        fed = asked + answer[:-1]
-        packed.ids += fed
-        packed.positions += range(after + 1, after + 1 + len(fed))
-        packed.segments += [segment] * len(fed)
-        packed.labels += [IGNORE] * (len(asked) - 1) + answer
-    return packed
+def _shown(page: Page, tokens: int, rng: np.random.Generator) -> list[int]:
+    show = rng.random(tokens) < _DISTRACTORS
+    show[[header_cell(row) for row in range(page.rows)]] = True
+    for item in page.items:
+        show[item.cell] = show[item.value_cell] = True
+    shown: list[int] = np.flatnonzero(show).tolist()
+    return shown
 
 
 def _mask(segments_BT: Tensor) -> Tensor:

@@ -1,31 +1,55 @@
-"""What is on a page: coloured labels in a grid of slots, one visual token per slot."""
+"""What is on a page: named items in numbered rows, each a key beside what it shows.
 
+A page is a grid of cells, one visual token per cell. An item takes two cells: its key (a coloured
+box with a letter) and right of it what it shows: a number, or the key of another item. So a model
+must first bind what two tokens show before it can look an item up, and a question about references
+takes as many looks as there are hops.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from testbed.vocabulary import COLOURS, LETTERS, NUMBERS
 
-COLUMNS = 8
-TILE_ROWS = 8
-"""Slots of one image tile: 8 x 8. A tall page has two tiles, one above the other."""
+COLUMNS = 16
+TILE_ROWS = 16
+"""Cells of one image tile: 16 x 16. A tall page has two tiles, one above the other."""
+ROWS_PER_TILE = 8
+"""Numbered rows: every other row of cells."""
+
+Layout = Literal["board", "form", "chart", "document", "scene"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+"""Scattered labels; aligned fields; values with bars; items among running text; handwritten
+digits under uneven light."""
+
+_REFERENCES = 0.4
+_ALIGNED: Mapping[Layout, tuple[int, ...]] = {
+    "form": (1, 4, 7, 10, 13),
+    "chart": (1, 6, 11),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """A coloured box with a letter and a two-digit number.
+class Item:
+    """A key and what stands beside it.
 
     Attributes:
-        row, column: its slot.
+        row: the numbered row, from 0.
+        cell: visual token of the key; the next one shows the value.
         colour, letter: indices into the vocabulary; together unique on a page.
-        number: 10 to 99, unique on a page.
+        number: 10 to 99, unique on a page; None for a reference.
+        refers_to: index of another item of the page; None for a number. No cycles.
     """
 
     row: int
-    column: int
+    cell: int
     colour: int
     letter: int
-    number: int
+    number: int | None
+    refers_to: int | None
 
     @property
     def name(self) -> str:
@@ -33,22 +57,47 @@ class Label:
         return f"{COLOURS[self.colour]} {LETTERS[self.letter]}"
 
     @property
-    def visual_token(self) -> int:
-        """Index among the page's visual tokens: tiles are stacked, so rows run on."""
-        return self.row * COLUMNS + self.column
+    def value_cell(self) -> int:
+        """Visual token of what it shows."""
+        return self.cell + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of `rows` x 8 slots; labels in reading order."""
+    """Items in reading order on one or two tiles.
 
-    rows: int
-    labels: tuple[Label, ...]
+    Attributes:
+        layout: how it looks.
+        tiles: without the thumbnail.
+        items: in reading order; at least one in every numbered row.
+    """
+
+    layout: Layout
+    tiles: int
+    items: tuple[Item, ...]
 
     @property
-    def tiles(self) -> int:
-        """Image tiles without the thumbnail."""
-        return self.rows // TILE_ROWS
+    def rows(self) -> int:
+        """Numbered rows."""
+        return self.tiles * ROWS_PER_TILE
+
+    @property
+    def cells(self) -> int:
+        """Visual tokens of the tiles, without the thumbnail's."""
+        return self.tiles * TILE_ROWS * COLUMNS
+
+    def row_items(self, row: int) -> tuple[Item, ...]:
+        """Items of a numbered row, left to right."""
+        return tuple(item for item in self.items if item.row == row)
+
+    def shown(self, item: Item) -> str:
+        """What an item shows: a number, or the name of the item that it refers to."""
+        return str(item.number) if item.refers_to is None else self.items[item.refers_to].name
+
+
+def header_cell(row: int) -> int:
+    """Visual token that shows the number of a row: the first cell of its line."""
+    return 2 * row * COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +105,69 @@ class PageStyle:
     """What kind of pages to draw.
 
     Attributes:
-        rows: 8 (one tile, 64 visual tokens) or 16 (two tiles and a thumbnail, 192).
-        fewest, most: labels per page, both included.
+        tiles: 1 (256 visual tokens) or 2 (two tiles and a thumbnail, 768).
+        fewest, most: items per page, both included; rows are filled evenly, and three bars or five
+            fields at most fit into a row of a chart or a form.
+        longest_chain: references that lead from an item to a number, at most.
+        noise: of the picture, 1 = as trained.
     """
 
-    rows: int
+    tiles: int
     fewest: int
     most: int
+    longest_chain: int = 2
+    noise: float = 1.0
 
 
-STYLES: tuple[PageStyle, ...] = (PageStyle(8, 8, 24), PageStyle(16, 12, 36))
-STYLE_SHARES: tuple[float, ...] = (0.75, 0.25)
-
-
-def draw_page(rng: np.random.Generator, style: PageStyle) -> Page:
-    """A random page."""
+def draw_page(rng: np.random.Generator, style: PageStyle, layout: Layout | None = None) -> Page:
+    """A random page; the layout is drawn as well unless given."""
+    layout = layout or LAYOUTS[int(rng.integers(len(LAYOUTS)))]
+    rows = style.tiles * ROWS_PER_TILE
+    room = len(_ALIGNED[layout]) if layout in _ALIGNED else (COLUMNS - 1) // 2
     count = int(rng.integers(style.fewest, style.most + 1))
-    slots = np.sort(rng.permutation(style.rows * COLUMNS)[:count])
-    names = rng.permutation(len(COLOURS) * len(LETTERS))[:count]
-    numbers = rng.permutation(len(NUMBERS))[:count] + NUMBERS.start
-    labels = (
-        Label(slot // COLUMNS, slot % COLUMNS, name // len(LETTERS), name % len(LETTERS), number)
-        for slot, name, number in zip(slots.tolist(), names.tolist(), numbers.tolist(), strict=True)
-    )
-    return Page(style.rows, tuple(labels))
+    count = min(count, rows * room)
+    per_row = np.full(rows, count // rows)
+    per_row[rng.permutation(rows)[: count % rows]] += 1
+    names = rng.permutation(len(COLOURS) * len(LETTERS))[:count].tolist()
+    numbers = (rng.permutation(len(NUMBERS))[:count] + NUMBERS.start).tolist()
+    references = _references(rng, count, style.longest_chain)
+    items = []
+    for row, in_row in enumerate(per_row.tolist()):
+        for column in _columns(rng, layout, in_row):
+            index = len(items)
+            colour, letter = divmod(names[index], len(LETTERS))
+            target = references[index]
+            items.append(
+                Item(
+                    row,
+                    header_cell(row) + column,
+                    colour,
+                    letter,
+                    numbers[index] if target is None else None,
+                    target,
+                )
+            )
+    return Page(layout, style.tiles, tuple(items))
+
+
+def _columns(rng: np.random.Generator, layout: Layout, count: int) -> list[int]:
+    """Ascending columns of a row's keys; every item takes two cells right of the header."""
+    if layout in _ALIGNED:
+        places = _ALIGNED[layout]
+        return sorted(places[index] for index in rng.permutation(len(places))[:count].tolist())
+    free = COLUMNS - 1 - count
+    starts = np.sort(rng.permutation(free)[:count])
+    return [1 + int(start) + index for index, start in enumerate(starts)]
+
+
+def _references(rng: np.random.Generator, count: int, longest: int) -> list[int | None]:
+    """For each item the one that it refers to. Items drawn later refer to earlier ones only."""
+    order = rng.permutation(count).tolist()
+    chain = [0] * count
+    targets: list[int | None] = [None] * count
+    chances, picks = rng.random(count).tolist(), rng.random(count).tolist()
+    for place, index in enumerate(order[1:], start=1):
+        target = order[int(picks[place] * place)]
+        if chances[place] < _REFERENCES and chain[target] < longest:
+            targets[index], chain[index] = target, chain[target] + 1
+    return targets

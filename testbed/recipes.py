@@ -1,9 +1,46 @@
 """How each model of the pair is trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from testbed import ModelName
-from testbed.curriculum import Plan
+from testbed.page import PageStyle
+from testbed.packing import ANSWER, MENTION, TRAIL
+
+SHARES: Mapping[str, float] = {
+    "lookup": 0.12,
+    "inverse": 0.1,
+    "exists": 0.06,
+    "verify": 0.08,
+    "compare": 0.14,
+    "count": 0.08,
+    "neighbour": 0.12,
+    "two_hop": 0.12,
+    "three_hop": 0.08,
+    "names": 0.05,
+    "caption": 0.05,
+}
+"""Of the question kinds in training: more of the hard ones than in the shipped data."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Pages of one difficulty.
+
+    Attributes:
+        until: share of all steps at which the stage ends.
+        pages: styles and how many pages of each are in a pool.
+    """
+
+    until: float
+    pages: tuple[tuple[PageStyle, int], ...]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(0.05, ((PageStyle(1, 8, 12), 1000),)),
+    Stage(0.12, ((PageStyle(1, 12, 24), 800), (PageStyle(2, 16, 30), 200))),
+    Stage(1.0, ((PageStyle(1, 20, 48), 1200), (PageStyle(2, 32, 60), 300))),
+)
 
 
 @dataclass(frozen=True)
@@ -13,61 +50,44 @@ class Recipe:
     Attributes:
         steps: of the optimiser.
         learning_rate: its peak.
-        pages: per step.
-        surroundings_weight: of the loss that makes visual tokens know their neighbours.
-        plan: the curriculum.
+        pages: per step while items alone are shown.
+        reading: layer by stage of reading, at which attention is taught where to look.
+        binding_layer: layer before which visual tokens are taught what stands around them.
+        barrier: text does not see the image in so many lowest layers, in half of the steps.
+        taught_until: share of the steps over which the lessons above fade out (from half of it on);
+            after it the answers alone are learned.
+        whole_images: share of the steps, at the end, that show whole images.
     """
 
     steps: int
     learning_rate: float
     pages: int
-    surroundings_weight: float
-    plan: Plan
+    reading: Mapping[int, int]
+    binding_layer: int
+    barrier: int
+    taught_until: float
+    whole_images: float
 
 
 RECIPES: dict[ModelName, Recipe] = {
     "small": Recipe(
-        steps=6_000,
+        steps=8_000,
         learning_rate=3e-3,
-        pages=24,
-        surroundings_weight=0.0,
-        plan=Plan(
-            shares={
-                "lookup": 0.15,
-                "inverse": 0.2,
-                "neighbour": 0.25,
-                "compare": 0.15,
-                "count": 0.1,
-                "row": 0.15,
-            },
-            all_kinds_from=12,
-            gates=("lookup", "inverse"),
-            first_patience=1_000,
-            patience=1_000,
-            whole_images=0.25,
-            together=False,
-        ),
+        pages=16,
+        reading={MENTION: 1, ANSWER: 2},
+        binding_layer=1,
+        barrier=0,
+        taught_until=0.6,
+        whole_images=0.2,
     ),
     "large": Recipe(
-        steps=5_000,
+        steps=8_000,
         learning_rate=2e-3,
         pages=16,
-        surroundings_weight=0.2,
-        plan=Plan(
-            shares={
-                "lookup": 0.1,
-                "inverse": 0.2,
-                "neighbour": 0.4,
-                "compare": 0.15,
-                "count": 0.05,
-                "row": 0.1,
-            },
-            all_kinds_from=4,
-            gates=("lookup", "inverse", "neighbour"),
-            first_patience=800,
-            patience=400,
-            whole_images=0.3,
-            together=True,
-        ),
+        reading={MENTION: 4, TRAIL: 6, ANSWER: 8},
+        binding_layer=4,
+        barrier=3,
+        taught_until=0.6,
+        whole_images=0.2,
     ),
 }

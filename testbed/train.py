@@ -1,18 +1,19 @@
 """Train a model of the pair from nothing: `python -m testbed.train --model small --output DIR`.
 
-First the vision tower learns to name what is in every slot; then it is frozen and projector and
-language model learn to answer, many questions per page in one sequence. The large model does not
-start from nothing: it is the small one with more layers, which add nothing at first.
+First the vision tower learns to name what is in every cell; then it is frozen and projector and
+language model learn to answer, many questions per page in one sequence. In the first part of the
+training they are also taught where to look and what a visual token should know of its
+surroundings; these lessons fade out, and from then on the answers alone are learned.
 
-The same command resumes from DIR/checkpoint.pt. All schedules go by step, data and weights by seed,
-one thread by default: the same command gives the same weights on the same machine.
+The same command resumes from DIR/checkpoint.pt. All schedules go by step, data and weights by seed:
+the same command gives the same weights on the same machine.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +21,39 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForImageTextToText
+from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-from testbed import MODEL_NAMES, ModelName, model_path
-from testbed.architecture import SHAPES, build_model, export, grow
-from testbed.curriculum import Curriculum
-from testbed.packing import IGNORE, Difficulty, PackedBatch, draw_batch
+from testbed import MODEL_NAMES, ModelName
+from testbed.architecture import SHAPES, build_model, export
+from testbed.packing import PackedBatch, draw_batch
+from testbed.page import PageStyle
 from testbed.questions import KINDS
-from testbed.recipes import RECIPES
+from testbed.recipes import RECIPES, SHARES, STAGES, Recipe
+from testbed.render import VALIDATION_HANDS
 from testbed.schedule import learning_rate_factor
-from testbed.vision import PagePool, draw_pool, train_tower
-from testbed.vocabulary import COLOURS, DIGITS, END, IMAGE, LETTERS, SECOND_DIGITS, TOKEN_ID
+from testbed.vision import BINDING_CLASSES, IGNORE, PagePool, draw_pool, train_tower
+from testbed.vocabulary import COLOURS, DIGITS, IMAGE, LETTERS, ORDINALS, SECOND_DIGITS, TOKEN_ID
 
-_QUESTIONS = 10
+_QUESTIONS = 8
 """Per page."""
-_POOL, _VALIDATION_POOL = (3000, 1000), (192, 64)
-_ALIGNMENT_WEIGHT = 0.3
-_SLOT_CLASSES = [len(COLOURS), len(LETTERS), len(DIGITS), len(SECOND_DIGITS)]
-_EVALUATE_EVERY, _SAVE_EVERY = 200, 1000
+_TALL_SHARE = 0.2
+_WHOLE_PAGES = {1: 8, 2: 3}
+"""Pages per step by tiles while whole images are shown."""
+_POOL_STEPS = 1000
+"""A new pool of pages after so many steps."""
+_VALIDATION_POOL = ((PageStyle(1, 20, 48), 96), (PageStyle(2, 32, 60), 24))
+_ALIGNMENT_WEIGHT, _READING_WEIGHT, _BINDING_WEIGHT = 0.3, 1.0, 0.2
+_EVALUATE_EVERY, _SAVE_EVERY = 200, 500
 
 
-def train(name: ModelName, steps: int, output: Path, grow_from: Path | None = None) -> None:
+def train(name: ModelName, steps: int, output: Path, device: str = "cpu") -> None:
     """Train, resume or just export one model.
 
     Args:
         name: which of the pair.
         steps: of the language model.
-        grow_from: a trained, shallower model to start from, instead of from nothing.
         output: gets checkpoint.pt, log.jsonl and, at the end, the folder `model`.
+        device: a torch device.
     """
     output.mkdir(parents=True, exist_ok=True)
     seed, started = SHAPES[name].seed, time.perf_counter()
@@ -58,17 +64,18 @@ def train(name: ModelName, steps: int, output: Path, grow_from: Path | None = No
             with (output / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
 
-    model = build_model(name)
-    checkpoint = output / "checkpoint.pt"
+    model = build_model(name).to(device)
+    checkpoint, tower = output / "checkpoint.pt", output / "tower.pt"
     state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
     if state:
         model.load_state_dict(state["model"])
         log(f"resumed at step {state['step']}")
-    elif grow_from:
-        grow(AutoModelForImageTextToText.from_pretrained(grow_from, dtype=torch.float32), model)
-        log(f"grown from {grow_from}")
+    elif tower.exists():
+        model.model.vision_tower.load_state_dict(torch.load(tower, weights_only=True))
+        log("took up the trained vision tower")
     else:
         train_tower(model, seed, log)
+        torch.save(model.model.vision_tower.state_dict(), tower)
     model.model.vision_tower.requires_grad_(False)
     _train_language(name, model, steps, checkpoint, state, log)
     export(model, output / "model")
@@ -84,142 +91,208 @@ def _train_language(
     log: Callable[..., None],
 ) -> None:
     seed, recipe = SHAPES[name].seed, RECIPES[name]
-    pool = draw_pool(model, seed, _POOL)
-    validation = draw_pool(model, seed + 5000, _VALIDATION_POOL)
-    heads = nn.Linear(SHAPES[name].hidden, 2 * sum(_SLOT_CLASSES))
+    heads = nn.Linear(SHAPES[name].hidden, sum(BINDING_CLASSES)).to(model.device)
     weights = [
         weight for weight in (*model.parameters(), *heads.parameters()) if weight.requires_grad
     ]
     optimizer = torch.optim.AdamW(weights, lr=0.0, betas=(0.9, 0.98), weight_decay=0.02)
-    curriculum, first = Curriculum(recipe.plan), 0
+    validation = draw_pool(
+        model, np.random.default_rng([seed, 5000]), _VALIDATION_POOL, VALIDATION_HANDS
+    )
+    first, pool, pool_key = 0, validation, None
     if state:
         heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
-        curriculum.stage, curriculum.since = state["curriculum"]
         first = state["step"]
     for step in range(first, steps):
-        rate = recipe.learning_rate * learning_rate_factor(step, steps)
-        difficulty = curriculum.difficulty(step / steps)
+        progress = step / steps
+        stage = next(i for i, one in enumerate(STAGES) if progress < one.until)
+        if pool_key != (key := (stage, step // _POOL_STEPS)):
+            pool = draw_pool(model, np.random.default_rng([seed, 1, *key]), STAGES[stage].pages)
+            pool_key = key
         rng = np.random.default_rng([seed, 2, step])
-        batch = draw_batch(pool, rng, difficulty, recipe.pages, _QUESTIONS)
-        loss = _step(model, heads, recipe.surroundings_weight, batch, optimizer, rate)
+        whole_images = progress >= 1 - recipe.whole_images
+        batch = _draw(pool, rng, recipe, whole_images).to(model.device)
+        taught = min(1.0, max(0.0, 2 * (1 - progress / recipe.taught_until)))
+        lesson = _Lesson(recipe, taught, barred=bool(rng.random() < 0.5))
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate * learning_rate_factor(step, steps)
+        losses = _step(model, heads, lesson, batch, optimizer)
         done = step + 1
         if done % _EVALUATE_EVERY == 0 or done == steps:
-            accuracy = _accuracy(model, validation, difficulty)
-            log(
-                f"step {done}: loss {loss:.3f}, up to {difficulty.most_labels} labels, {accuracy}",
-                step=done,
-                loss=round(loss, 4),
-                most_labels=difficulty.most_labels,
-                whole_images=difficulty.whole_images,
-                token_accuracy=accuracy,
-            )
-            curriculum.advance(_EVALUATE_EVERY, accuracy)
+            accuracy = _accuracy(model, validation, whole_images)
+            losses = {part: round(loss, 4) for part, loss in losses.items()}
+            log(f"step {done}: {losses} {accuracy}", step=done, losses=losses, accuracy=accuracy)
         if done % _SAVE_EVERY == 0 or done == steps:
             torch.save(
                 {
                     "model": model.state_dict(),
                     "heads": heads.state_dict(),
                     "optimizer": optimizer.state_dict(),
-                    "curriculum": (curriculum.stage, curriculum.since),
                     "step": done,
                 },
                 checkpoint,
             )
 
 
+def _draw(
+    pool: PagePool, rng: np.random.Generator, recipe: Recipe, whole_images: bool
+) -> PackedBatch:
+    """Pages of one height only: no padding to the longest image."""
+    tiles = 2 if rng.random() < _TALL_SHARE and pool.pages[-1].tiles == 2 else 1
+    indices = [index for index, page in enumerate(pool.pages) if page.tiles == tiles]
+    pages = _WHOLE_PAGES[tiles] if whole_images else recipe.pages
+    chosen = rng.choice(indices, pages).tolist()
+    return draw_batch(pool, chosen, rng, SHARES, _QUESTIONS, whole_images)
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a step teaches beside the answers: weight of the lessons, 0 to 1; barrier or not."""
+
+    recipe: Recipe
+    weight: float
+    barred: bool
+
+
 def _step(
-    model: Any,
-    heads: nn.Module,
-    surroundings_weight: float,
-    batch: PackedBatch,
-    optimizer: Any,
-    rate: float,
-) -> float:
-    optimizer.param_groups[0]["lr"] = rate
-    forward = _forward(model, batch)
-    loss = functional.cross_entropy(forward.logits_XN, forward.targets_X)
-    alignment = _alignment(model, forward.visual_XD, batch.attributes_X4)
-    surroundings = _surroundings(heads, forward.halfway_XD, batch.neighbours_X8)
+    model: Any, heads: nn.Module, lesson: _Lesson, batch: PackedBatch, optimizer: Any
+) -> dict[str, float]:
+    forward = _forward(model, batch, lesson)
+    losses = {"answer": functional.cross_entropy(forward.logits_XN, forward.targets_X)}
+    total = losses["answer"]
+    if lesson.weight > 0:
+        losses["alignment"] = _alignment(model, forward.visual_XD, batch.attributes_X6)
+        losses["binding"] = _binding(heads, forward.bound_XD, batch.bindings_X5)
+        total = total + lesson.weight * (
+            _ALIGNMENT_WEIGHT * losses["alignment"]
+            + _BINDING_WEIGHT * losses["binding"]
+            + _READING_WEIGHT * torch.stack(list(forward.reading.values())).sum()
+        )
+        losses |= {f"reading at layer {index}": one for index, one in forward.reading.items()}
     optimizer.zero_grad()
-    (loss + _ALIGNMENT_WEIGHT * alignment + surroundings_weight * surroundings).backward()
+    total.backward()
     nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
     optimizer.step()
-    return loss.item()
+    return {part: loss.item() for part, loss in losses.items()}
 
 
 @dataclass(frozen=True)
 class _Forward:
-    """Logits and targets of the answer tokens; visual tokens as projected, and halfway up."""
+    """Logits and targets of the answer tokens, visual tokens as projected and as bound, losses."""
 
     logits_XN: Tensor
     targets_X: Tensor
+    questions_X: Tensor
     visual_XD: Tensor
-    halfway_XD: Tensor
+    bound_XD: Tensor
+    reading: dict[int, Tensor]
 
 
-def _forward(model: Any, batch: PackedBatch) -> _Forward:
+def _forward(model: Any, batch: PackedBatch, lesson: _Lesson | None = None) -> _Forward:
     decoder = model.model.language_model
     visual_XD = model.model.multi_modal_projector(batch.features_XF)
     is_image_BT = batch.input_ids_BT == TOKEN_ID[IMAGE]
     hidden_BTD = decoder.embed_tokens(batch.input_ids_BT)
     hidden_BTD = hidden_BTD.masked_scatter(is_image_BT[..., None], visual_XD)
     rope = decoder.rotary_emb(hidden_BTD, batch.positions_BT)
+    barred_B1TT = batch.mask_B1TT & (is_image_BT[:, None, :, None] | ~is_image_BT[:, None, None])
+    bound_XD, reading = visual_XD, {}
     for index, layer in enumerate(decoder.layers):
-        if index == len(decoder.layers) // 2:
-            halfway_XD = hidden_BTD[is_image_BT]
+        mask_B1TT = batch.mask_B1TT
+        if lesson:
+            if lesson.barred and index < lesson.recipe.barrier:
+                mask_B1TT = barred_B1TT
+            if index == lesson.recipe.binding_layer:
+                bound_XD = hidden_BTD[is_image_BT]
+            stages = [stage for stage, at in lesson.recipe.reading.items() if at == index]
+            if stages and lesson.weight > 0:
+                reading[index] = _reading(layer, hidden_BTD, rope, batch, stages)
         hidden_BTD = layer(
             hidden_BTD,
-            attention_mask=batch.mask_B1TT,
+            attention_mask=mask_B1TT,
             position_embeddings=rope,
             position_ids=None,
         )
     asked_BT = batch.labels_BT != IGNORE
-    logits_XN = model.lm_head(decoder.norm(hidden_BTD[asked_BT]))
-    return _Forward(logits_XN, batch.labels_BT[asked_BT], visual_XD, halfway_XD)
+    return _Forward(
+        model.lm_head(decoder.norm(hidden_BTD[asked_BT])),
+        batch.labels_BT[asked_BT],
+        batch.question_BT[asked_BT],
+        visual_XD,
+        bound_XD,
+        reading,
+    )
 
 
-def _surroundings(heads: nn.Module, halfway_XD: Tensor, neighbours_X8: Tensor) -> Tensor:
-    """Halfway up a visual token should know what stands to its left and above it.
+def _reading(
+    layer: Any, hidden_BTD: Tensor, rope: Any, batch: PackedBatch, stages: list[int]
+) -> Tensor:
+    """Mean negative log attention of a layer's first head to values, of its second one to keys."""
+    wanted = torch.isin(batch.reads_R5[:, 0], torch.tensor(stages, device=hidden_BTD.device))
+    page_R, token_R, *targets = batch.reads_R5[wanted, 1:].unbind(-1)
+    attention = layer.self_attn
+    size = 2 * attention.head_dim
+    normed_BTD = layer.input_layernorm(hidden_BTD)
+    shape = (*normed_BTD.shape[:2], 2, attention.head_dim)
+    query, key = (
+        functional.linear(normed_BTD, part.weight[:size], part.bias[:size]).view(shape)
+        for part in (attention.q_proj, attention.k_proj)
+    )
+    query, key = apply_rotary_pos_emb(query.transpose(1, 2), key.transpose(1, 2), *rope)
+    scores_B2TT = (query @ key.transpose(-1, -2)) * attention.scaling
+    scores_R2T = scores_B2TT[page_R, :, token_R]
+    unseen_R1T = ~batch.mask_B1TT[page_R, 0, token_R][:, None]
+    log_R2T = scores_R2T.masked_fill(unseen_R1T, float("-inf")).log_softmax(-1)
+    return -torch.cat(
+        [log_R2T[:, head].gather(1, target_R[:, None]) for head, target_R in enumerate(targets)]
+    ).mean()
 
-    Causal attention lets it look there; a question about a neighbour then is one look-up.
-    """
-    logits = heads(halfway_XD).split(2 * _SLOT_CLASSES, dim=-1)
+
+def _binding(heads: nn.Module, bound_XD: Tensor, bindings_X5: Tensor) -> Tensor:
+    """A value's token should know its key, the key before it in its row, and its row."""
+    is_value_X = bindings_X5[:, 0] != IGNORE
+    logits = heads(bound_XD[is_value_X]).split(list(BINDING_CLASSES), dim=-1)
     losses = [
         functional.cross_entropy(part, target_X, ignore_index=IGNORE)
-        for part, target_X in zip(logits, neighbours_X8.unbind(-1), strict=True)
+        for part, target_X in zip(logits, bindings_X5[is_value_X].unbind(-1), strict=True)
     ]
     return torch.stack(losses).sum()
 
 
-def _alignment(model: Any, visual_XD: Tensor, attributes_X4: Tensor) -> Tensor:
+def _alignment(model: Any, visual_XD: Tensor, attributes_X6: Tensor) -> Tensor:
     """A visual token should be embedded like the words that it shows.
 
     Without this loss the link between page and vocabulary takes many times longer to appear.
     """
     embeddings_ND = model.model.language_model.embed_tokens.weight
-    labelled = attributes_X4[:, 1] != IGNORE
     losses = []
     for words, target_X in zip(
-        (COLOURS, LETTERS, DIGITS, SECOND_DIGITS), attributes_X4[labelled].unbind(-1), strict=True
+        (COLOURS, LETTERS, DIGITS, SECOND_DIGITS, ORDINALS),
+        attributes_X6[:, 1:].unbind(-1),
+        strict=True,
     ):
+        shown = target_X != IGNORE
         first = TOKEN_ID[words[0]]
-        logits_XN = visual_XD[labelled] @ embeddings_ND[first : first + len(words)].T
-        losses.append(functional.cross_entropy(logits_XN, target_X))
+        logits_XN = visual_XD[shown] @ embeddings_ND[first : first + len(words)].T
+        losses.append(functional.cross_entropy(logits_XN, target_X[shown]))
     return torch.stack(losses).sum()
 
 
 @torch.no_grad()
-def _accuracy(model: Any, pool: PagePool, difficulty: Difficulty) -> dict[str, float]:
-    """Share of answer tokens (end tokens aside) predicted right, by kind, on unseen pages."""
+def _accuracy(model: Any, pool: PagePool, whole_images: bool) -> dict[str, float]:
+    """Share of questions of each kind whose every token is predicted right, on unseen pages.
+
+    With the right tokens so far given: the same as an exact match of greedy decoding.
+    """
+    rng = np.random.default_rng(3)
     accuracy = {}
     for kind in KINDS:
-        one_kind = replace(difficulty, shares={kind: 1.0})
-        batch = draw_batch(pool, np.random.default_rng(3), one_kind, pages=48, questions=4)
+        chosen = rng.choice(len(pool.pages), 24, replace=False).tolist()
+        batch = draw_batch(pool, chosen, rng, {kind: 1.0}, 4, whole_images).to(model.device)
         forward = _forward(model, batch)
-        counted = forward.targets_X != TOKEN_ID[END]
-        right = (forward.logits_XN.argmax(-1) == forward.targets_X)[counted]
-        accuracy[kind] = round(float(right.float().mean()), 3)
+        wrong = forward.questions_X[forward.logits_XN.argmax(-1) != forward.targets_X]
+        asked = len(forward.questions_X.unique())
+        accuracy[kind] = round(1 - len(wrong.unique()) / asked, 3)
     return accuracy
 
 
@@ -229,18 +302,12 @@ def main() -> None:
     parser.add_argument("--model", choices=MODEL_NAMES, required=True)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--steps", type=int, help="of the language model; default: the recipe's")
-    parser.add_argument(
-        "--grow-from",
-        type=Path,
-        metavar="DIR",
-        help="the trained small model that the large one starts from; default: the shipped one",
-    )
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="a torch device, such as cuda")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    grow_from = options.grow_from or model_path("small") if options.model == "large" else None
     steps = options.steps or RECIPES[options.model].steps
-    train(options.model, steps, options.output, grow_from)
+    train(options.model, steps, options.output, options.device)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,50 @@
 """The words of the testbed: one token each, and two for a number of two digits (47 = 4 ##7).
 
-With a token per number, "which label has number 47" was not learned in 1,400 steps by a model
-that had mastered the look-up by name in 1,000: two digits make it a task like colour and letter.
+With a token per number, "which is 47" was not learned in 1,400 steps by a model that had mastered
+the look-up by name in 1,000: two digits make it a task like colour and letter.
 """
 
-COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "orange")
-LETTERS: tuple[str, ...] = ("A", "B", "C", "D", "E", "F", "G", "H")
+COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "brown")
+LETTERS: tuple[str, ...] = tuple("ABCDEFGHIJKLMNOP")
 DIGITS: tuple[str, ...] = tuple("0123456789")
 SECOND_DIGITS: tuple[str, ...] = tuple(f"##{digit}" for digit in DIGITS)
+ORDINALS: tuple[str, ...] = (
+    "1st",
+    "2nd",
+    "3rd",
+    *(f"{number}th" for number in range(4, 17)),
+)
 NUMBERS = range(10, 100)
-"""What a label may show."""
+"""What an item may show."""
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 START, END = "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE_END, IMAGE = "<img>", "</img>", "<IMG_CONTEXT>"
 SPECIAL: tuple[str, ...] = (PAD, UNKNOWN, START, END, IMAGE_START, IMAGE_END, IMAGE)
 
-QUESTION_WORDS: tuple[str, ...] = (
+OTHER_WORDS: tuple[str, ...] = (
     "user",
     "assistant",
-    "number",
-    "label",
-    "of",
-    "right",
-    "left",
-    "above",
-    "below",
+    "what",
+    "which",
+    "is",
+    "there",
     "larger",
     "smaller",
-    "and",
+    "or",
     "how",
     "many",
-    "read",
+    "right",
+    "left",
+    "of",
+    "follow",
+    "names",
+    "list",
+    "in",
     "row",
+    "to",
+    "yes",
+    "no",
     "?",
 )
 
@@ -42,7 +54,8 @@ WORDS: tuple[str, ...] = (
     *LETTERS,
     *DIGITS,
     *SECOND_DIGITS,
-    *QUESTION_WORDS,
+    *ORDINALS,
+    *OTHER_WORDS,
 )
 TOKEN_ID: dict[str, int] = {word: index for index, word in enumerate(WORDS)}
 
