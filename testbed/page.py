@@ -90,6 +90,13 @@ class Page:
         """Items of a numbered row, left to right."""
         return tuple(item for item in self.items if item.row == row)
 
+    def path(self, item: Item) -> tuple[Item, ...]:
+        """The item, the one that it refers to, and so on to one that shows a number."""
+        path = [item]
+        while (target := path[-1].refers_to) is not None:
+            path.append(self.items[target])
+        return tuple(path)
+
     def shown(self, item: Item) -> str:
         """What an item shows: a number, or the name of the item that it refers to."""
         return str(item.number) if item.refers_to is None else self.items[item.refers_to].name

@@ -228,16 +228,16 @@ def ask(
 
 
 def _follow(page: Page, rng: np.random.Generator, references: int) -> Question | None:
-    path = [_any(page, rng)]
-    while (target := path[-1].refers_to) is not None:
-        path.append(page.items[target])
-    if len(path) != references + 1:
+    """What stands at the end of exactly so many references."""
+    paths = [path for item in page.items if len(path := page.path(item)) == references + 1]
+    if not paths:
         return None
+    path = paths[int(rng.integers(len(paths)))]
     kind = ("two_hop", "three_hop", "four_hop")[references - 1]
     asked = (Piece(f"follow {path[0].name}", path[0]), Piece("?"))
     needed = tuple(sorted(cell for item in path for cell in _both(item)))
     answered = (Piece(str(path[-1].number), path[-1]),)
-    return Question(kind, asked, answered, needed, hops=references + 1, trail=tuple(path[1:-1]))
+    return Question(kind, asked, answered, needed, hops=references + 1, trail=path[1:-1])
 
 
 def _any(page: Page, rng: np.random.Generator) -> Item:
