@@ -15,9 +15,11 @@ from jobs.settings import checked
 from jobs.tables import overlap, pruning
 from pipeline.config import JobConfig, Mode, RayConfig
 from pipeline.summary import Summary
-from testbed import heldout_path
+from testbed.generate import write_parquet
 
 SETTINGS = Path(__file__).with_name("demo.yaml")
+RECORDS = 1200
+"""Of the held-out split."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,12 @@ def run_demo(console: Console, output: str | None = None, limit: int | None = No
         limit: only the first records.
     """
     folder = Path(output or Path("out") / f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+    records = folder / "heldout.parquet"
+    write_parquet("heldout", limit or RECORDS, records)
     with cluster(RayConfig()):
-        cascade = run_job(demo_job(Mode.CASCADE, folder, limit), console)
+        cascade = run_job(demo_job(Mode.CASCADE, folder, records), console)
         report(cascade, console)
-        large = run_job(demo_job(Mode.LARGE, folder, limit), console)
+        large = run_job(demo_job(Mode.LARGE, folder, records), console)
     demo = Demo(cascade, large)
     console.print()
     console.print(comparison(demo))
@@ -49,13 +53,13 @@ def run_demo(console: Console, output: str | None = None, limit: int | None = No
     return demo
 
 
-def demo_job(mode: Mode, folder: Path, limit: int | None) -> JobConfig:
+def demo_job(mode: Mode, folder: Path, records: Path) -> JobConfig:
     """The settings of one of the two runs."""
     data: dict[str, Any] = yaml.safe_load(SETTINGS.read_text())
     if mode is Mode.LARGE:
         data = {name: data[name] for name in ("decoding", "models")}
     data["mode"] = mode.value
-    data["input"] = {"path": str(heldout_path()), "limit": limit}
+    data["input"] = {"path": str(records)}
     data["output"] = {"path": str(folder / mode.value)}
     return checked(data)
 

@@ -1,4 +1,4 @@
-"""A trained tiny pair of vision-language models, and the task it was trained on.
+"""Trained tiny vision-language models, and the task they were trained on.
 
 It is the demo, the test fixture and the accuracy benchmark where no pretrained weights can be had.
 Importing this package is light: torch and transformers load in its submodules.
@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 ModelName = Literal["small", "large"]
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+GUIDES: tuple[ModelName, ...] = ("small",)
+"""Models that may guide the large one."""
 
 _HERE = Path(__file__).parent
 
@@ -16,13 +18,3 @@ _HERE = Path(__file__).parent
 def model_path(name: ModelName) -> Path:
     """The folder of a shipped checkpoint, in native transformers format."""
     return _HERE / "weights" / name
-
-
-def heldout_path() -> Path:
-    """The shipped records for figures: never trained on, never used for a choice."""
-    return _HERE / "data" / "heldout.parquet"
-
-
-def validation_path() -> Path:
-    """The shipped records for choices, such as a threshold."""
-    return _HERE / "data" / "validation.parquet"

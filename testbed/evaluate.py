@@ -1,181 +1,375 @@
-"""Measure the shipped pair: `python -m testbed.evaluate --split heldout`.
+"""Measure the shipped models: `python -m testbed.evaluate --split heldout`.
 
-Choices, such as a threshold, are made on the validation split; the held-out split is for figures.
-Prints a table and writes the same as JSON.
+Choices, such as a threshold, are made on the validation split; the held-out split is for figures,
+the hard one for drift. Prints tables and, with --output DIR, writes DIR/SPLIT.json and one picture
+per table. Every figure has a 95 % interval from a bootstrap over pages.
 """
 
 import argparse
-import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import numpy.typing as npt
 import torch
-from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 import sgl
-from sgl.types import Guidance, ImageQuestion
-from testbed import heldout_path, model_path, validation_path
+from sgl.types import ConsistencyForm, Guidance, ImageQuestion
+from testbed import GUIDES, MODEL_NAMES, ModelName, model_path
+from testbed.attention_maps import LayerMaps, layer_maps
+from testbed.records import SPLIT_NAMES, SplitName, draw_records
+from testbed.statistics import (
+    Bootstrap,
+    Estimate,
+    exit_curve,
+    overlap,
+    rank_correlation,
+    recall,
+    threshold_for,
+)
 
-Split = Literal["validation", "heldout"]
-PRESETS: tuple[tuple[float, float], ...] = ((0.4, 0.4), (0.19, 0.2), (0.04, 0.05))
-"""The paper's (prune layer, keep ratio)."""
-_BATCH = 32
+RECORDS = 2400
+PRESETS: tuple[tuple[int, float], ...] = ((4, 0.46), (2, 0.22), (0, 0.09))
+"""Prune layer K of the large model's 12, keep ratio: 64, 35 and 9 % of the visual token-layers.
+K is what the paper's prune layers (0.4, 0.19, 0.04 of all) give here."""
+TOP_SHARES = (0.2, 0.09)
+OWN = "own global"
+"""The large model's own global map: needs a full pass of it first, so it saves nothing."""
+_DEPTH_RECORDS = 400
+_BATCH = 16
 _RANDOM_SEED = 7
+_MAX_NEW_TOKENS = 64
 
 
 @dataclass(frozen=True)
 class Data:
-    """Records with their answers and question kinds."""
+    """Records of a split with what only the generator knows.
+
+    Attributes:
+        records: as a model gets them.
+        answers: the right ones.
+        kinds, layouts: per record.
+        pages: number of the page of each record.
+        needed: visual tokens that one must see.
+    """
 
     records: list[ImageQuestion]
     answers: list[str]
-    kinds: list[str]
+    kinds: npt.NDArray[np.str_]
+    layouts: npt.NDArray[np.str_]
+    pages: list[int]
+    needed: list[tuple[int, ...]]
+
+    def right(self, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """(n,) whether each text is the answer, word for word."""
+        return np.array([text == answer for text, answer in zip(texts, self.answers, strict=True)])
 
 
-def load_split(split: Split, limit: int | None = None) -> Data:
-    """Read shipped records."""
-    path = validation_path() if split == "validation" else heldout_path()
-    rows = pq.read_table(path).slice(0, limit).to_pylist()
+def load_split(split: SplitName, count: int) -> Data:
+    """Draw the first records of a split; pages of one size stand together, for full batches."""
+    drawn = sorted(draw_records(split, count), key=lambda record: record.tiles)
     return Data(
-        [ImageQuestion(row["id"], row["question"], (_decode(row["image"]),)) for row in rows],
-        [row["answers"][0] for row in rows],
-        [row["kind"] for row in rows],
+        [ImageQuestion(one.id, one.question.text, (one.image,)) for one in drawn],
+        [one.question.answer for one in drawn],
+        np.array([one.question.kind for one in drawn]),
+        np.array([one.layout for one in drawn]),
+        [one.page for one in drawn],
+        [one.question.needed for one in drawn],
     )
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What a model said and where it looked, record by record.
+
+    Attributes:
+        guidance: with the paper's consistency, a product over the answer's tokens.
+        geometric: with its geometric mean; of guides only.
+        maps: by layer.
+    """
+
+    guidance: list[Guidance]
+    geometric: list[Guidance]
+    maps: list[LayerMaps]
+
+
 def evaluate(data: Data) -> dict[str, Any]:
-    """Accuracy of both models, of pruned ones, and how well the exit score tells right from wrong.
+    """All figures, as plain data.
 
     Returns:
-        accuracy: by model, over all and by kind; pruned: by preset and ranking; auroc: by score;
-        threshold: the lowest one whose exits are right in 95 % of the cases, with their share.
+        accuracy: by model and kind; gain: of the large model over each other one; layouts: by
+        model; ranking: how well each ranking finds the needed tokens, and how much rankings agree;
+        pruned: accuracy by preset and ranking; depth: accuracy when nothing is seen from a layer
+        on; exit: AUROC by score, threshold and curve.
     """
-    small, large = (sgl.load(model_path(name), device="cpu") for name in ("small", "large"))
-    guidance = [one for part in _batches(data.records) for one in small.guide(part)]
-    right = {"small": _right([one.answer for one in guidance], data)}
-    full = [one.text for part in _batches(data.records) for one in large.answer(part)]
-    right["large"] = _right(full, data)
-    scores = {
-        name: np.array([getattr(one, name) for one in guidance])
-        for name in ("confidence", "consistency", "exit_score")
-    }
+    bootstrap = Bootstrap(data.pages)
+    models = {name: sgl.load(model_path(name), device="cpu") for name in MODEL_NAMES}
+    runs = {name: _run(name, model, data) for name, model in models.items()}
+    right = {name: data.right(one.answer for one in run.guidance) for name, run in runs.items()}
+    rankings = _rankings(runs)
     return {
         "records": len(data.records),
-        "accuracy": {name: _by_kind(ok, data.kinds) for name, ok in right.items()},
-        "pruned": _pruned(large, data, guidance),
-        "auroc": {
-            name: round(float(roc_auc_score(right["small"], score)), 3)
-            for name, score in scores.items()
+        "accuracy": {name: _by(bootstrap, ok, data.kinds) for name, ok in right.items()},
+        "layouts": {name: _by(bootstrap, ok, data.layouts) for name, ok in right.items()},
+        "gain": {
+            name: asdict(bootstrap.mean(right["large"].astype(float) - right[name]))
+            for name in GUIDES
         },
-        "threshold": threshold_for(scores["exit_score"], right["small"], accuracy=0.95),
+        "ranking": _ranking(bootstrap, data, runs, rankings),
+        "pruned": _pruned(bootstrap, models["large"], data, rankings, right["large"]),
+        "depth": _depth(models["large"], data, runs["small"].guidance),
+        "exit": {
+            name: _exit(bootstrap, runs[name], right[name], right["large"]) for name in GUIDES
+        },
     }
 
 
-def threshold_for(
-    scores: np.ndarray, right: np.ndarray, accuracy: float
-) -> dict[str, float] | None:
-    """The lowest threshold whose exits are right often enough, or None.
-
-    Args:
-        scores: (n,) exit scores.
-        right: (n,) bool, whether the small model was.
-        accuracy: wanted among the exits, 0 to 1.
-    """
-    order = np.argsort(-scores, kind="stable")
-    running = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    last_of_ties = np.append(np.diff(scores[order]) != 0, True)
-    good = np.flatnonzero((running >= accuracy) & last_of_ties)
-    if len(good) == 0:
-        return None
-    exits = int(good[-1]) + 1
-    return {
-        "threshold": round(float(scores[order][exits - 1]), 4),
-        "exit_rate": round(exits / len(order), 4),
-        "accuracy_of_exits": round(float(running[exits - 1]), 4),
-    }
-
-
-def _pruned(large: sgl.VLM, data: Data, guidance: Sequence[Guidance]) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(_RANDOM_SEED)
-    by_chance = [
-        replace(one, importance=rng.random(len(one.importance), dtype=np.float32))
-        for one in guidance
-    ]
-    rows = []
-    for prune_layer, keep_ratio in PRESETS:
-        for ranking, source in (("guided", guidance), ("random", by_chance)):
-            answers = [
-                answer
-                for part, of_part in zip(_batches(data.records), _batches(source), strict=True)
-                for answer in large.answer(
-                    part, of_part, prune_layer=prune_layer, keep_ratio=keep_ratio
+def _run(name: ModelName, model: sgl.VLM, data: Data) -> _Run:
+    run = _Run([], [], [])
+    for part in _batches(data.records):
+        run.guidance.extend(model.guide(part, max_new_tokens=_MAX_NEW_TOKENS))
+        if name in GUIDES:
+            run.geometric.extend(
+                model.guide(
+                    part, max_new_tokens=_MAX_NEW_TOKENS, consistency=ConsistencyForm.GEOMETRIC
                 )
-            ]
-            retention = [one.pruning.average_retention for one in answers if one.pruning]
+            )
+        run.maps.extend(layer_maps(model, part))
+    return run
+
+
+def _rankings(runs: dict[ModelName, _Run]) -> dict[str, list[Guidance]]:
+    """By name; the last three are baselines."""
+    rng = np.random.default_rng(_RANDOM_SEED)
+    large = runs["large"]
+    return {
+        **{f"guided by {name}": runs[name].guidance for name in GUIDES},
+        OWN: large.guidance,
+        "FastV": [
+            replace(one, importance=maps.fastv)
+            for one, maps in zip(large.guidance, large.maps, strict=True)
+        ],
+        "random": [
+            replace(one, importance=rng.random(len(one.importance), dtype=np.float32))
+            for one in large.guidance
+        ],
+    }
+
+
+def _ranking(
+    bootstrap: Bootstrap,
+    data: Data,
+    runs: dict[ModelName, _Run],
+    rankings: dict[str, list[Guidance]],
+) -> dict[str, Any]:
+    needing = np.array([bool(needed) for needed in data.needed])
+
+    def recalls(importance: Iterable[npt.NDArray[np.float32]], share: float) -> dict[str, Any]:
+        found = [recall(a, n, share) for a, n in zip(importance, data.needed, strict=True)]
+        return asdict(bootstrap.mean(found, needing))
+
+    maps = {name: [one.importance for one in ranking] for name, ranking in rankings.items()}
+    own = maps[OWN]
+    return {
+        "recall": {
+            str(share): {name: recalls(ranking, share) for name, ranking in maps.items()}
+            for share in TOP_SHARES
+        },
+        "recall_by_layer": {
+            name: {
+                rows: [
+                    recalls([getattr(one, rows)[layer] for one in run.maps], TOP_SHARES[0])
+                    for layer in range(len(run.maps[0].last_row_LV))
+                ]
+                for rows in ("after_image_LV", "last_row_LV")
+            }
+            for name, run in runs.items()
+        },
+        "agreement_with_own_global": {
+            name: {
+                "spearman": asdict(bootstrap.mean(list(map(rank_correlation, ranking, own)))),
+                **{
+                    f"overlap_{share}": asdict(
+                        bootstrap.mean(
+                            [overlap(a, b, share) for a, b in zip(ranking, own, strict=True)]
+                        )
+                    )
+                    for share in TOP_SHARES
+                },
+            }
+            for name, ranking in maps.items()
+            if name != OWN
+        },
+    }
+
+
+def _pruned(
+    bootstrap: Bootstrap,
+    large: sgl.VLM,
+    data: Data,
+    rankings: dict[str, list[Guidance]],
+    full: npt.NDArray[np.bool_],
+) -> list[dict[str, Any]]:
+    rows = []
+    for layer, keep_ratio in PRESETS:
+        for name, ranking in rankings.items():
+            right, retention = _answers(large, data, ranking, layer, keep_ratio)
             rows.append(
                 {
-                    "prune_layer": prune_layer,
+                    "prune_layer": layer,
                     "keep_ratio": keep_ratio,
-                    "average_retention": round(float(np.mean(retention)), 4),
-                    "ranking": ranking,
-                    "accuracy": round(float(_right([a.text for a in answers], data).mean()), 4),
+                    "average_retention": round(retention, 4),
+                    "ranking": name,
+                    "accuracy": asdict(bootstrap.mean(right)),
+                    "share_of_full": asdict(bootstrap.ratio(right, full)),
                 }
             )
     return rows
+
+
+def _depth(large: sgl.VLM, data: Data, guidance: Sequence[Guidance]) -> list[dict[str, Any]]:
+    """Accuracy when all visual tokens but one leave at each layer: where reading happens."""
+    some = np.random.default_rng(_RANDOM_SEED).permutation(len(data.records))[:_DEPTH_RECORDS]
+    chosen = sorted(some.tolist())
+    part = Data(
+        [data.records[i] for i in chosen],
+        [data.answers[i] for i in chosen],
+        data.kinds[chosen],
+        data.layouts[chosen],
+        [data.pages[i] for i in chosen],
+        [data.needed[i] for i in chosen],
+    )
+    of_part = [guidance[i] for i in chosen]
+    bootstrap = Bootstrap(part.pages)
+    return [
+        {
+            "layer": layer,
+            "accuracy": asdict(bootstrap.mean(_answers(large, part, of_part, layer, 0.0)[0])),
+        }
+        for layer in range(large.layers)
+    ]
+
+
+def _answers(
+    large: sgl.VLM, data: Data, guidance: Sequence[Guidance], layer: int, keep_ratio: float
+) -> tuple[npt.NDArray[np.bool_], float]:
+    """Whether each pruned answer is right, and the mean average retention."""
+    answers = [
+        answer
+        for part, of_part in zip(_batches(data.records), _batches(guidance), strict=True)
+        for answer in large.answer(
+            part,
+            of_part,
+            prune_layer=(layer + 0.5) / large.layers,
+            keep_ratio=keep_ratio,
+            max_new_tokens=_MAX_NEW_TOKENS,
+        )
+    ]
+    retention = [one.pruning.average_retention for one in answers if one.pruning]
+    return data.right(one.text for one in answers), float(np.mean(retention))
+
+
+def _exit(
+    bootstrap: Bootstrap,
+    run: _Run,
+    small: npt.NDArray[np.bool_],
+    large: npt.NDArray[np.bool_],
+) -> dict[str, Any]:
+    scores = {
+        "confidence": [one.confidence for one in run.guidance],
+        "consistency, product": [one.consistency for one in run.guidance],
+        "consistency, geometric": [one.consistency for one in run.geometric],
+        "exit score, product": [one.exit_score for one in run.guidance],
+        "exit score, geometric": [one.exit_score for one in run.geometric],
+    }
+    chosen = np.array(scores["exit score, geometric"])
+    return {
+        "auroc": {
+            name: asdict(bootstrap.auroc(small, np.array(score))) for name, score in scores.items()
+        },
+        "threshold": threshold_for(chosen, small, accuracy=0.95),
+        "curve": exit_curve(chosen, small, large),
+    }
+
+
+def _by(
+    bootstrap: Bootstrap, right: npt.NDArray[np.bool_], groups: npt.NDArray[np.str_]
+) -> dict[str, Any]:
+    return {
+        "all": asdict(bootstrap.mean(right)),
+        **{
+            str(group): {
+                **asdict(bootstrap.mean(right, groups == group)),
+                "records": int((groups == group).sum()),
+            }
+            for group in np.unique(groups)
+        },
+    }
 
 
 def _batches(items: Sequence[Any]) -> list[Sequence[Any]]:
     return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
 
 
-def _right(answers: Sequence[str], data: Data) -> np.ndarray:
-    return np.array([a == b for a, b in zip(answers, data.answers, strict=True)])
-
-
-def _by_kind(right: np.ndarray, kinds: Sequence[str]) -> dict[str, float]:
-    of_kind = np.array(kinds)
-    return {
-        "all": round(float(right.mean()), 4),
-        **{kind: round(float(right[of_kind == kind].mean()), 4) for kind in sorted(set(kinds))},
-    }
-
-
-def _decode(image: dict[str, Any]) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(image["bytes"])).convert("RGB"))
-
-
-def _print(result: dict[str, Any]) -> None:
-    print(f"{result['records']} records")
-    for name, accuracy in result["accuracy"].items():
-        print(f"  {name:6}", "  ".join(f"{kind} {value:.3f}" for kind, value in accuracy.items()))
+def report(result: dict[str, Any]) -> str:
+    """The figures as tables of text."""
+    lines = [f"{result['split']}: {result['records']} records", "", "accuracy"]
+    for name, by_kind in result["accuracy"].items():
+        figures = "  ".join(f"{kind} {one['value']:.3f}" for kind, one in by_kind.items())
+        lines.append(f"  {name:7} {_text(by_kind['all'])}  {figures}")
+    for name, gain in result["gain"].items():
+        lines.append(f"  large over {name}: {_text(gain)}")
+    lines += ["", "needed tokens among the top 20 %, and agreement with the large model's own map"]
+    agreement = result["ranking"]["agreement_with_own_global"]
+    for name, found in result["ranking"]["recall"][str(TOP_SHARES[0])].items():
+        line = f"  {name:16} {_text(found)}"
+        if name in agreement:
+            line += f"  Spearman {_text(agreement[name]['spearman'])}"
+            line += f"  top-20 % overlap {_text(agreement[name]['overlap_0.2'])}"
+        lines.append(line)
+    for name, by_rows in result["ranking"]["recall_by_layer"].items():
+        figures = " ".join(f"{one['value']:.2f}" for one in by_rows["after_image_LV"])
+        lines.append(f"  by layer of {name}: {figures}")
+    lines += ["", "large model pruned: average retention, ranking, accuracy, share of the full one"]
     for row in result["pruned"]:
-        print(
-            f"  large, {row['ranking']:6} ranking, prune layer {row['prune_layer']}, keep ratio "
-            f"{row['keep_ratio']}, average retention {row['average_retention']:.3f}: "
-            f"{row['accuracy']:.3f}"
+        lines.append(
+            f"  {row['average_retention']:.3f} (K {row['prune_layer']}, keep {row['keep_ratio']})"
+            f"  {row['ranking']:16} {_text(row['accuracy'])}  {_text(row['share_of_full'])}"
         )
-    print("  AUROC of the small model's", result["auroc"])
-    print("  threshold for 95 % right exits:", result["threshold"])
+    depth = " ".join(f"{row['accuracy']['value']:.2f}" for row in result["depth"])
+    lines += ["", f"accuracy when one visual token stays from layer 0, 1, ... on: {depth}"]
+    for name, exits in result["exit"].items():
+        lines += ["", f"exit score of {name}"]
+        lines += [f"  AUROC {score:24} {_text(one)}" for score, one in exits["auroc"].items()]
+        lines.append(f"  threshold for 95 % right exits: {exits['threshold']}")
+    return "\n".join(lines)
+
+
+def _text(estimate: dict[str, Any]) -> str:
+    return str(Estimate(estimate["value"], estimate["low"], estimate["high"]))
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m testbed.evaluate", description=__doc__)
-    parser.add_argument("--split", choices=get_args(Split), default="heldout")
-    parser.add_argument("--limit", type=int, help="the first N records only")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--split", choices=SPLIT_NAMES, default="heldout")
+    parser.add_argument("--records", type=int, default=RECORDS, help="the first N of the split")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write JSON and pictures")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    result = {"split": options.split, **evaluate(load_split(options.split, options.limit))}
-    _print(result)
+    torch.set_num_threads(options.threads)
+    result = {"split": options.split, **evaluate(load_split(options.split, options.records))}
+    print(report(result))
     if options.output:
-        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        from testbed.figures import draw_figures
+
+        options.output.mkdir(parents=True, exist_ok=True)
+        path = options.output / f"{options.split}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        draw_figures(result, options.output)
 
 
 if __name__ == "__main__":

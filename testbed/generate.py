@@ -1,4 +1,4 @@
-"""Write records: `python -m testbed.generate --seed S --records N --output DIR`.
+"""Write records: `python -m testbed.generate --split heldout --records N --output DIR`.
 
 DIR/records.parquet holds the images as HF structs (bytes and path); DIR/images/*.png and
 DIR/manifest.jsonl hold the same records as files.
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from testbed.records import Record, draw_records, encode_png
+from testbed.records import SPLIT_NAMES, SplitName, draw_records, encode_png
 
 SCHEMA = pa.schema(
     [
@@ -21,55 +21,73 @@ SCHEMA = pa.schema(
         ("question", pa.string()),
         ("answers", pa.list_(pa.string())),
         ("kind", pa.string()),
+        ("hops", pa.int32()),
+        ("layout", pa.string()),
+        ("tiles", pa.int32()),
         ("needed_tokens", pa.list_(pa.int32())),
     ]
 )
 """`needed_tokens`: indices of the visual tokens that one must see to answer."""
 
 
-def generate(seed: int, records: int, output: Path) -> None:
+def write_parquet(split: SplitName, records: int, path: Path) -> list[dict[str, Any]]:
+    """Write the first records of a split as one Parquet file; its folder is made if missing.
+
+    Returns:
+        The rows.
+    """
+    rows: list[dict[str, Any]] = []
+    page, image = None, {}
+    for record in draw_records(split, records):
+        if record.page != page:
+            name = record.id.rsplit("-", 1)[0]
+            image = {"bytes": encode_png(record.image), "path": f"images/{name}.png"}
+            page = record.page
+        question = record.question
+        rows.append(
+            {
+                "id": record.id,
+                "image": image,
+                "question": question.text,
+                "answers": [question.answer],
+                "kind": question.kind,
+                "hops": question.hops,
+                "layout": record.layout,
+                "tiles": record.tiles,
+                "needed_tokens": list(question.needed),
+            }
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Records of one page share its image; a dictionary without a size limit stores it once.
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    pq.write_table(table, path, dictionary_pagesize_limit=1 << 30)
+    return rows
+
+
+def generate(split: SplitName, records: int, output: Path) -> None:
     """Write the Parquet file, the PNG files and their manifest.
 
     Args:
-        seed: the same seed writes the same bytes.
+        split: which; the same split writes the same bytes.
         records: how many.
         output: a folder, made if missing.
     """
+    rows = write_parquet(split, records, output / "records.parquet")
     (output / "images").mkdir(parents=True, exist_ok=True)
-    rows = [_row(record) for record in draw_records(seed, records)]
-    # Records of one page share its image; a dictionary without a size limit stores it once.
-    pq.write_table(
-        pa.Table.from_pylist(rows, SCHEMA),
-        output / "records.parquet",
-        dictionary_pagesize_limit=1 << 30,
-    )
     with (output / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
         for row in rows:
             (output / row["image"]["path"]).write_bytes(row["image"]["bytes"])
-            line = {**row, "image": row["image"]["path"]}
-            manifest.write(json.dumps(line) + "\n")
-
-
-def _row(record: Record) -> dict[str, Any]:
-    page = record.id.rsplit("-", 1)[0]
-    return {
-        "id": record.id,
-        "image": {"bytes": encode_png(record.image), "path": f"images/{page}.png"},
-        "question": record.question.text,
-        "answers": [record.question.answer],
-        "kind": record.question.kind,
-        "needed_tokens": sorted(label.visual_token for label in record.question.needed),
-    }
+            manifest.write(json.dumps({**row, "image": row["image"]["path"]}) + "\n")
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m testbed.generate", description=__doc__)
-    parser.add_argument("--seed", type=int, required=True, help="20002 is the held-out data's")
+    parser.add_argument("--split", choices=SPLIT_NAMES, default="heldout")
     parser.add_argument("--records", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     options = parser.parse_args()
-    generate(options.seed, options.records, options.output)
+    generate(options.split, options.records, options.output)
     print(f"wrote {options.records} records to {options.output}")
 
 

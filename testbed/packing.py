@@ -62,7 +62,7 @@ class PackedBatch:
 class _Sequence:
     """A page's prefix; questions are added one by one."""
 
-    def __init__(self, page: Page, shown: Sequence[int], tokens: int) -> None:
+    def __init__(self, shown: Sequence[int], tokens: int) -> None:
         first, after = len(_BEFORE), len(_BEFORE) + tokens
         self.ids = [*_BEFORE, *[TOKEN_ID[IMAGE]] * len(shown), *_AFTER]
         self.positions = [*range(first), *(first + token for token in shown), after]
@@ -125,7 +125,7 @@ def draw_batch(
     for index in chosen:
         page, read_VF = pool.pages[index], pool.features[index]
         shown = list(range(len(read_VF))) if whole_images else _shown(page, len(read_VF), rng)
-        sequence = _Sequence(page, shown, len(read_VF))
+        sequence = _Sequence(shown, len(read_VF))
         for segment in range(1, questions + 1):
             sequence.add(ask(page, rng, shares), segment)
         sequences.append(sequence)
@@ -134,9 +134,7 @@ def draw_batch(
         bound.append(bindings(page)[shown])
     segments_BT = _pad([one.segments for one in sequences], -1)
     reads = [
-        (stage, page, *rest)
-        for page, one in enumerate(sequences)
-        for stage, *rest in one.reads
+        (stage, page, *rest) for page, one in enumerate(sequences) for stage, *rest in one.reads
     ]
     pages_B1 = torch.arange(len(sequences))[:, None]
     return PackedBatch(

@@ -138,7 +138,7 @@ def draw_page(rng: np.random.Generator, style: PageStyle, layout: Layout | None 
     names = rng.permutation(len(COLOURS) * len(LETTERS))[:count].tolist()
     numbers = (rng.permutation(len(NUMBERS))[:count] + NUMBERS.start).tolist()
     references = _references(rng, count, style.longest_chain)
-    items = []
+    items: list[Item] = []
     for row, in_row in enumerate(per_row.tolist()):
         for column in _columns(rng, layout, in_row):
             index = len(items)

@@ -80,11 +80,12 @@ def exists(page: Page, rng: np.random.Generator) -> Question:
         asked = (Piece(f"is there {item.name}", item), Piece("?"))
         return Question("exists", asked, (Piece("yes", item),), (item.cell,))
     names = {item.name for item in page.items}
-    colours, letters = ({getattr(item, part) for item in page.items} for part in ("colour", "letter"))
+    colours = sorted({item.colour for item in page.items})
+    letters = sorted({item.letter for item in page.items})
     absent = [
         name
-        for colour in sorted(colours)
-        for letter in sorted(letters)
+        for colour in colours
+        for letter in letters
         if (name := f"{COLOURS[colour]} {LETTERS[letter]}") not in names
     ]
     name = absent[int(rng.integers(len(absent)))]
@@ -123,7 +124,9 @@ def count(page: Page, rng: np.random.Generator) -> Question | None:
     hits = tuple(item.cell for item in page.items if item.letter == letter)
     if len(hits) >= len(DIGITS):
         return None
-    return Question("count", (Piece(f"how many {LETTERS[letter]} ?"),), (Piece(str(len(hits))),), hits)
+    return Question(
+        "count", (Piece(f"how many {LETTERS[letter]} ?"),), (Piece(str(len(hits))),), hits
+    )
 
 
 def neighbour(page: Page, rng: np.random.Generator) -> Question | None:
@@ -189,6 +192,7 @@ KINDS: dict[str, Asker] = {
     "neighbour": neighbour,
     "two_hop": two_hop,
     "three_hop": three_hop,
+    "four_hop": four_hop,
     "names": names,
     "caption": caption,
 }

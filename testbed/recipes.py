@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from testbed import ModelName
-from testbed.page import PageStyle
 from testbed.packing import ANSWER, MENTION, TRAIL
+from testbed.page import PageStyle
 
 SHARES: Mapping[str, float] = {
     "lookup": 0.12,

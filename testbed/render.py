@@ -216,9 +216,7 @@ def _compose(page: Page, rng: np.random.Generator, hands: range) -> _Cells:
     return cells
 
 
-def _draw_bar(
-    cells: _Cells, cell: int, number: int, colour: npt.NDArray[np.float32]
-) -> None:
+def _draw_bar(cells: _Cells, cell: int, number: int, colour: npt.NDArray[np.float32]) -> None:
     quarters = number // _BAR_UNITS
     for part in range(3):
         length = min(4, quarters - 4 * part)

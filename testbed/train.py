@@ -27,7 +27,6 @@ from testbed import MODEL_NAMES, ModelName
 from testbed.architecture import SHAPES, build_model, export
 from testbed.packing import PackedBatch, draw_batch
 from testbed.page import PageStyle
-from testbed.questions import KINDS
 from testbed.recipes import RECIPES, SHARES, STAGES, Recipe
 from testbed.render import VALIDATION_HANDS
 from testbed.schedule import learning_rate_factor
@@ -71,11 +70,17 @@ def train(name: ModelName, steps: int, output: Path, device: str = "cpu") -> Non
         model.load_state_dict(state["model"])
         log(f"resumed at step {state['step']}")
     elif tower.exists():
-        model.model.vision_tower.load_state_dict(torch.load(tower, weights_only=True))
+        trained = torch.load(tower, weights_only=True)
+        model.model.vision_tower.load_state_dict(trained["weights"])
+        torch.set_rng_state(trained["random"])
         log("took up the trained vision tower")
     else:
         train_tower(model, seed, log)
-        torch.save(model.model.vision_tower.state_dict(), tower)
+        trained = {
+            "weights": model.model.vision_tower.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        torch.save(trained, tower)
     model.model.vision_tower.requires_grad_(False)
     _train_language(name, model, steps, checkpoint, state, log)
     export(model, output / "model")
@@ -286,7 +291,7 @@ def _accuracy(model: Any, pool: PagePool, whole_images: bool) -> dict[str, float
     """
     rng = np.random.default_rng(3)
     accuracy = {}
-    for kind in KINDS:
+    for kind in SHARES:
         chosen = rng.choice(len(pool.pages), 24, replace=False).tolist()
         batch = draw_batch(pool, chosen, rng, {kind: 1.0}, 4, whole_images).to(model.device)
         forward = _forward(model, batch)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from testbed.architecture import TILE_TOKENS, build_image_processor
-from testbed.page import Page, PageStyle, draw_page, header_cell
+from testbed.page import Item, Page, PageStyle, draw_page, header_cell
 from testbed.render import TRAINING_HANDS, render
 from testbed.schedule import learning_rate_factor
 from testbed.vocabulary import COLOURS, DIGITS, LETTERS, ORDINALS
@@ -102,10 +102,11 @@ BINDING_CLASSES = (len(COLOURS), len(LETTERS), len(COLOURS) + 1, len(LETTERS), l
 def bindings(page: Page) -> Tensor:
     """(V, 5) int64 of BINDING_CLASSES for the tokens that show a value, IGNORE for all others."""
     bound = np.full((visual_tokens(page), len(BINDING_CLASSES)), IGNORE)
-    before = None
+    before: Item | None = None
     for item in page.items:
-        first = before is None or before.row != item.row
-        colour, letter = (len(COLOURS), IGNORE) if first else (before.colour, before.letter)
+        colour, letter = len(COLOURS), IGNORE
+        if before and before.row == item.row:
+            colour, letter = before.colour, before.letter
         bound[item.value_cell] = item.colour, item.letter, colour, letter, item.row
         before = item
     return torch.from_numpy(bound)

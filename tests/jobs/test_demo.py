@@ -7,13 +7,13 @@ from rich.console import Console
 
 from jobs.demo import SETTINGS, demo_job, run_demo
 from pipeline.config import Mode
-from testbed import heldout_path
 
 
 def test_both_runs_are_of_the_same_records_and_models(tmp_path: Path) -> None:
-    cascade, large = (demo_job(mode, tmp_path, 5) for mode in (Mode.CASCADE, Mode.LARGE))
+    records = tmp_path / "records.parquet"
+    cascade, large = (demo_job(mode, tmp_path, records) for mode in (Mode.CASCADE, Mode.LARGE))
     assert cascade.input == large.input
-    assert cascade.input.path == str(heldout_path())
+    assert cascade.input.path == str(records)
     assert cascade.models == large.models
     assert cascade.decoding == large.decoding
     assert cascade.output.path != large.output.path

@@ -1,39 +1,68 @@
 """Packed training sequences: questions share the image and do not see each other."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 
 from testbed.architecture import build_model
-from testbed.packing import IGNORE, Difficulty, draw_batch
-from testbed.page import Label, Page
+from testbed.packing import ANSWER, MENTION, TRAIL, PackedBatch, draw_batch
+from testbed.page import Item, Page, PageStyle, header_cell
 from testbed.questions import SHARES
-from testbed.train import _forward
-from testbed.vision import draw_pool, neighbour_attributes, slot_attributes
+from testbed.recipes import RECIPES
+from testbed.train import _forward, _Lesson
+from testbed.vision import (
+    BLANK,
+    HEADER,
+    IGNORE,
+    KEY,
+    NUMBER,
+    REFERENCE,
+    THUMBNAIL,
+    PagePool,
+    bindings,
+    cell_attributes,
+    draw_pool,
+)
 from testbed.vocabulary import TOKEN_ID
 
+STYLES = (PageStyle(1, 20, 48), PageStyle(2, 32, 60))
+WORDS = {index: word for word, index in TOKEN_ID.items()}
 
-def test_a_packed_question_is_answered_as_if_it_were_alone() -> None:
-    model = build_model("small").eval()
-    pool = draw_pool(model, 3, (2, 1))
-    difficulty = Difficulty(36, SHARES, whole_images=False)
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return build_model("small").eval()
+
+
+@pytest.fixture(scope="module")
+def pool(model: Any) -> PagePool:
+    return draw_pool(model, np.random.default_rng(3), [(style, 2) for style in STYLES])
+
+
+def drawn(pool: PagePool, questions: int, *, whole: bool, pages: tuple[int, ...]) -> PackedBatch:
+    return draw_batch(pool, pages, np.random.default_rng(4), SHARES, questions, whole)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_packed_question_is_answered_as_if_it_were_alone(
+    model: Any, pool: PagePool, whole: bool
+) -> None:
     with torch.inference_mode():
-        packed = draw_batch(pool, np.random.default_rng(4), difficulty, pages=3, questions=4)
-        alone = draw_batch(pool, np.random.default_rng(4), difficulty, pages=3, questions=1)
-        from_packed, from_alone = _forward(model, packed), _forward(model, alone)
-    # Page indices are drawn first, so the first page and its first question agree.
-    first = int((alone.labels_BT[0] != IGNORE).sum())
-    expected = alone.labels_BT[0][alone.labels_BT[0] != IGNORE]
-    assert from_alone.targets_X[:first].tolist() == expected.tolist()
+        from_packed, from_alone = (
+            _forward(model, drawn(pool, questions, whole=whole, pages=(2, 0)))
+            for questions in (4, 1)
+        )
+    first = int((from_alone.questions_X == 0).sum())
+    assert from_packed.targets_X[:first].tolist() == from_alone.targets_X[:first].tolist()
     torch.testing.assert_close(
         from_packed.logits_XN[:first], from_alone.logits_XN[:first], atol=1e-4, rtol=1e-4
     )
 
 
-def test_labels_are_the_next_tokens_of_answers() -> None:
-    model = build_model("small").eval()
-    pool = draw_pool(model, 3, (2, 1))
-    difficulty = Difficulty(8, SHARES, whole_images=False)
-    batch = draw_batch(pool, np.random.default_rng(5), difficulty, pages=2, questions=5)
+def test_labels_are_the_next_tokens_of_answers(pool: PagePool) -> None:
+    batch = drawn(pool, 5, whole=False, pages=(0, 1))
     for ids, labels in zip(batch.input_ids_BT.tolist(), batch.labels_BT.tolist(), strict=True):
         ends = [index for index, label in enumerate(labels) if label == TOKEN_ID["<|im_end|>"]]
         assert len(ends) == 5
@@ -41,28 +70,74 @@ def test_labels_are_the_next_tokens_of_answers() -> None:
             if label != IGNORE and index not in ends:
                 assert ids[index + 1] == label
     assert int((batch.input_ids_BT == TOKEN_ID["<IMG_CONTEXT>"]).sum()) == len(batch.features_XF)
-    assert len(batch.features_XF) <= 16
+    asked = batch.labels_BT != IGNORE
+    assert batch.question_BT[asked].unique().tolist() == list(range(10))
 
 
-def test_neighbours_are_those_of_the_page() -> None:
-    page = Page(16, (Label(7, 2, 0, 1, 42), Label(7, 3, 2, 3, 57), Label(8, 3, 4, 5, 60)))
-    around = neighbour_attributes(slot_attributes(page, 192), page)
-    beside, below = around[7 * 8 + 3].tolist(), around[8 * 8 + 3].tolist()
-    assert beside == [0, 1, 4, 2, *[IGNORE] * 4]
-    assert below == [*[IGNORE] * 4, 2, 3, 5, 7]
-    assert (around != IGNORE).any(dim=1).sum() == 6  # right of and below each label
+def test_items_and_row_numbers_are_always_shown_and_keep_their_positions(pool: PagePool) -> None:
+    batch = drawn(pool, 1, whole=False, pages=(2,))
+    image = batch.input_ids_BT[0] == TOKEN_ID["<IMG_CONTEXT>"]
+    shown = set((batch.positions_BT[0][image] - 3).tolist())
+    page = pool.pages[2]
+    items = {cell for item in page.items for cell in (item.cell, item.value_cell)}
+    assert items | {header_cell(row) for row in range(page.rows)} <= shown
+    assert len(shown) < 400
+    attributes = cell_attributes(page)[sorted(shown)]
+    assert torch.equal(batch.attributes_X6, attributes)
 
 
-def test_labels_that_stay_on_a_page_can_be_close_together() -> None:
-    model = build_model("small").eval()
-    pool = draw_pool(model, 3, (6, 0))
-    spans = []
-    for together in (True, False):
-        difficulty = Difficulty(4, SHARES, whole_images=False, together=together)
-        batch = draw_batch(pool, np.random.default_rng(6), difficulty, pages=20, questions=1)
-        image = batch.input_ids_BT == TOKEN_ID["<IMG_CONTEXT>"]
-        slots = (batch.positions_BT - 3)[image].view(20, 4)
-        spans.append(
-            float((slots % 8).max(dim=1).values.sub((slots % 8).min(dim=1).values).float().mean())
-        )
-    assert spans[0] < spans[1]
+def test_reads_point_from_names_and_answers_to_the_cells_that_they_are_about(
+    pool: PagePool,
+) -> None:
+    batch = draw_batch(pool, (2, 3), np.random.default_rng(5), {"three_hop": 1.0}, 3, True)
+    assert set(batch.reads_R5[:, 0].tolist()) == {MENTION, TRAIL, ANSWER}
+    for stage, row, token, value, key in batch.reads_R5.tolist():
+        page = pool.pages[(2, 3)[row]]
+        cell = batch.positions_BT[row, key].item() - 3
+        (item,) = [one for one in page.items if one.cell == cell]
+        assert batch.positions_BT[row, value].item() - 3 == item.value_cell
+        if stage == MENTION:
+            words = [WORDS[one] for one in batch.input_ids_BT[row, token - 1 : token + 1].tolist()]
+            assert " ".join(words) == item.name
+        if stage == TRAIL:
+            assert item.refers_to is not None
+        if stage == ANSWER:
+            tens, units = divmod(item.number or 0, 10)
+            assert batch.labels_BT[row, token].item() in {
+                TOKEN_ID[str(tens)],
+                TOKEN_ID[f"##{units}"],
+            }
+
+
+def test_attributes_and_bindings_are_those_of_the_page() -> None:
+    start = header_cell(9)
+    number = Item(9, start + 2, 3, 4, 42, None)
+    reference = Item(9, start + 7, 5, 6, None, 0)
+    page = Page("board", 2, (number, reference))
+    shows = cell_attributes(page)
+    assert shows.shape == (768, 6)
+    none = IGNORE
+    assert shows[start].tolist() == [HEADER, none, none, none, none, 9]
+    assert shows[start + 1].tolist() == [BLANK, none, none, none, none, none]
+    assert shows[start + 2].tolist() == [KEY, 3, 4, none, none, none]
+    assert shows[start + 3].tolist() == [NUMBER, none, none, 4, 2, none]
+    assert shows[start + 8].tolist() == [REFERENCE, 3, 4, none, none, none]
+    assert (shows[512:, 0] == THUMBNAIL).all()
+    bound = bindings(page)
+    assert bound[start + 3].tolist() == [3, 4, 8, none, 9]
+    assert bound[start + 8].tolist() == [5, 6, 3, 4, 9]
+    assert (bound != none).any(dim=1).sum() == 2
+
+
+def test_behind_the_barrier_text_sees_no_image(model: Any, pool: PagePool) -> None:
+    """With every layer barred, other pictures give the same answers; without, they do not."""
+    from dataclasses import replace
+
+    recipe = replace(RECIPES["small"], barrier=3)
+    batch = drawn(pool, 2, whole=False, pages=(0,))
+    other = replace(batch, features_XF=torch.randn_like(batch.features_XF))
+    with torch.inference_mode():
+        for barred in (True, False):
+            lesson = _Lesson(recipe, 0.0, barred)
+            one, two = (_forward(model, shown, lesson).logits_XN for shown in (batch, other))
+            assert torch.allclose(one, two, atol=1e-5) == barred
