@@ -40,13 +40,25 @@ def run_isolated(
     results: list[Result | Failure] = []
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
-        try:
-            results += run(batch)
-        except Exception as error:
-            if _is_device_error(error):
-                raise
+        answered = _run_together(run, batch)
+        if answered is None:
+            # Outside the except block, whose traceback would keep the failed batch's tensors alive.
             results.extend(_run_one(run, item, stage) for item in batch)
+        else:
+            results.extend(answered)
     return results
+
+
+def _run_together(
+    run: Callable[[Sequence[Item]], Sequence[Result]], batch: Sequence[Item]
+) -> Sequence[Result] | None:
+    """None where any record spoils the batch."""
+    try:
+        return run(batch)
+    except Exception as error:
+        if _is_device_error(error):
+            raise
+        return None
 
 
 def _run_one(

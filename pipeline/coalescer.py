@@ -114,6 +114,8 @@ class Coalescer(Generic[Item, Result]):
 
     async def _batch_due(self) -> None:
         while len(self._waiting) < self._batch_size:
+            # Before anything is awaited: an arrival during `drained` must end the wait below.
+            self._arrival.clear()
             if self._open_calls >= self._max_calls or await self._drained():
                 return
             left = self._last_arrival + self._linger_s - time.monotonic()
@@ -122,7 +124,6 @@ class Coalescer(Generic[Item, Result]):
             await self._next_arrival(min(left, _POLL_S))
 
     async def _next_arrival(self, timeout_s: float) -> None:
-        self._arrival.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._arrival.wait(), timeout_s)
 

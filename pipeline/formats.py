@@ -115,7 +115,8 @@ def _read_parquet(
 
 
 def _read_jsonl(uri: str, columns: ColumnsConfig) -> pa.Table:
-    lines = read_bytes(uri).decode().splitlines()
+    # Not splitlines: it also splits at characters that JSON allows within a string.
+    lines = read_bytes(uri).decode("utf-8-sig").split("\n")
     return _from_records(
         [_object(line, number) for number, line in enumerate(lines, 1) if line.strip()], columns
     )
@@ -140,7 +141,10 @@ def _read_csv(uri: str, columns: ColumnsConfig) -> pa.Table:
         read_options=pa_csv.ReadOptions(block_size=max(len(data), 1 << 20)),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(
-            column_types={name: pa.string() for name in names}, strings_can_be_null=True
+            column_types={name: pa.string() for name in names},
+            # Only an empty field is null: "NA", "null" and "N/A" are ids and answers.
+            null_values=[""],
+            strings_can_be_null=True,
         ),
     )
 

@@ -85,7 +85,8 @@ def attention_rows(
     batch, heads, queries, dim = query_BHQD.shape
     groups, keys = key_BGTD.shape[1], key_BGTD.shape[2]
     query_BGXD = query_BHQD[:, :, rows].reshape(batch, groups, -1, dim)
-    scores_BGXT = (query_BGXD @ key_BGTD.transpose(2, 3)).float() * scaling
+    # In half precision large scores would lose their digits, or overflow, before they are scaled.
+    scores_BGXT = (query_BGXD.float() * scaling) @ key_BGTD.float().transpose(2, 3)
     scores_BHWT = scores_BGXT.view(batch, heads, -1, keys)
     if mask is None:
         row_index = torch.arange(queries, device=query_BHQD.device)[rows] + keys - queries

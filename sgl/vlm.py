@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
@@ -65,15 +66,26 @@ def load(
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
         family = family_of(config.model_type)
-        image_processor = family.image_processor_class.from_pretrained(source, revision=revision)
+        image_processor = family.image_processor_class.from_pretrained(
+            source, revision=revision, **family.image_processor_settings
+        )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForImageTextToText.from_pretrained(
-            source, revision=revision, dtype=dtype, attn_implementation="sdpa"
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            source,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            output_loading_info=True,
         )
     except UnsupportedModelError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"cannot load the checkpoint {source!r}: {error}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise ModelLoadError(
+            f"the checkpoint {source!r} lacks {len(missing)} of the model's weights "
+            f"({', '.join(missing[:3])}, ...); download it again"
+        )
     return VLM(model.to(device).eval(), tokenizer, family(config, image_processor))
 
 
@@ -200,8 +212,13 @@ class VLM:
 
         Raises:
             GridMismatchError: a ranking is of other visual tokens than this model's.
+            ValueError: prune_layer or keep_ratio is no share.
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
+        if not (0 <= prune_layer <= 1 and 0 <= keep_ratio <= 1):
+            raise ValueError(
+                f"prune_layer ({prune_layer}) and keep_ratio ({keep_ratio}) are shares, 0 to 1"
+            )
         watch = Stopwatch(self.model.device)
         batch, limits = self._prepare(records, max_new_tokens)
         split, kept, selection = self.layers, batch.all_visual_tokens(), None

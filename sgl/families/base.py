@@ -1,7 +1,7 @@
 """What differs between model families, and nothing else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,12 +34,15 @@ class Family(ABC):
         position_axes: position ids per token, 1 or, for M-RoPE, 3.
         image_processor_class: the PIL one. It needs no torchvision, and since the pixels of the two
             backends differ by up to 0.03, one of them has to be pinned.
+        image_processor_settings: what the family's native processor sets on every call, whatever
+            the checkpoint's own file says.
     """
 
     model_types: ClassVar[frozenset[str]]
     placeholder: ClassVar[str]
     position_axes: ClassVar[int] = 1
     image_processor_class: ClassVar[Any]
+    image_processor_settings: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: Any, image_processor: Any) -> None:
         self.config = config

@@ -1,6 +1,7 @@
 """InternVL (2.5, 3, 3.5 in native format): tiles row-major, a thumbnail last, 1-D positions."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +23,8 @@ class InternVL(Family):
     model_types = frozenset({"internvl"})
     placeholder = "<IMG_CONTEXT>"
     image_processor_class = GotOcr2ImageProcessorPil
+    # Published checkpoints leave it out of their file, or say false; InternVLProcessor tiles always.
+    image_processor_settings = MappingProxyType({"crop_to_patches": True})
 
     def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
         """Tile, resize and normalise: `pixel_values` (tiles, 3, height, width) float32."""

@@ -207,3 +207,38 @@ def test_the_batch_of_an_item_is_told() -> None:
     assert [item.batch_rows for item in items] == [2, 2, 1]
     assert sum(1 / item.batch_rows for item in items) == 2
     assert all(item.started_at <= item.finished_at for item in items)
+
+
+def test_an_arrival_while_the_upstream_is_asked_fills_the_batch_at_once() -> None:
+    """The pump polls a quarter of a second apart; a full batch must not wait for the next poll."""
+    run = Recorder()
+
+    async def scenario() -> float:
+        asked = asyncio.Event()
+        answer = asyncio.Event()
+
+        async def slow_drained() -> bool:
+            asked.set()
+            await answer.wait()
+            return False
+
+        shared: Coalescer[int, int] = Coalescer(
+            run,
+            batch_size=2,
+            max_calls=100,
+            linger_s=FOREVER,
+            drained=slow_drained,
+            on_death=lambda error: None,
+        )
+        first = asyncio.create_task(shared.submit([1]))
+        await asked.wait()
+        second = asyncio.create_task(shared.submit([2]))
+        await asyncio.sleep(0)
+        answer.set()
+        for _ in range(20):  # turns of the loop, no clock
+            await asyncio.sleep(0)
+        filled = len(run.batches)
+        await asyncio.gather(first, second)
+        return filled
+
+    assert asyncio.run(scenario()) == 1

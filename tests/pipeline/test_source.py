@@ -271,3 +271,24 @@ def test_several_formats_in_one_folder_need_a_choice(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="several formats"):
         source_of(tmp_path)
     assert len(rows_of(source_of(tmp_path, format="jsonl"))) == 2
+
+
+def test_json_lines_may_hold_any_character_that_json_allows(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    question = "one\u2028two\u0085three"
+    line = json.dumps({"id": "a", "image": "a.png", "question": question}, ensure_ascii=False)
+    path.write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\n\n")
+    (row,) = rows_of(source_of(path))
+    assert row["question"] == question
+
+
+def test_csv_words_like_na_are_text_and_only_empty_fields_are_null(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("id,image,question,answers,note\nNA,a.png,null,N/A,\n")
+    (row,) = rows_of(source_of(path))
+    assert (row["id"], row["question"], row["answers"], row["note"]) == (
+        "NA",
+        "null",
+        ["N/A"],
+        None,
+    )

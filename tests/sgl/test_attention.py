@@ -52,3 +52,17 @@ def test_chunks_add_up(
         "bhqt,bq->bt", dense(*qkv, torch.ones(7, 10, dtype=torch.bool).tril(3)), weight
     )
     torch.testing.assert_close(whole.importance_BT, expected[:, :9])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_scores_keep_their_digits_in_half_precision(dtype: torch.dtype) -> None:
+    """Keys with a large common offset: scores of thousands that differ by little."""
+    torch.manual_seed(1)
+    query = (torch.randn(1, 2, 5, 64) + 12).to(dtype)
+    key = (torch.randn(1, 2, 40, 64) + 12 * (8 if dtype is torch.float16 else 1)).to(dtype)
+    rows = attention_rows(query, key, None, 0.125, slice(0, 5))
+    scores = (query.double() @ key.double().transpose(2, 3)) * 0.125
+    seen = torch.ones(5, 40, dtype=torch.bool).tril(35)
+    exact = scores.masked_fill(~seen, float("-inf")).softmax(dim=-1)
+    assert torch.isfinite(rows).all()
+    torch.testing.assert_close(rows, exact.float(), rtol=1e-2, atol=1e-5)

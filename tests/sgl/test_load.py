@@ -1,5 +1,6 @@
 """Checkpoints on disk, and what importing the package costs."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import sgl
 from sgl.errors import ModelLoadError, SglError, UnsupportedModelError
@@ -55,3 +57,43 @@ def test_importing_the_package_is_light() -> None:
     program = "import sys, sgl, sgl.types; print({'torch', 'transformers'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stdout.strip() == "set()", result.stderr
+
+
+def test_internvl_tiles_whatever_its_file_says(tmp_path: Path) -> None:
+    """Published checkpoints do not say that images are tiled; their native processor does it."""
+    vlm = internvl()
+    for part in (vlm.model, vlm.tokenizer, vlm.family.image_processor):
+        part.save_pretrained(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    for said in (None, False):
+        settings.pop("crop_to_patches", None)
+        path.write_text(
+            json.dumps(settings if said is None else {**settings, "crop_to_patches": said})
+        )
+        family = sgl.load(tmp_path, device="cpu").family
+        wide = np.zeros((32, 96, 3), np.uint8)
+        assert len(family.encode_images([wide]).grids[0]) == 4  # three tiles and a thumbnail
+
+
+def test_a_checkpoint_without_all_its_weights_is_refused(tmp_path: Path) -> None:
+    vlm = internvl()
+    for part in (vlm.model, vlm.tokenizer, vlm.family.image_processor):
+        part.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    lost = next(name for name in weights if name.endswith("layers.0.self_attn.q_proj.weight"))
+    kept = {name: weight for name, weight in weights.items() if name != lost}
+    save_file(kept, path, metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError, match="lacks 1 of the model's weights"):
+        sgl.load(tmp_path, device="cpu")
+
+
+def test_a_truncated_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
+    vlm = internvl()
+    for part in (vlm.model, vlm.tokenizer, vlm.family.image_processor):
+        part.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelLoadError, match="cannot load"):
+        sgl.load(tmp_path, device="cpu")

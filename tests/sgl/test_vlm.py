@@ -248,3 +248,11 @@ def test_a_ranking_of_other_tokens_is_refused() -> None:
     guidance = vlm.guide([square], max_new_tokens=1)
     with pytest.raises(GridMismatchError, match="4x4"):
         vlm.answer([wide], guidance, max_new_tokens=1)
+
+
+@pytest.mark.parametrize("setting", [{"prune_layer": 1.5}, {"keep_ratio": -0.1}])
+def test_shares_that_are_none_are_refused(setting: dict[str, float]) -> None:
+    vlm, records = internvl(), ragged_records()
+    guidance = vlm.guide(records, max_new_tokens=1)
+    with pytest.raises(ValueError, match="are shares"):
+        vlm.answer(records, guidance, **setting)
