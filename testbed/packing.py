@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from testbed.page import Item, Page, header_cell
-from testbed.questions import Question, ask
+from testbed.questions import Piece, Question, ask
 from testbed.vision import IGNORE, PagePool, bindings, cell_attributes
 from testbed.vocabulary import END, IMAGE, IMAGE_END, IMAGE_START, START, TOKEN_ID, token_ids
 
@@ -40,7 +40,8 @@ class PackedBatch:
         features_XF: float32, the visual tokens of all pages in order.
         attributes_X6: int64, what those tokens show, see `cell_attributes`.
         bindings_X5: int64, what stands around them, see `bindings`.
-        reads_R5: int64: stage, page, token that should look, token of the value, token of the key.
+        reads_R5: int64: stage, page, token that should look, token of the value, token of the key
+            or IGNORE.
     """
 
     input_ids_BT: Tensor
@@ -79,7 +80,7 @@ class _Sequence:
         for piece in question.asked:
             asked += token_ids(piece.text)
             if piece.item:
-                self._read(MENTION, start + len(asked) - 1, piece.item)
+                self._find(start + len(asked) - 1, piece, piece.item)
         asked += _ASK
         last = start + len(asked) - 1
         for hop, item in enumerate(question.trail):
@@ -100,6 +101,11 @@ class _Sequence:
 
     def _read(self, stage: int, token: int, item: Item) -> None:
         self.reads.append((stage, token, self._place[item.value_cell], self._place[item.cell]))
+
+    def _find(self, token: int, piece: Piece, item: Item) -> None:
+        """At the words for an item. A key cannot be found by its number: that stands after it."""
+        key = self._place[item.cell] if item.name in piece.text else IGNORE
+        self.reads.append((MENTION, token, self._place[item.value_cell], key))
 
 
 def draw_batch(

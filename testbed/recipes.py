@@ -8,15 +8,15 @@ from testbed.packing import ANSWER, MENTION, TRAIL
 from testbed.page import PageStyle
 
 SHARES: Mapping[str, float] = {
-    "lookup": 0.12,
-    "inverse": 0.1,
+    "lookup": 0.1,
+    "inverse": 0.18,
     "exists": 0.06,
-    "verify": 0.08,
-    "compare": 0.14,
-    "count": 0.08,
+    "verify": 0.07,
+    "compare": 0.12,
+    "count": 0.09,
     "neighbour": 0.12,
-    "two_hop": 0.12,
-    "three_hop": 0.08,
+    "two_hop": 0.1,
+    "three_hop": 0.06,
     "names": 0.05,
     "caption": 0.05,
 }
@@ -37,8 +37,8 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage(0.05, ((PageStyle(1, 8, 12), 1000),)),
-    Stage(0.12, ((PageStyle(1, 12, 24), 800), (PageStyle(2, 16, 30), 200))),
+    Stage(0.06, ((PageStyle(1, 8, 12), 1000),)),
+    Stage(0.35, ((PageStyle(1, 12, 24), 800), (PageStyle(2, 16, 30), 200))),
     Stage(1.0, ((PageStyle(1, 20, 48), 1200), (PageStyle(2, 32, 60), 300))),
 )
 
@@ -78,7 +78,7 @@ RECIPES: dict[ModelName, Recipe] = {
         binding_layer=1,
         barrier=0,
         taught_until=0.6,
-        whole_images=0.2,
+        whole_images=0.15,
     ),
     "large": Recipe(
         steps=7_000,
@@ -88,6 +88,6 @@ RECIPES: dict[ModelName, Recipe] = {
         binding_layer=4,
         barrier=3,
         taught_until=0.6,
-        whole_images=0.2,
+        whole_images=0.15,
     ),
 }

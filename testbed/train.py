@@ -248,18 +248,20 @@ def _reading(
     scores_R2T = scores_B2TT[page_R, :, token_R]
     unseen_R1T = ~batch.mask_B1TT[page_R, 0, token_R][:, None]
     log_R2T = scores_R2T.masked_fill(unseen_R1T, float("-inf")).log_softmax(-1)
-    return -torch.cat(
-        [log_R2T[:, head].gather(1, target_R[:, None]) for head, target_R in enumerate(targets)]
-    ).mean()
+    found = [
+        log_R2T[target_R != IGNORE, head].gather(1, target_R[target_R != IGNORE][:, None])
+        for head, target_R in enumerate(targets)
+    ]
+    return -torch.cat(found).mean()
 
 
 def _binding(heads: nn.Module, bound_XD: Tensor, bindings_X5: Tensor) -> Tensor:
-    """A value's token should know its key, the key before it in its row, and its row."""
-    is_value_X = bindings_X5[:, 0] != IGNORE
-    logits = heads(bound_XD[is_value_X]).split(list(BINDING_CLASSES), dim=-1)
+    """An item's tokens should know its key, the key before it in its row, and its row."""
+    is_item_X = bindings_X5[:, 0] != IGNORE
+    logits = heads(bound_XD[is_item_X]).split(list(BINDING_CLASSES), dim=-1)
     losses = [
         functional.cross_entropy(part, target_X, ignore_index=IGNORE)
-        for part, target_X in zip(logits, bindings_X5[is_value_X].unbind(-1), strict=True)
+        for part, target_X in zip(logits, bindings_X5[is_item_X].unbind(-1), strict=True)
     ]
     return torch.stack(losses).sum()
 

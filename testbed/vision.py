@@ -95,19 +95,19 @@ def cell_attributes(page: Page) -> Tensor:
 
 
 BINDING_CLASSES = (len(COLOURS), len(LETTERS), len(COLOURS) + 1, len(LETTERS), len(ORDINALS))
-"""Of what a value's token should know of its surroundings: colour and letter of its key, colour
+"""Of what an item's tokens should know of their surroundings: colour and letter of its key, colour
 (one more class: first in its row) and letter of the key before, number of the row."""
 
 
 def bindings(page: Page) -> Tensor:
-    """(V, 5) int64 of BINDING_CLASSES for the tokens that show a value, IGNORE for all others."""
+    """(V, 5) int64 of BINDING_CLASSES for an item's two tokens, IGNORE for all others."""
     bound = np.full((visual_tokens(page), len(BINDING_CLASSES)), IGNORE)
     before: Item | None = None
     for item in page.items:
         colour, letter = len(COLOURS), IGNORE
         if before and before.row == item.row:
             colour, letter = before.colour, before.letter
-        bound[item.value_cell] = item.colour, item.letter, colour, letter, item.row
+        bound[[item.cell, item.value_cell]] = item.colour, item.letter, colour, letter, item.row
         before = item
     return torch.from_numpy(bound)
 

@@ -23,7 +23,7 @@ class InternVL(Family):
     model_types = frozenset({"internvl"})
     placeholder = "<IMG_CONTEXT>"
     image_processor_class = GotOcr2ImageProcessorPil
-    # Published checkpoints leave it out of their file, or say false; InternVLProcessor tiles always.
+    # Published checkpoints leave it out or say false; the native InternVLProcessor always tiles.
     image_processor_settings = MappingProxyType({"crop_to_patches": True})
 
     def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:

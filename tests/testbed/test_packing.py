@@ -109,6 +109,17 @@ def test_reads_point_from_names_and_answers_to_the_cells_that_they_are_about(
             }
 
 
+def test_a_number_points_to_its_own_cell_alone(pool: PagePool) -> None:
+    batch = draw_batch(pool, (0,), np.random.default_rng(5), {"inverse": 1.0}, 3, True)
+    mentions = batch.reads_R5[batch.reads_R5[:, 0] == MENTION]
+    assert (mentions[:, 4] == IGNORE).all()
+    for _, _, token, value, _ in mentions.tolist():
+        cell = batch.positions_BT[0, value].item() - 3
+        (item,) = [one for one in pool.pages[0].items if one.value_cell == cell]
+        tens, units = [WORDS[one] for one in batch.input_ids_BT[0, token - 1 : token + 1].tolist()]
+        assert f"{tens}{units.removeprefix('##')}" == str(item.number)
+
+
 def test_attributes_and_bindings_are_those_of_the_page() -> None:
     start = header_cell(9)
     number = Item(9, start + 2, 3, 4, 42, None)
@@ -126,7 +137,8 @@ def test_attributes_and_bindings_are_those_of_the_page() -> None:
     bound = bindings(page)
     assert bound[start + 3].tolist() == [3, 4, 8, none, 9]
     assert bound[start + 8].tolist() == [5, 6, 3, 4, 9]
-    assert (bound != none).any(dim=1).sum() == 2
+    assert torch.equal(bound[start + 7], bound[start + 8])
+    assert (bound != none).any(dim=1).sum() == 4
 
 
 def test_behind_the_barrier_text_sees_no_image(model: Any, pool: PagePool) -> None:
