@@ -43,16 +43,22 @@ class RowCapture:
         self.importance_BT = torch.zeros(batch_size, columns, device=device)
         self._row_weight_BQ: Tensor | None = None
         self._first_row = 0
+        self._record_B: Tensor | None = None
 
-    def watch(self, row_weight_BQ: Tensor, first_row: int = 0) -> None:
+    def watch(
+        self, row_weight_BQ: Tensor, first_row: int = 0, record_B: Tensor | None = None
+    ) -> None:
         """Set which rows of the next forward pass count.
 
         Args:
             row_weight_BQ: (B, Q) float32, the weight of each query row.
             first_row: all rows before it have weight 0 in every record.
+            record_B: (B,) int64, the records that this pass is about, where some have left the
+                batch; None means all of them.
         """
         self._row_weight_BQ = row_weight_BQ
         self._first_row = first_row
+        self._record_B = record_B
 
     def add(
         self, query_BHQD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
@@ -67,7 +73,11 @@ class RowCapture:
             probs_BHWT = attention_rows(query_BHQD, key_BGTD, mask, scaling, rows)
             weight_BW = self._row_weight_BQ[:, rows]
             summed_BT = torch.einsum("bhwt,bw->bt", probs_BHWT, weight_BW)
-            self.importance_BT += summed_BT[:, :columns].to(self.importance_BT.device)
+            added_BT = summed_BT[:, :columns].to(self.importance_BT.device)
+            if self._record_B is None:
+                self.importance_BT += added_BT
+            else:
+                self.importance_BT.index_add_(0, self._record_B, added_BT)
 
 
 def attention_rows(

@@ -23,6 +23,10 @@ from sgl.attention import RowCapture
 from sgl.compaction import Selection, compaction, take, take_positions
 from sgl.language_model import LanguageModel, Prompt
 
+_FULL_ENOUGH = 0.5
+"""Finished records leave a decode batch once so few of it are unfinished: every step that is saved
+costs its share of one copy of the cache, however the lengths of the answers fall."""
+
 
 @dataclass
 class DecodeState:
@@ -41,6 +45,15 @@ class DecodeState:
     valid_below_BT: Tensor | None
     valid_above_BT: Tensor | None
     position_B: Tensor
+
+    def keep_rows(self, index_R: Tensor) -> None:
+        """Let the other records leave the batch: (R,) int64, rows of it in the order to come."""
+        self.cache.batch_select_indices(index_R)
+        self.valid_below_BT, self.valid_above_BT = (
+            None if valid_BT is None else valid_BT[index_R]
+            for valid_BT in (self.valid_below_BT, self.valid_above_BT)
+        )
+        self.position_B = self.position_B[index_R]
 
 
 @dataclass(frozen=True)
@@ -153,25 +166,29 @@ def generate_greedy(
     if capture:
         capture.watch(*_rows_after_image(prompt, include_last_visual_row))
     logits_BN, state = prefill(lm, prompt, selection, capture)
-    open_records = list(range(len(max_new_tokens)))
-    answer = Generation([[] for _ in open_records], [[] for _ in open_records])
+    records = list(range(len(max_new_tokens)))
+    answer = Generation([[] for _ in records], [[] for _ in records])
+    unfinished = set(records)
     for step in range(max(max_new_tokens)):
         token_B, log_prob_B = _greedy(logits_BN, end_token_ids if step < min_new_tokens else ())
-        tokens, log_probs = token_B.tolist(), log_prob_B.tolist()
-        for b in open_records:
-            answer.token_ids[b].append(tokens[b])
-            answer.log_probs[b].append(log_probs[b])
-        open_records = [
-            b
-            for b in open_records
-            if tokens[b] not in end_token_ids and step + 1 < max_new_tokens[b]
-        ]
-        if not open_records:
+        chosen = zip(records, token_B.tolist(), log_prob_B.tolist(), strict=True)
+        for record, token, log_prob in chosen:
+            if record in unfinished:
+                answer.token_ids[record].append(token)
+                answer.log_probs[record].append(log_prob)
+                if token in end_token_ids or step + 1 == max_new_tokens[record]:
+                    unfinished.discard(record)
+        if not unfinished:
             break
+        if len(unfinished) <= _FULL_ENOUGH * len(records):
+            rows = [row for row, record in enumerate(records) if record in unfinished]
+            index_R = torch.tensor(rows, device=token_B.device)
+            state.keep_rows(index_R)
+            token_B, records = token_B[index_R], [records[row] for row in rows]
         if capture:
-            fed_B1 = torch.zeros(len(tokens), 1, device=token_B.device)
-            fed_B1[open_records] = 1.0
-            capture.watch(fed_B1)
+            record_B = torch.tensor(records, device=token_B.device)
+            fed = [[float(record in unfinished)] for record in records]
+            capture.watch(torch.tensor(fed, device=token_B.device), record_B=record_B)
         logits_BN = decode_step(lm, state, token_B, capture)
     return answer
 

@@ -1,12 +1,14 @@
 """Laws of the engine on tiny random models of every family, float32."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from sgl import decoder
 from sgl.attention import ATTENTION_NAME
 from sgl.compaction import Selection
 from sgl.decoder import decode_step, prefill
@@ -256,3 +258,29 @@ def test_shares_that_are_none_are_refused(setting: dict[str, float]) -> None:
     guidance = vlm.guide(records, max_new_tokens=1)
     with pytest.raises(ValueError, match="are shares"):
         vlm.answer(records, guidance, **setting)
+
+
+def test_finished_records_leave_the_decode_batch_and_nothing_changes(
+    vlm: VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = (1, 6, 2, 1, 3, 1, 6, 1)
+    records = [
+        replace(ragged_records()[index % 3], id=str(index), max_new_tokens=limit)
+        for index, limit in enumerate(limits)
+    ]
+    widths = []
+    step = decoder.decode_step
+
+    def noted(lm: Any, state: Any, token_B: torch.Tensor, capture: Any = None) -> torch.Tensor:
+        widths.append(len(token_B))
+        return step(lm, state, token_B, capture)
+
+    monkeypatch.setattr(decoder, "decode_step", noted)
+    together = vlm.guide(records, min_new_tokens=6)
+    assert widths == [4, 4, 2, 2, 2]
+    pruned = vlm.answer(records, together, min_new_tokens=6)
+    for record, guidance, answer in zip(records, together, pruned, strict=True):
+        assert len(guidance.token_ids) == record.max_new_tokens
+        assert_same_guidance(vlm.guide([record], min_new_tokens=6)[0], guidance)
+        alone = vlm.answer([record], [guidance], min_new_tokens=6)[0]
+        assert alone.token_ids == answer.token_ids

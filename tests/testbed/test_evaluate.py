@@ -1,11 +1,29 @@
-"""The figures' arithmetic, and the shipped pair's bar."""
+"""The figures' arithmetic, the layer maps, and the shipped pair's bar."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.evaluate import evaluate, load_split, threshold_for
+import sgl
+from sgl.attention import RowCapture
+from sgl.decoder import prefill
+from sgl.prompt import build_prompts
+from testbed import GUIDES, model_path
+from testbed.attention_maps import FASTV_LAYER, layer_maps
+from testbed.evaluate import PRESETS, evaluate, load_split, report
+from testbed.figures import draw_figures
+from testbed.statistics import (
+    Bootstrap,
+    exit_curve,
+    overlap,
+    rank_correlation,
+    recall,
+    threshold_for,
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=40))
@@ -24,12 +42,98 @@ def test_the_threshold_is_the_lowest_that_keeps_the_promise(pairs: list[tuple[in
     assert found["accuracy_of_exits"] == pytest.approx(right[exits].mean(), abs=1e-4)
 
 
-def test_the_shipped_pair_is_worth_a_cascade() -> None:
-    """On validation pages: both models read, the large one better, and the score tells."""
-    result = evaluate(load_split("validation", limit=120))
-    small, large = (result["accuracy"][name]["all"] for name in ("small", "large"))
-    assert small >= 0.4
-    assert large >= small
-    assert result["auroc"]["exit_score"] >= 0.7
-    by_ranking = {(row["keep_ratio"], row["ranking"]): row["accuracy"] for row in result["pruned"]}
-    assert by_ranking[0.05, "guided"] >= by_ranking[0.05, "random"]
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    """Pages of three equal questions: taken for independent ones, intervals would be too narrow."""
+    rng = np.random.default_rng(0)
+    pages = np.repeat(np.arange(100), 3)
+    covered = 0
+    for _ in range(200):
+        values = np.repeat(rng.random(100) < 0.7, 3)
+        estimate = Bootstrap(pages.tolist()).mean(values)
+        covered += estimate.low <= 0.7 <= estimate.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_estimates_of_parts_ratios_and_scores() -> None:
+    bootstrap = Bootstrap([0, 0, 1, 1, 2, 2])
+    values = np.array([1, 0, 1, 1, 0, 1])
+    assert bootstrap.mean(values).value == pytest.approx(4 / 6, abs=1e-4)
+    firsts = np.array([True, False] * 3)
+    assert bootstrap.mean(values, firsts).value == pytest.approx(2 / 3, abs=1e-4)
+    ratio = bootstrap.ratio(values, np.ones(6))
+    assert (ratio.low, ratio.high) == (
+        bootstrap.mean(values).low,
+        bootstrap.mean(values).high,
+    )
+    right = np.array([True, False, True, False, True, False])
+    assert bootstrap.auroc(right, right.astype(float)).value == 1.0
+    assert bootstrap.auroc(right, np.zeros(6)).value == 0.5
+
+
+def test_rankings_are_measured_by_what_they_find_and_share() -> None:
+    importance = np.array([0.1, 0.5, 0.2, 0.9, 0.3], np.float32)
+    assert recall(importance, (1, 3), 0.4) == 1.0
+    assert recall(importance, (0, 3), 0.4) == 0.5
+    assert np.isnan(recall(importance, (), 0.4))
+    assert overlap(importance, importance[::-1].copy(), 0.4) == 1.0
+    assert overlap(importance, -importance, 0.4) == 0.0
+    assert rank_correlation(importance, importance**2) == pytest.approx(1.0)
+    assert rank_correlation(importance, -importance) == pytest.approx(-1.0)
+
+
+def test_the_exit_curve_runs_from_the_large_model_to_the_small_one() -> None:
+    scores = np.array([0.9, 0.8, 0.2, 0.1])
+    small, large = np.array([True, True, False, False]), np.array([False, True, True, True])
+    curve = exit_curve(scores, small, large, points=5)
+    assert [point["accuracy"] for point in curve] == [0.75, 1.0, 1.0, 0.75, 0.5]
+    assert [point["accuracy_of_exits"] for point in curve] == [1.0, 1.0, 1.0, 0.6667, 0.5]
+
+
+def test_layer_maps_add_up_to_the_captured_importance_of_the_prompt() -> None:
+    data = load_split("validation", 6)
+    model = sgl.load(model_path("large"), device="cpu")
+    maps = layer_maps(model, data.records)
+    prompt = build_prompts(model.model, model.tokenizer, model.family, data.records).prompt
+    capture = RowCapture(len(maps), prompt.valid_BT.shape[1], prompt.valid_BT.device)
+    steps = np.arange(prompt.valid_BT.shape[1])
+    last = (steps * prompt.visual_BT.numpy()).max(axis=1)
+    rows = prompt.valid_BT.new_tensor(steps[None] > last[:, None]).float()
+    capture.watch(rows)
+    prefill(model.language_model, prompt, capture=capture)
+    for b, one in enumerate(maps):
+        captured = capture.importance_BT[b, prompt.visual_BT[b]].numpy()
+        np.testing.assert_allclose(one.after_image_LV.sum(axis=0), captured, rtol=1e-4, atol=1e-6)
+        assert one.fastv.shape == captured.shape
+        assert (one.last_row_LV <= one.after_image_LV + 1e-6).all()
+        np.testing.assert_array_equal(one.fastv, one.last_row_LV[FASTV_LAYER])
+
+
+def test_the_shipped_pair_discriminates(tmp_path: Path) -> None:
+    """On a few validation pages: the large model is better, good rankings beat bad ones, the score
+    tells; and the figures are drawn, printed and written."""
+    result = {"split": "validation", **evaluate(load_split("validation", 90))}
+    small, large = (result["accuracy"][name]["all"]["value"] for name in ("small", "large"))
+    assert large > small > 0.4
+    exits = result["exit"]["small"]
+    assert exits["auroc"]["exit score, geometric"]["value"] > 0.7
+    found = result["ranking"]["recall"]["0.2"]
+    assert found["guided by small"]["value"] > 0.8 > found["random"]["value"]
+    least = {
+        row["ranking"]: row["accuracy"]["value"]
+        for row in result["pruned"]
+        if row["keep_ratio"] == PRESETS[-1][1]
+    }
+    assert least["guided by small"] > least["FastV"]
+    assert least["guided by small"] > least["random"] + 0.2
+    assert len(result["depth"]) >= 12
+    assert set(result["exit"]) == set(GUIDES)
+    json.dumps(result)
+    assert "guided by small" in report(result)
+    paths = draw_figures(result, tmp_path)
+    assert [path.name.split("_")[1] for path in paths] == [
+        "accuracy.png",
+        "ranking.png",
+        "pruned.png",
+        "exit.png",
+    ]
+    assert all(path.stat().st_size > 10_000 for path in paths)
