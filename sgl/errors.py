@@ -34,4 +34,4 @@ class PromptTooLongError(RecordError):
 
 
 class GridMismatchError(RecordError):
-    """Small and large model see different visual tokens, so the ranking does not carry over."""
+    """A ranking is of other images than the record's, so it does not carry over."""

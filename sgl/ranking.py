@@ -10,9 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sgl.errors import GridMismatchError
-from sgl.types import Guidance, TokenGrid
-
 
 def keep_count(visual_tokens: int, keep_ratio: float) -> int:
     """How many of V visual tokens survive: max(1, int(V * keep_ratio)), and 0 of 0."""
@@ -50,21 +47,3 @@ def spread(importance: Sequence[npt.NDArray[np.float32]], visual_BT: Tensor) -> 
     spread_BT = torch.zeros(visual_BT.shape, device=visual_BT.device)
     spread_BT[visual_BT] = flat
     return spread_BT
-
-
-def check_same_tokens(guidance: Guidance, grids: tuple[TokenGrid, ...]) -> None:
-    """Make sure that the ranking's indices mean the same visual tokens here.
-
-    Raises:
-        GridMismatchError: the two models cut the images differently.
-    """
-    if guidance.grids != grids:
-        raise GridMismatchError(
-            "small and large model cut the image into different visual tokens "
-            f"({_describe(guidance.grids)} against {_describe(grids)}), so the ranking does not "
-            "carry over; use two models of one family with the same image preprocessing"
-        )
-
-
-def _describe(grids: tuple[TokenGrid, ...]) -> str:
-    return " + ".join(f"{grid.rows}x{grid.columns}" for grid in grids) or "none"

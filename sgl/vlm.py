@@ -21,11 +21,11 @@ from sgl.language_model import LanguageModel, Prompt
 from sgl.prompt import PromptBatch, build_prompts, check_context
 from sgl.ranking import (
     average_retention,
-    check_same_tokens,
     keep_count,
     spread,
     top_visual_tokens,
 )
+from sgl.resampling import resample
 from sgl.types import (
     Answer,
     ConsistencyForm,
@@ -211,7 +211,7 @@ class VLM:
             One answer per record, in order, with route LARGE.
 
         Raises:
-            GridMismatchError: a ranking is of other visual tokens than this model's.
+            GridMismatchError: a ranking is of other images than the record's.
             ValueError: prune_layer or keep_ratio is no share.
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
@@ -285,11 +285,16 @@ class VLM:
     def _kept_tokens(
         self, batch: PromptBatch, guidance: Sequence[Guidance], keep_ratio: float
     ) -> Tensor:
-        """(B, T) bool: all text, and the top visual tokens of each record's ranking."""
-        for one, grids in zip(guidance, batch.grids, strict=True):
-            check_same_tokens(one, grids)
+        """(B, T) bool: all text, and the top visual tokens of each record's ranking.
+
+        A ranking by a model that cuts the images into other tokens is resampled to this one's.
+        """
         visual_BT = batch.prompt.visual_BT
-        importance_BT = spread([one.importance for one in guidance], visual_BT)
+        importance = [
+            resample(one.importance, one.grids, grids)
+            for one, grids in zip(guidance, batch.grids, strict=True)
+        ]
+        importance_BT = spread(importance, visual_BT)
         return top_visual_tokens(importance_BT, visual_BT, keep_ratio) | ~visual_BT
 
     def _decode(self, token_ids: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from sgl.prompt import build_prompts
 from sgl.ranking import top_visual_tokens
 from sgl.types import Guidance, ImageQuestion, Route
 from sgl.vlm import VLM
-from tests.tiny_models import FAMILIES, internvl, picture, ragged_records
+from tests.tiny_models import FAMILIES, internvl, picture, qwen2_5_vl, ragged_records
 
 MAX_NEW = 6
 
@@ -244,12 +244,28 @@ def test_bad_records_are_refused_with_typed_errors(vlm: VLM) -> None:
         vlm.guide([ImageQuestion("a", "w1 " * 510, (image,))])
 
 
-def test_a_ranking_of_other_tokens_is_refused() -> None:
+def test_a_ranking_of_other_images_is_refused() -> None:
     vlm = internvl()
-    square, wide = ragged_records()[0], ragged_records()[2]
-    guidance = vlm.guide([square], max_new_tokens=1)
-    with pytest.raises(GridMismatchError, match="4x4"):
-        vlm.answer([wide], guidance, max_new_tokens=1)
+    one, two = ragged_records()[0], replace(ragged_records()[0], images=(picture(1, 32, 32),) * 2)
+    guidance = vlm.guide([one], max_new_tokens=1)
+    with pytest.raises(GridMismatchError, match="of 1 images and the prompt has 2"):
+        vlm.answer([two], guidance, max_new_tokens=1)
+
+
+def test_models_that_cut_images_differently_guide_each_other() -> None:
+    """Another family with other tokens: the large model keeps what covers the hot spot."""
+    guide, large = internvl(), qwen2_5_vl()
+    record = ImageQuestion("a", "w1 w2", (picture(3, 64, 96),))
+    (guidance,) = guide.guide([record], max_new_tokens=2)
+    batch = build_prompts(large.model, large.tokenizer, large.family, [record])
+    assert guidance.grids != batch.grids[0]
+    assert len(guidance.importance) != batch.visual_tokens(0)
+    hot = np.zeros_like(guidance.importance)
+    hot[0] = 1.0  # the top left corner
+    kept_BT = large._kept_tokens(batch, [replace(guidance, importance=hot)], 0.01)
+    assert kept_BT[batch.prompt.visual_BT].nonzero().ravel().tolist() == [0]
+    (answer,) = large.answer([record], [guidance], keep_ratio=0.5, max_new_tokens=2)
+    assert 0 < answer.usage.kept_tokens < answer.usage.visual_tokens
 
 
 @pytest.mark.parametrize("setting", [{"prune_layer": 1.5}, {"keep_ratio": -0.1}])
