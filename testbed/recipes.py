@@ -81,7 +81,7 @@ RECIPES: dict[ModelName, Recipe] = {
         whole_images=0.15,
     ),
     "large": Recipe(
-        steps=7_000,
+        steps=6_000,
         learning_rate=2e-3,
         pages=16,
         reading={MENTION: 4, TRAIL: 6, ANSWER: 8},

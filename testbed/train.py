@@ -25,7 +25,7 @@ from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from testbed import MODEL_NAMES, ModelName
 from testbed.architecture import SHAPES, build_model, export
-from testbed.packing import PackedBatch, draw_batch
+from testbed.packing import ANSWER, PackedBatch, draw_batch
 from testbed.page import PageStyle
 from testbed.recipes import RECIPES, SHARES, STAGES, Recipe
 from testbed.render import VALIDATION_HANDS
@@ -41,7 +41,9 @@ _WHOLE_PAGES = {1: 8, 2: 3}
 _POOL_STEPS = 1000
 """A new pool of pages after so many steps."""
 _VALIDATION_POOL = ((PageStyle(1, 20, 48), 96), (PageStyle(2, 32, 60), 24))
-_ALIGNMENT_WEIGHT, _READING_WEIGHT, _BINDING_WEIGHT = 0.3, 1.0, 0.2
+_ALIGNMENT_WEIGHT, _BINDING_WEIGHT = 0.3, 0.2
+_READING_WEIGHTS = {"reading": 1.0, "memory": 0.1, "told": 0.2}
+"""Where to look; what a visual token still shows where it is looked at; what was seen there."""
 _EVALUATE_EVERY, _SAVE_EVERY = 200, 500
 
 
@@ -169,11 +171,12 @@ def _step(
         losses["alignment"] = _alignment(model, forward.visual_XD, batch.attributes_X6)
         losses["binding"] = _binding(heads, forward.bound_XD, batch.bindings_X5)
         total = total + lesson.weight * (
-            _ALIGNMENT_WEIGHT * losses["alignment"]
-            + _BINDING_WEIGHT * losses["binding"]
-            + _READING_WEIGHT * torch.stack(list(forward.reading.values())).sum()
+            _ALIGNMENT_WEIGHT * losses["alignment"] + _BINDING_WEIGHT * losses["binding"]
         )
-        losses |= {f"reading at layer {index}": one for index, one in forward.reading.items()}
+        for name, loss in forward.reading.items():
+            losses[name] = loss
+            part = name.split()[0]
+            total = total + lesson.weight * _READING_WEIGHTS[part] * loss
     optimizer.zero_grad()
     total.backward()
     nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
@@ -183,14 +186,21 @@ def _step(
 
 @dataclass(frozen=True)
 class _Forward:
-    """Logits and targets of the answer tokens, visual tokens as projected and as bound, losses."""
+    """What one pass gives.
+
+    Attributes:
+        logits_XN, targets_X, questions_X: of the answer tokens.
+        visual_XD: visual tokens as projected.
+        bound_XD: the same at the binding layer.
+        reading: losses of the lessons in reading, by name.
+    """
 
     logits_XN: Tensor
     targets_X: Tensor
     questions_X: Tensor
     visual_XD: Tensor
     bound_XD: Tensor
-    reading: dict[int, Tensor]
+    reading: dict[str, Tensor]
 
 
 def _forward(model: Any, batch: PackedBatch, lesson: _Lesson | None = None) -> _Forward:
@@ -209,15 +219,24 @@ def _forward(model: Any, batch: PackedBatch, lesson: _Lesson | None = None) -> _
                 mask_B1TT = barred_B1TT
             if index == lesson.recipe.binding_layer:
                 bound_XD = hidden_BTD[is_image_BT]
-            stages = [stage for stage, at in lesson.recipe.reading.items() if at == index]
-            if stages and lesson.weight > 0:
-                reading[index] = _reading(layer, hidden_BTD, rope, batch, stages)
+        before_BTD = hidden_BTD
         hidden_BTD = layer(
             hidden_BTD,
             attention_mask=mask_B1TT,
             position_embeddings=rope,
             position_ids=None,
         )
+        for stage, at in lesson.recipe.reading.items() if lesson and lesson.weight > 0 else ():
+            if at == index and (batch.reads_R5[:, 0] == stage).any():
+                remembered_XD = decoder.norm(before_BTD[is_image_BT])
+                reading[f"reading at layer {at}"] = _reading(layer, before_BTD, rope, batch, stage)
+                reading[f"memory at layer {at}"] = _alignment(
+                    model, remembered_XD, batch.attributes_X6
+                )
+                if stage != ANSWER:
+                    reading[f"told after layer {at}"] = _told(
+                        model, decoder.norm(hidden_BTD), batch, stage
+                    )
     asked_BT = batch.labels_BT != IGNORE
     return _Forward(
         model.lm_head(decoder.norm(hidden_BTD[asked_BT])),
@@ -229,12 +248,21 @@ def _forward(model: Any, batch: PackedBatch, lesson: _Lesson | None = None) -> _
     )
 
 
-def _reading(
-    layer: Any, hidden_BTD: Tensor, rope: Any, batch: PackedBatch, stages: list[int]
-) -> Tensor:
+def _told(model: Any, hidden_BTD: Tensor, batch: PackedBatch, stage: int) -> Tensor:
+    """After looking at an item, a token should be embedded like what the item shows.
+
+    One that looked for a number learns the name beside it.
+    """
+    _, page_R, token_R, value_R, key_R = batch.reads_R5[batch.reads_R5[:, 0] == stage].unbind(-1)
+    is_image_BT = batch.input_ids_BT == TOKEN_ID[IMAGE]
+    visual_BT = (is_image_BT.flatten().cumsum(0) - 1).view(is_image_BT.shape)
+    shown_R = visual_BT[page_R, value_R] - (key_R == IGNORE).long()
+    return _alignment(model, hidden_BTD[page_R, token_R], batch.attributes_X6[shown_R])
+
+
+def _reading(layer: Any, hidden_BTD: Tensor, rope: Any, batch: PackedBatch, stage: int) -> Tensor:
     """Mean negative log attention of a layer's first head to values, of its second one to keys."""
-    wanted = torch.isin(batch.reads_R5[:, 0], torch.tensor(stages, device=hidden_BTD.device))
-    page_R, token_R, *targets = batch.reads_R5[wanted, 1:].unbind(-1)
+    page_R, token_R, *targets = batch.reads_R5[batch.reads_R5[:, 0] == stage, 1:].unbind(-1)
     attention = layer.self_attn
     size = 2 * attention.head_dim
     normed_BTD = layer.input_layernorm(hidden_BTD)
@@ -266,13 +294,13 @@ def _binding(heads: nn.Module, bound_XD: Tensor, bindings_X5: Tensor) -> Tensor:
     return torch.stack(losses).sum()
 
 
-def _alignment(model: Any, visual_XD: Tensor, attributes_X6: Tensor) -> Tensor:
+def _alignment(model: Any, hidden_XD: Tensor, attributes_X6: Tensor) -> Tensor:
     """A visual token should be embedded like the words that it shows.
 
     Without this loss the link between page and vocabulary takes many times longer to appear.
     """
     embeddings_ND = model.model.language_model.embed_tokens.weight
-    losses = []
+    losses = [hidden_XD.sum() * 0]
     for words, target_X in zip(
         (COLOURS, LETTERS, DIGITS, SECOND_DIGITS, ORDINALS),
         attributes_X6[:, 1:].unbind(-1),
@@ -280,8 +308,9 @@ def _alignment(model: Any, visual_XD: Tensor, attributes_X6: Tensor) -> Tensor:
     ):
         shown = target_X != IGNORE
         first = TOKEN_ID[words[0]]
-        logits_XN = visual_XD[shown] @ embeddings_ND[first : first + len(words)].T
-        losses.append(functional.cross_entropy(logits_XN, target_X[shown]))
+        if shown.any():
+            logits_XN = hidden_XD[shown] @ embeddings_ND[first : first + len(words)].T
+            losses.append(functional.cross_entropy(logits_XN, target_X[shown]))
     return torch.stack(losses).sum()
 
 
