@@ -46,7 +46,15 @@ class Meter:
         )
 
     def answer_flops(
-        self, batch: PromptBatch, record: int, *, new_tokens: int, split: int, kept: int
+        self,
+        batch: PromptBatch,
+        record: int,
+        *,
+        new_tokens: int,
+        split: int,
+        kept: int,
+        drafted: int = 0,
+        accepted: int = 0,
     ) -> float:
         """Vision and generation of one record, `kept` visual tokens left from layer `split` on."""
         prompt = batch.lengths[record]
@@ -56,6 +64,8 @@ class Meter:
             pruned_prompt=prompt - batch.visual_tokens(record) + kept,
             prune_layer=split,
             new_tokens=new_tokens,
+            drafted=drafted,
+            accepted=accepted,
         )
 
 

@@ -12,7 +12,7 @@ longest survivor. Shapes: B records, T prompt tokens, W tokens after pruning, Q 
 D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated tokens.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,10 +22,6 @@ from transformers import DynamicCache
 from sgl.attention import RowCapture
 from sgl.compaction import Selection, compaction, take, take_positions
 from sgl.language_model import LanguageModel, Prompt
-
-_FULL_ENOUGH = 0.5
-"""Finished records leave a decode batch once so few of it are unfinished: every step that is saved
-costs its share of one copy of the cache, however the lengths of the answers fall."""
 
 
 @dataclass
@@ -56,19 +52,6 @@ class DecodeState:
         self.position_B = self.position_B[index_R]
 
 
-@dataclass(frozen=True)
-class Generation:
-    """Greedy answers of a batch.
-
-    Attributes:
-        token_ids: per record, the end token included when it was generated.
-        log_probs: per record, log p(y_t) of those tokens.
-    """
-
-    token_ids: list[list[int]]
-    log_probs: list[list[float]]
-
-
 def prefill(
     lm: LanguageModel,
     prompt: Prompt,
@@ -86,6 +69,17 @@ def prefill(
     Returns:
         (B, N) float32 logits of the next token, and the state to decode from.
     """
+    hidden_BTD, state = prefill_hidden(lm, prompt, selection, capture)
+    return output_logits(lm, hidden_BTD[:, -1]), state
+
+
+def prefill_hidden(
+    lm: LanguageModel,
+    prompt: Prompt,
+    selection: Selection | None = None,
+    capture: RowCapture | None = None,
+) -> tuple[Tensor, DecodeState]:
+    """As `prefill`, with the last layer's hidden states, (B, W, D), in place of logits."""
     split = selection.layer if selection else lm.layers
     cache = DynamicCache()
     hidden_BTD, positions = prompt.embeds_BTD, prompt.position_ids_ABT
@@ -101,7 +95,7 @@ def prefill(
         mask = _causal_mask(above_BT)
         hidden_BTD = _run_layers(lm, range(split, lm.layers), hidden_BTD, positions, mask, cache)
     state = DecodeState(cache, split, below_BT, above_BT, prompt.next_position_B)
-    return _logits(lm, hidden_BTD[:, -1]), state
+    return hidden_BTD, state
 
 
 def decode_step(
@@ -132,65 +126,7 @@ def decode_step(
     ):
         mask = None if valid_BT is None else valid_BT[:, None, None, :]
         hidden_B1D = _run_layers(lm, layers, hidden_B1D, positions, mask, state.cache, capture)
-    return _logits(lm, hidden_B1D[:, -1])
-
-
-def generate_greedy(
-    lm: LanguageModel,
-    prompt: Prompt,
-    *,
-    end_token_ids: Collection[int],
-    max_new_tokens: Sequence[int],
-    min_new_tokens: int = 1,
-    selection: Selection | None = None,
-    capture: RowCapture | None = None,
-    include_last_visual_row: bool = False,
-) -> Generation:
-    """Answer greedily.
-
-    Args:
-        lm: the decoder.
-        prompt: B prompts.
-        end_token_ids: any of them ends an answer.
-        max_new_tokens: per record, at least 1.
-        min_new_tokens: end tokens are barred from the answer's first tokens; their probability
-            is then spread over the rest of the vocabulary.
-        selection: prunes the prompt at a layer.
-        capture: receives the importance of the prompt's columns: the rows of the prompt tokens
-            after the last visual one, and of each generated token that is fed back.
-        include_last_visual_row: also count the row of the last visual token.
-
-    Returns:
-        Tokens and their log probabilities.
-    """
-    if capture:
-        capture.watch(*_rows_after_image(prompt, include_last_visual_row))
-    logits_BN, state = prefill(lm, prompt, selection, capture)
-    records = list(range(len(max_new_tokens)))
-    answer = Generation([[] for _ in records], [[] for _ in records])
-    unfinished = set(records)
-    for step in range(max(max_new_tokens)):
-        token_B, log_prob_B = _greedy(logits_BN, end_token_ids if step < min_new_tokens else ())
-        chosen = zip(records, token_B.tolist(), log_prob_B.tolist(), strict=True)
-        for record, token, log_prob in chosen:
-            if record in unfinished:
-                answer.token_ids[record].append(token)
-                answer.log_probs[record].append(log_prob)
-                if token in end_token_ids or step + 1 == max_new_tokens[record]:
-                    unfinished.discard(record)
-        if not unfinished:
-            break
-        if len(unfinished) <= _FULL_ENOUGH * len(records):
-            rows = [row for row, record in enumerate(records) if record in unfinished]
-            index_R = torch.tensor(rows, device=token_B.device)
-            state.keep_rows(index_R)
-            token_B, records = token_B[index_R], [records[row] for row in rows]
-        if capture:
-            record_B = torch.tensor(records, device=token_B.device)
-            fed = [[float(record in unfinished)] for record in records]
-            capture.watch(torch.tensor(fed, device=token_B.device), record_B=record_B)
-        logits_BN = decode_step(lm, state, token_B, capture)
-    return answer
+    return output_logits(lm, hidden_B1D[:, -1])
 
 
 def score_answers(
@@ -222,7 +158,7 @@ def score_answers(
     valid_BT = torch.cat([prompt.valid_BT, torch.ones_like(fed_BS, dtype=torch.bool)], dim=1)
     mask = _causal_mask(_none_if_all(valid_BT))
     hidden_BTD = _run_layers(lm, range(lm.layers), hidden_BTD, positions, mask, None)
-    logits_BSN = _logits(lm, hidden_BTD[:, width - 1 :])
+    logits_BSN = output_logits(lm, hidden_BTD[:, width - 1 :])
     log_probs_BSN = logits_BSN.log_softmax(dim=-1)
     log_probs_BS = log_probs_BSN.gather(2, target_BS[..., None])[..., 0].tolist()
     return [row[: len(answer)] for row, answer in zip(log_probs_BS, answers, strict=True)]
@@ -254,27 +190,9 @@ def _run_layers(
     return hidden_BQD
 
 
-def _logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:
+def output_logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:
+    """(..., N) float32 from the last layer's (..., D)."""
     return lm.lm_head(lm.text_model.norm(hidden_BD)).float()
-
-
-def _greedy(logits_BN: Tensor, barred: Collection[int]) -> tuple[Tensor, Tensor]:
-    for token in barred:
-        logits_BN[:, token] = float("-inf")
-    log_prob_B, token_B = logits_BN.log_softmax(dim=-1).max(dim=-1)
-    return token_B, log_prob_B
-
-
-def _rows_after_image(prompt: Prompt, include_last_visual_row: bool) -> tuple[Tensor, int]:
-    """Weights (B, T) of the rows that count, and the first row with any.
-
-    A record without an image has no columns to rank, so none of its rows counts.
-    """
-    steps_T = torch.arange(prompt.visual_BT.shape[1], device=prompt.visual_BT.device)
-    last_B = (steps_T * prompt.visual_BT).amax(dim=1)
-    first_B = last_B if include_last_visual_row else last_B + 1
-    rows_BT = (steps_T >= first_B[:, None]) & prompt.visual_BT.any(dim=1, keepdim=True)
-    return rows_BT.float(), int(first_B.min())
 
 
 def _none_if_all(valid_BT: Tensor) -> Tensor | None:

@@ -64,7 +64,14 @@ def lm_head_flops(shape: DecoderShape, tokens: int) -> float:
 
 
 def generation_flops(
-    shape: DecoderShape, *, prompt: int, pruned_prompt: int, prune_layer: int, new_tokens: int
+    shape: DecoderShape,
+    *,
+    prompt: int,
+    pruned_prompt: int,
+    prune_layer: int,
+    new_tokens: int,
+    drafted: int = 0,
+    accepted: int = 0,
 ) -> float:
     """Prefill and decode of one record.
 
@@ -74,14 +81,18 @@ def generation_flops(
         pruned_prompt: W, tokens in the layers from K on; T where nothing is pruned.
         prune_layer: K.
         new_tokens: n; the last one is never fed back.
+        drafted: draft tokens that the prefill reads behind the prompt.
+        accepted: how many of them are in the answer.
     """
     above = shape.layers - prune_layer
+    prompt, pruned_prompt = prompt + drafted, pruned_prompt + drafted
+    steps = max(0, new_tokens - accepted - 1)
     total = prune_layer * layer_flops(shape, prompt, prompt)
     total += above * layer_flops(shape, pruned_prompt, pruned_prompt)
-    for step in range(1, new_tokens):
+    for step in range(1, steps + 1):
         total += prune_layer * layer_flops(shape, 1, prompt + step)
         total += above * layer_flops(shape, 1, pruned_prompt + step)
-    return total + lm_head_flops(shape, new_tokens)
+    return total + lm_head_flops(shape, drafted + 1 + steps)
 
 
 def scoring_flops(shape: DecoderShape, *, prompt: int, new_tokens: int) -> float:

@@ -146,6 +146,7 @@ class Answer:
         usage: what that model spent on the record.
         pruning: how its visual tokens were pruned; None where nothing was.
         guidance: the small model's part; None where it never ran.
+        accepted_draft_tokens: tokens of the answer that the guide had said before.
     """
 
     id: str
@@ -155,6 +156,7 @@ class Answer:
     usage: Usage
     pruning: Pruning | None = None
     guidance: Guidance | None = None
+    accepted_draft_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
 from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import generate_greedy, score_answers
+from sgl.decoder import score_answers
 from sgl.errors import ModelLoadError, RecordError, UnsupportedModelError
 from sgl.families import Family, family_of
 from sgl.flops import DecoderShape
+from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
 from sgl.prompt import PromptBatch, build_prompts, check_context
 from sgl.ranking import (
@@ -141,9 +142,7 @@ class VLM:
         answers = generate_greedy(
             self.language_model,
             prompt,
-            end_token_ids=self._end_token_ids,
-            max_new_tokens=limits,
-            min_new_tokens=min_new_tokens,
+            Limits(self._end_token_ids, limits, min_new_tokens),
             capture=capture,
             include_last_visual_row=include_last_visual_row,
         )
@@ -196,6 +195,7 @@ class VLM:
         keep_ratio: float = 0.2,
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         min_new_tokens: int = 1,
+        use_drafts: bool = True,
     ) -> list[Answer]:
         """Answer, with the visual tokens pruned by the guidance (paper, section 3.2).
 
@@ -206,6 +206,7 @@ class VLM:
             keep_ratio: share of the visual tokens that stays from layer K on; likewise.
             max_new_tokens: for records that name no limit of their own.
             min_new_tokens: the end token is barred before.
+            use_drafts: read the guide's answer as a draft; it changes no token of the answer.
 
         Returns:
             One answer per record, in order, with route LARGE.
@@ -229,13 +230,20 @@ class VLM:
         answers = generate_greedy(
             self.language_model,
             batch.prompt,
-            end_token_ids=self._end_token_ids,
-            max_new_tokens=limits,
-            min_new_tokens=min_new_tokens,
+            Limits(self._end_token_ids, limits, min_new_tokens),
             selection=selection,
+            drafts=[self._draft(one) for one in guidance] if guidance and use_drafts else None,
         )
         flops = [
-            self._meter.answer_flops(batch, b, new_tokens=len(tokens), split=split, kept=kept[b])
+            self._meter.answer_flops(
+                batch,
+                b,
+                new_tokens=len(tokens),
+                split=split,
+                kept=kept[b],
+                drafted=answers.drafted[b],
+                accepted=answers.accepted[b],
+            )
             for b, tokens in enumerate(answers.token_ids)
         ]
         usage = usages(
@@ -252,6 +260,7 @@ class VLM:
                     route=Route.LARGE,
                     usage=usage[b],
                     pruning=Pruning(prune_layer, keep_ratio, retention) if guidance else None,
+                    accepted_draft_tokens=answers.accepted[b],
                     guidance=guidance[b] if guidance else None,
                 )
             )
@@ -296,6 +305,13 @@ class VLM:
         ]
         importance_BT = spread(importance, visual_BT)
         return top_visual_tokens(importance_BT, visual_BT, keep_ratio) | ~visual_BT
+
+    def _draft(self, guidance: Guidance) -> list[int]:
+        """The guide's answer in this model's tokens, ended."""
+        words: list[int] = self.tokenizer(guidance.answer, add_special_tokens=False)["input_ids"]
+        eos = self.tokenizer.eos_token_id
+        ends = self._end_token_ids
+        return [*words, eos if eos in ends else min(ends)] if ends else words
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)

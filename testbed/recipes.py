@@ -71,7 +71,7 @@ class Recipe:
 
 RECIPES: dict[ModelName, Recipe] = {
     "small": Recipe(
-        steps=8_000,
+        steps=6_000,
         learning_rate=3e-3,
         pages=16,
         reading={MENTION: 1, ANSWER: 2},

@@ -130,15 +130,15 @@ def _train_language(
             losses = {part: round(loss, 4) for part, loss in losses.items()}
             log(f"step {done}: {losses} {accuracy}", step=done, losses=losses, accuracy=accuracy)
         if done % _SAVE_EVERY == 0 or done == steps:
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "heads": heads.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": done,
-                },
-                checkpoint,
-            )
+            state = {
+                "model": model.state_dict(),
+                "heads": heads.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": done,
+            }
+            partial = checkpoint.with_suffix(".partial")
+            torch.save(state, partial)
+            partial.replace(checkpoint)
 
 
 def _draw(

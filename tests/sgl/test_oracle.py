@@ -14,8 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sgl.attention import RowCapture
 from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import Generation, decode_step, generate_greedy, prefill, score_answers
+from sgl.decoder import decode_step, prefill, score_answers
 from sgl.early_exit import confidence, consistency
+from sgl.generation import Generation, Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import spread, top_visual_tokens
 from sgl.types import ConsistencyForm
@@ -92,8 +93,7 @@ def guide(case: str) -> tuple[Prompt, Generation, Tensor]:
     answer = generate_greedy(
         oracle().small,
         batch,
-        end_token_ids={oracle().end_token},
-        max_new_tokens=[6],
+        Limits({oracle().end_token}, [6]),
         capture=capture,
         include_last_visual_row=True,
     )
@@ -148,8 +148,7 @@ def test_pruned_large_model(case: str, pruning: tuple[float, float] | None) -> N
     answer = generate_greedy(
         lm,
         batch,
-        end_token_ids={oracle().end_token},
-        max_new_tokens=[6],
+        Limits({oracle().end_token}, [6]),
         selection=selection,
     )
     assert answer.token_ids[0] == arrays[f"{name}/answer"].tolist()

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from sgl import decoder
+from sgl import generation
 from sgl.attention import ATTENTION_NAME
 from sgl.compaction import Selection
 from sgl.decoder import decode_step, prefill
 from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
+from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
 from sgl.prompt import build_prompts
 from sgl.ranking import top_visual_tokens
@@ -285,13 +286,13 @@ def test_finished_records_leave_the_decode_batch_and_nothing_changes(
         for index, limit in enumerate(limits)
     ]
     widths = []
-    step = decoder.decode_step
+    step = generation.decode_step
 
     def noted(lm: Any, state: Any, token_B: torch.Tensor, capture: Any = None) -> torch.Tensor:
         widths.append(len(token_B))
         return step(lm, state, token_B, capture)
 
-    monkeypatch.setattr(decoder, "decode_step", noted)
+    monkeypatch.setattr(generation, "decode_step", noted)
     together = vlm.guide(records, min_new_tokens=6)
     assert widths == [4, 4, 2, 2, 2]
     pruned = vlm.answer(records, together, min_new_tokens=6)
@@ -300,3 +301,50 @@ def test_finished_records_leave_the_decode_batch_and_nothing_changes(
         assert_same_guidance(vlm.guide([record], min_new_tokens=6)[0], guidance)
         alone = vlm.answer([record], [guidance], min_new_tokens=6)[0]
         assert alone.token_ids == answer.token_ids
+
+
+@pytest.mark.parametrize("layer_share", [0.0, 0.4, 1.0])
+def test_drafts_change_no_token_of_the_answers(
+    vlm: VLM, layer_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drafts that are right, wrong from the start, wrong in the middle, too long, or empty."""
+    records = [
+        replace(ragged_records()[index % 3], id=str(index), max_new_tokens=limit)
+        for index, limit in enumerate((6, 6, 6, 3, 1, 6))
+    ]
+    guidance = vlm.guide(records)
+    options: dict[str, Any] = {
+        "prune_layer": layer_share,
+        "keep_ratio": 0.3,
+        "min_new_tokens": 6,
+    }
+    plain = vlm.answer(records, guidance, use_drafts=False, **options)
+    said = [list(one.token_ids) for one in plain]
+    drafts = [
+        said[0],
+        [said[1][0] + 1],
+        [*said[2][:2], said[2][2] + 1],
+        said[3] * 3,
+        said[4],
+        [],
+    ]
+    monkeypatch.setattr(vlm, "_draft", lambda one: drafts[int(one.id)])
+    drafted = vlm.answer(records, guidance, **options)
+    for one, other_one in zip(plain, drafted, strict=True):
+        assert one.token_ids == other_one.token_ids
+    accepted = [one.accepted_draft_tokens for one in drafted]
+    assert accepted[:5] == [5, 0, 2, 2, 0]
+    assert [one.accepted_draft_tokens for one in plain] == [0] * 6
+    assert drafted[1].usage.flops > plain[1].usage.flops
+
+
+def test_a_right_draft_needs_one_pass(vlm: VLM) -> None:
+    (record,) = ragged_records(limit=6)[:1]
+    batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
+    limits = Limits(frozenset(), [6])
+    plain = generate_greedy(vlm.language_model, batch.prompt, limits)
+    drafted = generate_greedy(vlm.language_model, batch.prompt, limits, drafts=[plain.token_ids[0]])
+    assert drafted.token_ids == plain.token_ids
+    np.testing.assert_allclose(drafted.log_probs[0], plain.log_probs[0], atol=1e-5)
+    assert (plain.passes, drafted.passes) == (6, 1)
+    assert (drafted.drafted, drafted.accepted) == ([5], [5])

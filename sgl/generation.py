@@ -1,0 +1,262 @@
+"""Greedy answers of a batch: plain, guided-and-captured, or begun from a draft.
+
+A draft is an answer that somebody has given already: the small model's, when a record goes on to
+the large one. That one reads it behind its (pruned) prompt in the same prefill and keeps what it
+would have said itself, token for token; from the first difference on it decodes as always. So a
+draft changes no token, only how many forward passes they take.
+
+Shapes: B records, R rows still in the batch, T prompt tokens, S draft tokens, N vocabulary.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from sgl.attention import RowCapture
+from sgl.compaction import Selection, compaction, take, take_positions
+from sgl.decoder import DecodeState, decode_step, output_logits, prefill, prefill_hidden
+from sgl.language_model import LanguageModel, Prompt
+
+_FULL_ENOUGH = 0.5
+"""Finished records leave a decode batch once so few of it are unfinished: every step that is saved
+costs its share of one copy of the cache, however the lengths of the answers fall."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When answers end.
+
+    Attributes:
+        end_token_ids: any of them ends an answer.
+        max_new_tokens: per record, at least 1.
+        min_new_tokens: end tokens are barred from the answer's first tokens; their probability
+            is then spread over the rest of the vocabulary.
+    """
+
+    end_token_ids: Collection[int]
+    max_new_tokens: Sequence[int]
+    min_new_tokens: int = 1
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Greedy answers of a batch.
+
+    Attributes:
+        token_ids: per record, the end token included when it was generated.
+        log_probs: per record, log p(y_t) of those tokens.
+        drafted: per record, draft tokens that were read.
+        accepted: per record, draft tokens that are in the answer.
+        passes: forward passes of the decoder, the prefill included.
+    """
+
+    token_ids: list[list[int]]
+    log_probs: list[list[float]]
+    drafted: list[int]
+    accepted: list[int]
+    passes: int
+
+
+def generate_greedy(
+    lm: LanguageModel,
+    prompt: Prompt,
+    limits: Limits,
+    *,
+    selection: Selection | None = None,
+    drafts: Sequence[Sequence[int]] | None = None,
+    capture: RowCapture | None = None,
+    include_last_visual_row: bool = False,
+) -> Generation:
+    """Answer greedily.
+
+    Args:
+        lm: the decoder.
+        prompt: B prompts.
+        limits: when answers end.
+        selection: prunes the prompt at a layer.
+        drafts: per record, tokens of this model's vocabulary, perhaps none; not with `capture`.
+        capture: receives the importance of the prompt's columns: the rows of the prompt tokens
+            after the last visual one, and of each generated token that is fed back.
+        include_last_visual_row: also count the row of the last visual token.
+
+    Returns:
+        Tokens and their log probabilities.
+    """
+    answers = _Answers(limits)
+    if drafts is not None and any(drafts):
+        assert capture is None, "draft tokens would be captured as part of the prompt"
+        token_B, state = _verify(lm, prompt, selection, drafts, answers)
+    else:
+        if capture:
+            capture.watch(*_rows_after_image(prompt, include_last_visual_row))
+        logits_BN, state = prefill(lm, prompt, selection, capture)
+        token_B = answers.choose(answers.records, logits_BN)
+    while answers.unfinished:
+        if len(answers.unfinished) <= _FULL_ENOUGH * len(answers.records):
+            index_R = answers.keep_unfinished(token_B.device)
+            state.keep_rows(index_R)
+            token_B = token_B[index_R]
+        if capture:
+            record_R = torch.tensor(answers.records, device=token_B.device)
+            fed = [[float(record in answers.unfinished)] for record in answers.records]
+            capture.watch(torch.tensor(fed, device=token_B.device), record_B=record_R)
+        token_B = answers.choose(answers.records, decode_step(lm, state, token_B, capture))
+        answers.passes += 1
+    return answers.generation()
+
+
+@dataclass
+class _Answers:
+    """The answers so far, and which records are still in the batch.
+
+    Attributes:
+        records: of the batch's rows.
+        unfinished: records whose answers go on.
+    """
+
+    limits: Limits
+    records: list[int] = field(init=False)
+    unfinished: set[int] = field(init=False)
+    drafted: list[int] = field(init=False)
+    accepted: list[int] = field(init=False)
+    passes: int = 1
+
+    def __post_init__(self) -> None:
+        self.records = list(range(len(self.limits.max_new_tokens)))
+        self.unfinished = set(self.records)
+        self.drafted = [0] * len(self.records)
+        self.accepted = [0] * len(self.records)
+        self._token_ids: list[list[int]] = [[] for _ in self.records]
+        self._log_probs: list[list[float]] = [[] for _ in self.records]
+
+    def choose(self, records: Sequence[int], logits_RN: Tensor) -> Tensor:
+        """The next token of every row, (R,) int64; unfinished answers get it."""
+        early = [len(self._token_ids[record]) < self.limits.min_new_tokens for record in records]
+        if any(early) and self.limits.end_token_ids:
+            barred = torch.tensor(sorted(self.limits.end_token_ids), device=logits_RN.device)
+            rows = torch.tensor(early, device=logits_RN.device).nonzero()
+            logits_RN[rows, barred] = float("-inf")
+        log_prob_R, token_R = logits_RN.log_softmax(dim=-1).max(dim=-1)
+        for record, token, log_prob in zip(
+            records, token_R.tolist(), log_prob_R.tolist(), strict=True
+        ):
+            if record in self.unfinished:
+                self._token_ids[record].append(token)
+                self._log_probs[record].append(log_prob)
+                full = len(self._token_ids[record]) == self.limits.max_new_tokens[record]
+                if full or token in self.limits.end_token_ids:
+                    self.unfinished.discard(record)
+        return token_R
+
+    def keep_unfinished(self, device: torch.device) -> Tensor:
+        """Let finished records leave: (R,) int64, the rows that stay."""
+        rows = [row for row, record in enumerate(self.records) if record in self.unfinished]
+        self.records = [self.records[row] for row in rows]
+        return torch.tensor(rows, device=device)
+
+    def last_token(self, record: int) -> int:
+        """The last one chosen."""
+        return self._token_ids[record][-1]
+
+    def generation(self) -> Generation:
+        """What was generated."""
+        return Generation(
+            self._token_ids, self._log_probs, self.drafted, self.accepted, self.passes
+        )
+
+
+def _verify(
+    lm: LanguageModel,
+    prompt: Prompt,
+    selection: Selection | None,
+    drafts: Sequence[Sequence[int]],
+    answers: _Answers,
+) -> tuple[Tensor, DecodeState]:
+    """Prefill prompts and drafts at once; keep the agreeing tokens and the first that differs.
+
+    Returns:
+        (B,) int64, the tokens to feed next, and the state to go on from. Rejected draft tokens stay
+        in the caches, masked.
+    """
+    limits = answers.limits.max_new_tokens
+    # A draft of the limit's length would leave no room for the model's own token.
+    drafts = [list(draft[: limit - 1]) for draft, limit in zip(drafts, limits, strict=True)]
+    extended, selection = _append(lm, prompt, selection, drafts)
+    hidden_BWD, state = prefill_hidden(lm, extended, selection)
+    tokens = []
+    for record, draft in enumerate(drafts):
+        # Left-padded, so that every draft stands at the end.
+        hidden_SD = hidden_BWD[record, hidden_BWD.shape[1] - len(draft) - 1 :]
+        logits_SN = output_logits(lm, hidden_SD)
+        agreed = 0
+        for place in range(len(draft) + 1):
+            answers.choose([record], logits_SN[place : place + 1])
+            same = place < len(draft) and answers.last_token(record) == draft[place]
+            agreed += same
+            if not same or record not in answers.unfinished:
+                break
+        answers.drafted[record], answers.accepted[record] = len(draft), agreed
+        tokens.append(answers.last_token(record))
+    device = hidden_BWD.device
+    rejected = [d - a for d, a in zip(answers.drafted, answers.accepted, strict=True)]
+    rejected_B = torch.tensor(rejected, device=device)
+    state.position_B = prompt.next_position_B + torch.tensor(answers.accepted, device=device)
+    if any(rejected):
+        state.valid_below_BT = _without_last(state.valid_below_BT, rejected_B, extended.valid_BT)
+        above_BT = torch.ones(hidden_BWD.shape[:2], dtype=torch.bool, device=device)
+        state.valid_above_BT = _without_last(state.valid_above_BT, rejected_B, above_BT)
+    return torch.tensor(tokens, device=device), state
+
+
+def _append(
+    lm: LanguageModel, prompt: Prompt, selection: Selection | None, drafts: Sequence[Sequence[int]]
+) -> tuple[Prompt, Selection | None]:
+    """Prompts with their drafts behind them, left-padded again; nothing of a draft is pruned."""
+    device, longest = prompt.embeds_BTD.device, max(len(draft) for draft in drafts)
+    token_BS = torch.tensor(
+        [[*draft, *[0] * (longest - len(draft))] for draft in drafts],
+        dtype=torch.int64,
+        device=device,
+    )
+    length_B1 = torch.tensor([[len(draft)] for draft in drafts], device=device)
+    drafted_BS = torch.arange(longest, device=device) < length_B1
+    position_BS = prompt.next_position_B[:, None] + torch.arange(longest, device=device)
+    axes = prompt.position_ids_ABT.shape[0]
+    valid_BT = torch.cat([prompt.valid_BT, drafted_BS], dim=1)
+    index_BW, valid_BW = compaction(valid_BT)
+    embeds_BTD = torch.cat([prompt.embeds_BTD, lm.text_model.embed_tokens(token_BS)], dim=1)
+    positions = torch.cat([prompt.position_ids_ABT, position_BS.expand(axes, -1, -1)], dim=2)
+    none_BS = torch.zeros_like(drafted_BS)
+    extended = replace(
+        prompt,
+        embeds_BTD=take(embeds_BTD, index_BW),
+        position_ids_ABT=take_positions(positions, index_BW),
+        valid_BT=valid_BW,
+        visual_BT=torch.cat([prompt.visual_BT, none_BS], dim=1).gather(1, index_BW) & valid_BW,
+    )
+    if selection:
+        keep_BT = torch.cat([selection.keep_BT & prompt.valid_BT, drafted_BS], dim=1)
+        selection = Selection(selection.layer, keep_BT.gather(1, index_BW) & valid_BW)
+    return extended, selection
+
+
+def _without_last(valid_BT: Tensor | None, count_B: Tensor, all_valid_BT: Tensor) -> Tensor:
+    """Mark each record's last `count` tokens as gone; `all_valid_BT` stands for None."""
+    valid_BT = all_valid_BT if valid_BT is None else valid_BT
+    width = valid_BT.shape[1]
+    stays_BT = torch.arange(width, device=valid_BT.device) < (width - count_B)[:, None]
+    return valid_BT & stays_BT
+
+
+def _rows_after_image(prompt: Prompt, include_last_visual_row: bool) -> tuple[Tensor, int]:
+    """Weights (B, T) of the rows that count, and the first row with any.
+
+    A record without an image has no columns to rank, so none of its rows counts.
+    """
+    steps_T = torch.arange(prompt.visual_BT.shape[1], device=prompt.visual_BT.device)
+    last_B = (steps_T * prompt.visual_BT).amax(dim=1)
+    first_B = last_B if include_last_visual_row else last_B + 1
+    rows_BT = (steps_T >= first_B[:, None]) & prompt.visual_BT.any(dim=1, keepdim=True)
+    return rows_BT.float(), int(first_B.min())
