@@ -1,7 +1,9 @@
 """Batches of records, isolated from each other's errors."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from sgl.errors import RecordError
@@ -30,53 +32,70 @@ def run_isolated(
     batch_size: int,
     stage: str,
 ) -> list[Result | Failure]:
-    """Run batches; where one raises, run its records one by one and keep the errors as rows.
+    """Run batches; where one fails, run less at once and keep the errors of records as rows.
 
-    Errors of the device (out of memory, a lost GPU) are no record's fault and propagate.
+    A batch that does not fit into the device's memory is halved until it fits. Where any record
+    raises, its batch runs again record by record. Other errors of the device (a lost GPU) are no
+    record's fault and propagate.
 
     Returns:
         One result or failure per item, in order.
     """
     results: list[Result | Failure] = []
     for start in range(0, len(items), batch_size):
-        batch = items[start : start + batch_size]
-        answered = _run_together(run, batch)
-        if answered is None:
-            # Outside the except block, whose traceback would keep the failed batch's tensors alive.
-            results.extend(_run_one(run, item, stage) for item in batch)
-        else:
-            results.extend(answered)
+        results += _run_batch(run, items[start : start + batch_size], stage)
     return results
 
 
-def _run_together(
-    run: Callable[[Sequence[Item]], Sequence[Result]], batch: Sequence[Item]
-) -> Sequence[Result] | None:
-    """None where any record spoils the batch."""
+def _run_batch(
+    run: Callable[[Sequence[Item]], Sequence[Result]], batch: Sequence[Item], stage: str
+) -> list[Result | Failure]:
+    # What failed is run again outside the except blocks, whose tracebacks would keep the failed
+    # batch's tensors alive.
     try:
-        return run(batch)
+        return list(run(batch))
     except Exception as error:
-        if _is_device_error(error):
-            raise
-        return None
+        outcome = _judged(error, stage)
+    if len(batch) == 1:
+        return [Failure(batch[0].id, stage, outcome.type, outcome.message)]
+    _release_memory()
+    size = (len(batch) + 1) // 2 if outcome.halve else 1
+    parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+    return [result for part in parts for result in _run_batch(run, part, stage)]
 
 
-def _run_one(
-    run: Callable[[Sequence[Item]], Sequence[Result]], item: Item, stage: str
-) -> Result | Failure:
-    try:
-        return run([item])[0]
-    except RecordError as error:
-        return Failure(item.id, stage, type(error).__name__, str(error))
-    except Exception as error:
-        if _is_device_error(error):
-            raise
-        logger.exception("record failed in the %s stage", stage)
-        message = f"the {stage} model could not process this record; the job's log has the details"
-        return Failure(item.id, stage, type(error).__name__, message)
+@dataclass(frozen=True)
+class _Outcome:
+    """Why a batch failed, told as if it were one record's fault."""
+
+    type: str
+    message: str
+    halve: bool = False
 
 
-def _is_device_error(error: Exception) -> bool:
+def _judged(error: Exception, stage: str) -> _Outcome:
+    """Raises the error again where the device is at fault."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError)
+    name = type(error).__name__
+    if isinstance(error, RecordError):
+        return _Outcome(name, str(error))
+    if isinstance(error, torch.OutOfMemoryError):
+        message = f"the {stage} model's device has too little memory for this record alone"
+        return _Outcome(name, f"{message}; shrink the image or use a larger device", halve=True)
+    if isinstance(error, torch.AcceleratorError) or _DEVICE_ERROR.search(str(error)):
+        raise error
+    logger.error("a batch failed in the %s stage", stage, exc_info=error)
+    message = f"the {stage} model could not process this record; the job's log has the details"
+    return _Outcome(name, message)
+
+
+_DEVICE_ERROR = re.compile(r"CUDA error|CUBLAS_STATUS|cuDNN error", re.IGNORECASE)
+"""Libraries below torch raise a plain RuntimeError."""
+
+
+def _release_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,5 +1,6 @@
 """One bad record never costs its neighbours theirs."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,71 @@ def test_an_unexpected_error_is_typed_and_tells_no_internals() -> None:
     assert "secret" not in failure.message
 
 
-def test_a_device_error_is_no_records_fault() -> None:
-    items = [Item("a", torch.OutOfMemoryError("CUDA out of memory"))]
-    with pytest.raises(torch.OutOfMemoryError):
-        run_isolated(Model().run, items, batch_size=1, stage="large")
+class SmallDevice(Model):
+    """Has memory for so many records at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def run(self, items: Sequence[Item]) -> list[str]:
+        if len(items) > self.room or any(item.id == "huge" for item in items):
+            self.batches.append([item.id for item in items])
+            raise torch.OutOfMemoryError("out of memory")
+        return super().run(items)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
+    device, items = SmallDevice(room=2), [Item(name) for name in "abcdefg"]
+    assert run_isolated(device.run, items, batch_size=7, stage="small") == list("ABCDEFG")
+    assert device.batches == [
+        list("abcdefg"),
+        list("abcd"),
+        list("ab"),
+        list("cd"),
+        list("efg"),
+        list("ef"),
+        list("g"),
+    ]
+
+
+def test_a_record_that_never_fits_becomes_a_failure() -> None:
+    items = [Item("a"), Item("huge"), Item("b", EmptyQuestionError("no text")), Item("c")]
+    results = run_isolated(SmallDevice(room=4).run, items, batch_size=4, stage="large")
+    assert [one if isinstance(one, str) else one.type for one in results] == [
+        "A",
+        "OutOfMemoryError",
+        "EmptyQuestionError",
+        "C",
+    ]
+    failure = results[1]
+    assert isinstance(failure, Failure)
+    assert "too little memory" in failure.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm"),
+    ],
+)
+def test_a_lost_device_is_no_records_fault(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_isolated(Model().run, [Item("a", error)], batch_size=1, stage="large")
+
+
+def test_a_failed_batch_is_released_before_it_runs_again() -> None:
+    """Its tensors would otherwise take the memory that the second try needs."""
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def run(items: Sequence[Item]) -> list[str]:
+        assert not any(reference() is not None for reference in alive)
+        tensor = torch.ones(3)
+        alive.append(weakref.ref(tensor))
+        if len(items) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return [item.id for item in items]
+
+    assert run_isolated(run, [Item("a"), Item("b")], batch_size=2, stage="small") == ["a", "b"]
