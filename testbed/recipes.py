@@ -54,8 +54,8 @@ class Recipe:
         reading: layer by stage of reading, at which attention is taught where to look.
         binding_layer: layer before which visual tokens are taught what stands around them.
         barrier: text does not see the image in so many lowest layers, in half of the steps.
-        taught_until: share of the steps over which the lessons above fade out (from half of it on);
-            after it the answers alone are learned.
+        lessons: weight of the lessons above, linear between points (share of the steps, weight);
+            after the last one, at 0, the answers alone are learned.
         whole_images: share of the steps, at the end, that show whole images.
     """
 
@@ -65,7 +65,7 @@ class Recipe:
     reading: Mapping[int, int]
     binding_layer: int
     barrier: int
-    taught_until: float
+    lessons: tuple[tuple[float, float], ...]
     whole_images: float
 
 
@@ -77,7 +77,7 @@ RECIPES: dict[ModelName, Recipe] = {
         reading={MENTION: 1, ANSWER: 2},
         binding_layer=1,
         barrier=0,
-        taught_until=0.6,
+        lessons=((0.4, 1.0), (0.75, 0.0)),
         whole_images=0.15,
     ),
     "large": Recipe(
@@ -87,7 +87,7 @@ RECIPES: dict[ModelName, Recipe] = {
         reading={MENTION: 4, TRAIL: 6, ANSWER: 8},
         binding_layer=4,
         barrier=3,
-        taught_until=0.6,
+        lessons=((0.3, 1.0), (1 / 3, 8 / 9), (0.5, 8 / 9), (0.75, 0.0)),
         whole_images=0.15,
     ),
 }

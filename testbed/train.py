@@ -120,7 +120,8 @@ def _train_language(
         rng = np.random.default_rng([seed, 2, step])
         whole_images = progress >= 1 - recipe.whole_images
         batch = _draw(pool, rng, recipe, whole_images).to(model.device)
-        taught = min(1.0, max(0.0, 2 * (1 - progress / recipe.taught_until)))
+        shares, weights_then = zip(*recipe.lessons, strict=True)
+        taught = float(np.interp(progress, shares, weights_then))
         lesson = _Lesson(recipe, taught, barred=bool(rng.random() < 0.5))
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * learning_rate_factor(step, steps)
         losses = _step(model, heads, lesson, batch, optimizer)
