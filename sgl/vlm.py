@@ -95,6 +95,7 @@ class VLM:
 
     Attributes:
         layers: L, decoder layers.
+        end_token_ids: any of them ends an answer.
     """
 
     def __init__(self, model: Any, tokenizer: Any, family: Family) -> None:
@@ -106,7 +107,7 @@ class VLM:
         )
         self.layers = self.language_model.layers
         self._meter = Meter(DecoderShape.of(family.config.text_config), family)
-        self._end_token_ids = _end_token_ids(model, tokenizer)
+        self.end_token_ids = _end_token_ids(model, tokenizer)
 
     @torch.inference_mode()
     def guide(
@@ -142,7 +143,7 @@ class VLM:
         answers = generate_greedy(
             self.language_model,
             prompt,
-            Limits(self._end_token_ids, limits, min_new_tokens),
+            Limits(self.end_token_ids, limits, min_new_tokens),
             capture=capture,
             include_last_visual_row=include_last_visual_row,
         )
@@ -173,7 +174,7 @@ class VLM:
             results.append(
                 Guidance(
                     id=record.id,
-                    answer=self._decode(answers.token_ids[b]),
+                    answer=self.decode(answers.token_ids[b]),
                     token_ids=tuple(answers.token_ids[b]),
                     confidence=sure,
                     consistency=steady,
@@ -230,7 +231,7 @@ class VLM:
         answers = generate_greedy(
             self.language_model,
             batch.prompt,
-            Limits(self._end_token_ids, limits, min_new_tokens),
+            Limits(self.end_token_ids, limits, min_new_tokens),
             selection=selection,
             drafts=[self._draft(one) for one in guidance] if guidance and use_drafts else None,
         )
@@ -255,7 +256,7 @@ class VLM:
             results.append(
                 Answer(
                     id=record.id,
-                    text=self._decode(answers.token_ids[b]),
+                    text=self.decode(answers.token_ids[b]),
                     token_ids=tuple(answers.token_ids[b]),
                     route=Route.LARGE,
                     usage=usage[b],
@@ -310,10 +311,11 @@ class VLM:
         """The guide's answer in this model's tokens, ended."""
         words: list[int] = self.tokenizer(guidance.answer, add_special_tokens=False)["input_ids"]
         eos = self.tokenizer.eos_token_id
-        ends = self._end_token_ids
+        ends = self.end_token_ids
         return [*words, eos if eos in ends else min(ends)] if ends else words
 
-    def _decode(self, token_ids: Sequence[int]) -> str:
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """An answer's text, special tokens removed, stripped."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         return text.strip()
 
