@@ -42,7 +42,7 @@ class Shape:
 
 
 SHAPES: dict[ModelName, Shape] = {
-    "small": Shape(layers=3, hidden=64, heads=3, intermediate=192, seed=1),
+    "small": Shape(layers=3, hidden=64, heads=4, intermediate=192, seed=1),
     "large": Shape(layers=12, hidden=96, heads=4, intermediate=192, seed=2),
 }
 _HEAD_SIZE = 32

@@ -42,7 +42,7 @@ K is what the paper's prune layers (0.4, 0.19, 0.04 of all) give here."""
 TOP_SHARES = (0.2, 0.09)
 OWN = "own global"
 """The large model's own global map: needs a full pass of it first, so it saves nothing."""
-_DEPTH_RECORDS = 400
+_DEPTH_RECORDS = 200
 _BATCH = 16
 _RANDOM_SEED = 7
 _MAX_NEW_TOKENS = 64

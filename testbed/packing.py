@@ -23,9 +23,12 @@ _AFTER = token_ids(IMAGE_END)
 _ASK = token_ids(f"{END} {START} assistant")
 _DISTRACTORS = 0.12
 """Share of the cells without an item that are shown where not all are."""
-MENTION, TRAIL, ANSWER = 0, 1, 10
-"""Stages of reading: at an item's name in the question, hop by hop (TRAIL, TRAIL + 1, ...), and
-where a token of the answer is written."""
+MENTION, TRAIL, ANSWER, AROUND = 0, 1, 10, 20
+"""Stages of reading: at an item's name in the question, hop by hop (TRAIL, TRAIL + 1, ...), where a
+token of the answer is written, and the same where its item is found by what stands around it."""
+_FOUND_BY_SURROUNDINGS = frozenset({"neighbour", "names", "caption"})
+_SINK = _BEFORE.index(TOKEN_ID[IMAGE_START])
+"""Token that takes the attention of a count to nothing."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class PackedBatch:
         bindings_X5: int64, what stands around them, see `bindings`.
         reads_R5: int64: stage, page, token that should look, token of the value, token of the key
             or IGNORE.
+        counts_C4: int64, one row per counted key and one for the sink: page, token that should
+            look, token to be seen, how many are to be seen alike.
     """
 
     input_ids_BT: Tensor
@@ -53,6 +58,7 @@ class PackedBatch:
     attributes_X6: Tensor
     bindings_X5: Tensor
     reads_R5: Tensor
+    counts_C4: Tensor
 
     def to(self, device: torch.device) -> "PackedBatch":
         """A copy on a device."""
@@ -70,6 +76,7 @@ class _Sequence:
         self.segments = [0] * len(self.ids)
         self.labels = [IGNORE] * len(self.ids)
         self.reads: list[tuple[int, int, int, int]] = []
+        self.counts: list[tuple[int, int, int]] = []
         self._after = after
         self._place = {token: first + index for index, token in enumerate(shown)}
 
@@ -85,12 +92,16 @@ class _Sequence:
         last = start + len(asked) - 1
         for hop, item in enumerate(question.trail):
             self._read(TRAIL + hop, last, item)
+        if question.kind == "count":
+            seen = [_SINK, *(self._place[cell] for cell in question.needed)]
+            self.counts += [(last, token, len(seen)) for token in seen]
+        stage = AROUND if question.kind in _FOUND_BY_SURROUNDINGS else ANSWER
         answer: list[int] = []
         for piece in question.answered:
             written = token_ids(piece.text)
             if piece.item:
                 for index in range(len(written)):
-                    self._read(ANSWER, last + len(answer) + index, piece.item)
+                    self._read(stage, last + len(answer) + index, piece.item)
             answer += written
         answer.append(TOKEN_ID[END])
         fed = asked + answer[:-1]
@@ -142,6 +153,7 @@ def draw_batch(
     reads = [
         (stage, page, *rest) for page, one in enumerate(sequences) for stage, *rest in one.reads
     ]
+    counts = [(page, *rest) for page, one in enumerate(sequences) for rest in one.counts]
     pages_B1 = torch.arange(len(sequences))[:, None]
     return PackedBatch(
         input_ids_BT=_pad([one.ids for one in sequences], 0),
@@ -153,6 +165,7 @@ def draw_batch(
         attributes_X6=torch.cat(attributes),
         bindings_X5=torch.cat(bound),
         reads_R5=torch.tensor(reads, dtype=torch.int64).view(-1, 5),
+        counts_C4=torch.tensor(counts, dtype=torch.int64).view(-1, 4),
     )
 
 

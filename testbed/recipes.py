@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from testbed import ModelName
-from testbed.packing import ANSWER, MENTION, TRAIL
+from testbed.packing import ANSWER, AROUND, MENTION, TRAIL
 from testbed.page import PageStyle
 
 SHARES: Mapping[str, float] = {
@@ -52,6 +52,9 @@ class Recipe:
         learning_rate: its peak.
         pages: per step while items alone are shown.
         reading: layer by stage of reading, at which attention is taught where to look.
+        counting: layer at which attention is taught to spread over what is counted.
+        more_heads_from: share of the steps from which items that are found by what stands around
+            them are taught to a second pair of heads, and counting to the third head.
         binding_layer: layer before which visual tokens are taught what stands around them.
         barrier: text does not see the image in so many lowest layers, in half of the steps.
         lessons: weight of the lessons above, linear between points (share of the steps, weight);
@@ -63,6 +66,8 @@ class Recipe:
     learning_rate: float
     pages: int
     reading: Mapping[int, int]
+    counting: int
+    more_heads_from: float
     binding_layer: int
     barrier: int
     lessons: tuple[tuple[float, float], ...]
@@ -71,10 +76,12 @@ class Recipe:
 
 RECIPES: dict[ModelName, Recipe] = {
     "small": Recipe(
-        steps=6_000,
+        steps=4_500,
         learning_rate=3e-3,
         pages=16,
-        reading={MENTION: 1, ANSWER: 2},
+        reading={MENTION: 1, ANSWER: 2, AROUND: 2},
+        counting=1,
+        more_heads_from=0.0,
         binding_layer=1,
         barrier=0,
         lessons=((0.4, 1.0), (0.75, 0.0)),
@@ -84,10 +91,12 @@ RECIPES: dict[ModelName, Recipe] = {
         steps=6_000,
         learning_rate=2e-3,
         pages=16,
-        reading={MENTION: 4, TRAIL: 6, ANSWER: 8},
+        reading={MENTION: 4, TRAIL: 6, ANSWER: 8, AROUND: 6},
+        counting=5,
+        more_heads_from=0.5,
         binding_layer=4,
         barrier=3,
-        lessons=((0.3, 1.0), (1 / 3, 8 / 9), (0.5, 8 / 9), (0.75, 0.0)),
+        lessons=((0.3, 1.0), (1 / 3, 8 / 9), (0.65, 8 / 9), (0.8, 0.0)),
         whole_images=0.15,
     ),
 }

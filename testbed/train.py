@@ -25,7 +25,7 @@ from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from testbed import MODEL_NAMES, ModelName
 from testbed.architecture import SHAPES, build_model, export
-from testbed.packing import ANSWER, PackedBatch, draw_batch
+from testbed.packing import ANSWER, AROUND, PackedBatch, draw_batch
 from testbed.page import PageStyle
 from testbed.recipes import RECIPES, SHARES, STAGES, Recipe
 from testbed.render import VALIDATION_HANDS
@@ -122,7 +122,8 @@ def _train_language(
         batch = _draw(pool, rng, recipe, whole_images).to(model.device)
         shares, weights_then = zip(*recipe.lessons, strict=True)
         taught = float(np.interp(progress, shares, weights_then))
-        lesson = _Lesson(recipe, taught, barred=bool(rng.random() < 0.5))
+        more_heads = progress >= recipe.more_heads_from
+        lesson = _Lesson(recipe, taught, bool(rng.random() < 0.5), more_heads)
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * learning_rate_factor(step, steps)
         losses = _step(model, heads, lesson, batch, optimizer)
         done = step + 1
@@ -155,11 +156,19 @@ def _draw(
 
 @dataclass(frozen=True)
 class _Lesson:
-    """What a step teaches beside the answers: weight of the lessons, 0 to 1; barrier or not."""
+    """What a step teaches beside the answers.
+
+    Attributes:
+        recipe: of the training.
+        weight: of the lessons, 0 to 1.
+        barred: whether the barrier is down.
+        more_heads: whether surroundings and counting have heads of their own.
+    """
 
     recipe: Recipe
     weight: float
     barred: bool
+    more_heads: bool
 
 
 def _step(
@@ -212,7 +221,8 @@ def _forward(model: Any, batch: PackedBatch, lesson: _Lesson | None = None) -> _
     hidden_BTD = hidden_BTD.masked_scatter(is_image_BT[..., None], visual_XD)
     rope = decoder.rotary_emb(hidden_BTD, batch.positions_BT)
     barred_B1TT = batch.mask_B1TT & (is_image_BT[:, None, :, None] | ~is_image_BT[:, None, None])
-    bound_XD, reading = visual_XD, {}
+    bound_XD = visual_XD
+    reading: dict[str, Tensor] = {}
     for index, layer in enumerate(decoder.layers):
         mask_B1TT = batch.mask_B1TT
         if lesson:
@@ -227,17 +237,9 @@ def _forward(model: Any, batch: PackedBatch, lesson: _Lesson | None = None) -> _
             position_embeddings=rope,
             position_ids=None,
         )
-        for stage, at in lesson.recipe.reading.items() if lesson and lesson.weight > 0 else ():
-            if at == index and (batch.reads_R5[:, 0] == stage).any():
-                remembered_XD = decoder.norm(before_BTD[is_image_BT])
-                reading[f"reading at layer {at}"] = _reading(layer, before_BTD, rope, batch, stage)
-                reading[f"memory at layer {at}"] = _alignment(
-                    model, remembered_XD, batch.attributes_X6
-                )
-                if stage != ANSWER:
-                    reading[f"told after layer {at}"] = _told(
-                        model, decoder.norm(hidden_BTD), batch, stage
-                    )
+        if lesson and lesson.weight > 0:
+            hidden = _Hidden(index, layer, before_BTD, hidden_BTD)
+            reading |= _reading_lessons(model, hidden, rope, batch, lesson)
     asked_BT = batch.labels_BT != IGNORE
     return _Forward(
         model.lm_head(decoder.norm(hidden_BTD[asked_BT])),
@@ -249,39 +251,95 @@ def _forward(model: Any, batch: PackedBatch, lesson: _Lesson | None = None) -> _
     )
 
 
-def _told(model: Any, hidden_BTD: Tensor, batch: PackedBatch, stage: int) -> Tensor:
+@dataclass(frozen=True)
+class _Hidden:
+    """A layer with its index, input and output."""
+
+    index: int
+    layer: Any
+    before_BTD: Tensor
+    after_BTD: Tensor
+
+
+def _reading_lessons(
+    model: Any, hidden: _Hidden, rope: Any, batch: PackedBatch, lesson: _Lesson
+) -> dict[str, Tensor]:
+    """Losses of one layer by name: where to look, what is still shown there, what it told."""
+    recipe, at, losses = lesson.recipe, hidden.index, {}
+    norm = model.model.language_model.norm
+    stage_R = batch.reads_R5[:, 0]
+    if not lesson.more_heads:
+        stage_R = torch.where(stage_R == AROUND, ANSWER, stage_R)
+    for stage, taught_at in recipe.reading.items():
+        reads_R4 = batch.reads_R5[stage_R == stage, 1:]
+        if taught_at != at or len(reads_R4) == 0:
+            continue
+        where = f"around at layer {at}" if stage == AROUND else f"at layer {at}"
+        first_head = 2 if stage == AROUND else 0
+        losses[f"reading {where}"] = _reading(hidden, rope, batch, reads_R4, first_head)
+        if stage != AROUND:
+            remembered_XD = norm(hidden.before_BTD[batch.input_ids_BT == TOKEN_ID[IMAGE]])
+            losses[f"memory {where}"] = _alignment(model, remembered_XD, batch.attributes_X6)
+        if stage not in (ANSWER, AROUND):
+            losses[f"told after layer {at}"] = _told(model, norm(hidden.after_BTD), batch, reads_R4)
+    if lesson.more_heads and recipe.counting == at and len(batch.counts_C4):
+        losses[f"reading counts at layer {at}"] = _counting(hidden, rope, batch)
+    return losses
+
+
+def _told(model: Any, hidden_BTD: Tensor, batch: PackedBatch, reads_R4: Tensor) -> Tensor:
     """After looking at an item, a token should be embedded like what the item shows.
 
     One that looked for a number learns the name beside it.
     """
-    _, page_R, token_R, value_R, key_R = batch.reads_R5[batch.reads_R5[:, 0] == stage].unbind(-1)
+    page_R, token_R, value_R, key_R = reads_R4.unbind(-1)
     is_image_BT = batch.input_ids_BT == TOKEN_ID[IMAGE]
     visual_BT = (is_image_BT.flatten().cumsum(0) - 1).view(is_image_BT.shape)
     shown_R = visual_BT[page_R, value_R] - (key_R == IGNORE).long()
     return _alignment(model, hidden_BTD[page_R, token_R], batch.attributes_X6[shown_R])
 
 
-def _reading(layer: Any, hidden_BTD: Tensor, rope: Any, batch: PackedBatch, stage: int) -> Tensor:
-    """Mean negative log attention of a layer's first head to values, of its second one to keys."""
-    page_R, token_R, *targets = batch.reads_R5[batch.reads_R5[:, 0] == stage, 1:].unbind(-1)
-    attention = layer.self_attn
-    size = 2 * attention.head_dim
-    normed_BTD = layer.input_layernorm(hidden_BTD)
-    shape = (*normed_BTD.shape[:2], 2, attention.head_dim)
-    query, key = (
-        functional.linear(normed_BTD, part.weight[:size], part.bias[:size]).view(shape)
-        for part in (attention.q_proj, attention.k_proj)
-    )
-    query, key = apply_rotary_pos_emb(query.transpose(1, 2), key.transpose(1, 2), *rope)
-    scores_B2TT = (query @ key.transpose(-1, -2)) * attention.scaling
-    scores_R2T = scores_B2TT[page_R, :, token_R]
-    unseen_R1T = ~batch.mask_B1TT[page_R, 0, token_R][:, None]
-    log_R2T = scores_R2T.masked_fill(unseen_R1T, float("-inf")).log_softmax(-1)
+def _reading(
+    hidden: _Hidden, rope: Any, batch: PackedBatch, reads_R4: Tensor, first_head: int
+) -> Tensor:
+    """Mean negative log attention of one head to values and of the next one to keys."""
+    page_R, token_R, *targets = reads_R4.unbind(-1)
+    log_R2T = _log_attention(hidden, rope, batch, page_R, token_R, first_head)
     found = [
         log_R2T[target_R != IGNORE, head].gather(1, target_R[target_R != IGNORE][:, None])
         for head, target_R in enumerate(targets)
     ]
     return -torch.cat(found).mean()
+
+
+def _counting(hidden: _Hidden, rope: Any, batch: PackedBatch) -> Tensor:
+    """Cross-entropy of the third head's attention, even over what is counted and the sink.
+
+    The sink's share, 1 / (n + 1), then tells the number n.
+    """
+    page_C, token_C, target_C, size_C = batch.counts_C4.unbind(-1)
+    log_C2T = _log_attention(hidden, rope, batch, page_C, token_C, 2)
+    log_C = log_C2T[:, 0].gather(1, target_C[:, None])[:, 0]
+    return -(log_C / size_C).sum() / (1 / size_C).sum()
+
+
+def _log_attention(
+    hidden: _Hidden, rope: Any, batch: PackedBatch, page_R: Tensor, token_R: Tensor, first_head: int
+) -> Tensor:
+    """Log attention of two neighbouring heads in some rows: (R, 2, T)."""
+    attention = hidden.layer.self_attn
+    part = slice(first_head * attention.head_dim, (first_head + 2) * attention.head_dim)
+    normed_BTD = hidden.layer.input_layernorm(hidden.before_BTD)
+    shape = (*normed_BTD.shape[:2], 2, attention.head_dim)
+    query, key = (
+        functional.linear(normed_BTD, linear.weight[part], linear.bias[part]).view(shape)
+        for linear in (attention.q_proj, attention.k_proj)
+    )
+    query, key = apply_rotary_pos_emb(query.transpose(1, 2), key.transpose(1, 2), *rope)
+    scores_B2TT = (query @ key.transpose(-1, -2)) * attention.scaling
+    scores_R2T = scores_B2TT[page_R, :, token_R]
+    unseen_R1T = ~batch.mask_B1TT[page_R, 0, token_R][:, None]
+    return scores_R2T.masked_fill(unseen_R1T, float("-inf")).log_softmax(-1)
 
 
 def _binding(heads: nn.Module, bound_XD: Tensor, bindings_X5: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from testbed.architecture import build_model
-from testbed.packing import ANSWER, MENTION, TRAIL, PackedBatch, draw_batch
+from testbed.packing import ANSWER, AROUND, MENTION, TRAIL, PackedBatch, draw_batch
 from testbed.page import Item, Page, PageStyle, header_cell
 from testbed.questions import SHARES
 from testbed.recipes import RECIPES
@@ -109,6 +109,28 @@ def test_reads_point_from_names_and_answers_to_the_cells_that_they_are_about(
             }
 
 
+def test_items_found_by_their_surroundings_are_read_apart(pool: PagePool) -> None:
+    for kind, stage in (("neighbour", AROUND), ("caption", AROUND), ("lookup", ANSWER)):
+        batch = draw_batch(pool, (0,), np.random.default_rng(5), {kind: 1.0}, 3, True)
+        assert stage in batch.reads_R5[:, 0].tolist()
+        assert ({AROUND, ANSWER} - {stage}).isdisjoint(batch.reads_R5[:, 0].tolist())
+
+
+def test_counts_point_to_every_key_with_the_letter_and_to_the_sink(pool: PagePool) -> None:
+    batch = draw_batch(pool, (1,), np.random.default_rng(6), {"count": 1.0}, 4, True)
+    page, answered = pool.pages[1], 0
+    for token in batch.counts_C4[:, 1].unique().tolist():
+        rows = batch.counts_C4[batch.counts_C4[:, 1] == token]
+        cells = [batch.positions_BT[0, one].item() - 3 for one in rows[:, 2].tolist()]
+        letters = {item.letter for item in page.items if item.cell in cells[1:]}
+        assert WORDS[batch.input_ids_BT[0, rows[0, 2]].item()] == "<img>"
+        assert len(letters) <= 1
+        assert rows[:, 3].tolist() == [len(rows)] * len(rows)
+        assert WORDS[batch.labels_BT[0, token].item()] == str(len(rows) - 1)
+        answered += 1
+    assert answered == 4
+
+
 def test_a_number_points_to_its_own_cell_alone(pool: PagePool) -> None:
     batch = draw_batch(pool, (0,), np.random.default_rng(5), {"inverse": 1.0}, 3, True)
     mentions = batch.reads_R5[batch.reads_R5[:, 0] == MENTION]
@@ -150,6 +172,6 @@ def test_behind_the_barrier_text_sees_no_image(model: Any, pool: PagePool) -> No
     other = replace(batch, features_XF=torch.randn_like(batch.features_XF))
     with torch.inference_mode():
         for barred in (True, False):
-            lesson = _Lesson(recipe, 0.0, barred)
+            lesson = _Lesson(recipe, 0.0, barred, more_heads=True)
             one, two = (_forward(model, shown, lesson).logits_XN for shown in (batch, other))
             assert torch.allclose(one, two, atol=1e-5) == barred

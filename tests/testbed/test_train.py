@@ -114,7 +114,7 @@ def test_a_lesson_alone_teaches_where_to_look(name: Any) -> None:
     heads = torch.nn.Linear(model.config.text_config.hidden_size, sum(vision.BINDING_CLASSES))
     weights = [*model.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=1e-3)
-    lesson = train._Lesson(recipe, 1.0, barred=False)
+    lesson = train._Lesson(recipe, 1.0, barred=False, more_heads=True)
     losses = [train._step(model, heads, lesson, batch, optimizer) for _ in range(15)]
     for part in losses[0]:
         assert losses[-1][part] < losses[0][part], part
