@@ -18,7 +18,7 @@ from pipeline.summary import Summary
 from testbed.generate import write_parquet
 
 SETTINGS = Path(__file__).with_name("demo.yaml")
-RECORDS = 1200
+RECORDS = 600
 """Of the held-out split."""
 
 
