@@ -197,15 +197,15 @@ KINDS: dict[str, Asker] = {
     "caption": caption,
 }
 SHARES: dict[str, float] = {
-    "lookup": 0.22,
+    "lookup": 0.18,
     "inverse": 0.1,
-    "exists": 0.08,
-    "verify": 0.08,
-    "compare": 0.1,
+    "exists": 0.06,
+    "verify": 0.1,
+    "compare": 0.12,
     "count": 0.08,
     "neighbour": 0.04,
-    "two_hop": 0.12,
-    "three_hop": 0.08,
+    "two_hop": 0.08,
+    "three_hop": 0.14,
     "names": 0.05,
     "caption": 0.05,
 }
