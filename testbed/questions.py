@@ -197,15 +197,15 @@ KINDS: dict[str, Asker] = {
     "caption": caption,
 }
 SHARES: dict[str, float] = {
-    "lookup": 0.18,
+    "lookup": 0.16,
     "inverse": 0.1,
     "exists": 0.06,
     "verify": 0.1,
     "compare": 0.12,
     "count": 0.08,
-    "neighbour": 0.04,
+    "neighbour": 0.02,
     "two_hop": 0.08,
-    "three_hop": 0.14,
+    "three_hop": 0.18,
     "names": 0.05,
     "caption": 0.05,
 }
