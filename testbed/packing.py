@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,14 +22,32 @@ from testbed.vocabulary import END, IMAGE, IMAGE_END, IMAGE_START, START, TOKEN_
 _BEFORE = token_ids(f"{START} user {IMAGE_START}")
 _AFTER = token_ids(IMAGE_END)
 _ASK = token_ids(f"{END} {START} assistant")
-_DISTRACTORS = 0.12
-"""Share of the cells without an item that are shown where not all are."""
 MENTION, TRAIL, ANSWER, AROUND = 0, 1, 10, 20
 """Stages of reading: at an item's name in the question, hop by hop (TRAIL, TRAIL + 1, ...), where a
 token of the answer is written, and the same where its item is found by what stands around it."""
 _FOUND_BY_SURROUNDINGS = frozenset({"neighbour", "names", "caption"})
 _SINK = _BEFORE.index(TOKEN_ID[IMAGE_START])
 """Token that takes the attention of a count to nothing."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which visual tokens of a page are shown; they keep their positions.
+
+    What the page's questions are about is shown always.
+
+    Attributes:
+        items: whether all items and row numbers are.
+        others: share of all other tokens, drawn at random.
+    """
+
+    items: bool
+    others: float
+
+
+ITEMS = Shown(items=True, others=0.12)
+"""Several times cheaper than whole images."""
+WHOLE = Shown(items=True, others=1.0)
 
 
 @dataclass(frozen=True)
@@ -125,7 +144,7 @@ def draw_batch(
     rng: np.random.Generator,
     shares: Mapping[str, float],
     questions: int,
-    whole_images: bool,
+    shown: Shown,
 ) -> PackedBatch:
     """Pages with fresh questions.
 
@@ -135,20 +154,23 @@ def draw_batch(
         rng: consumed.
         shares: of the question kinds.
         questions: per page.
-        whole_images: all visual tokens, else the items', the row numbers' and a few others, which
-            is several times cheaper; they keep their positions.
+        shown: which visual tokens.
     """
     sequences, features, attributes, bound = [], [], [], []
     for index in chosen:
         page, read_VF = pool.pages[index], pool.features[index]
-        shown = list(range(len(read_VF))) if whole_images else _shown(page, len(read_VF), rng)
-        sequence = _Sequence(shown, len(read_VF))
-        for segment in range(1, questions + 1):
-            sequence.add(ask(page, rng, shares), segment)
+        show = _draw_shown(page, len(read_VF), shown, rng)
+        asked = [ask(page, rng, shares) for _ in range(questions)]
+        for question in asked:
+            show[_cells(question)] = True
+        cells = np.flatnonzero(show).tolist()
+        sequence = _Sequence(cells, len(read_VF))
+        for segment, question in enumerate(asked, start=1):
+            sequence.add(question, segment)
         sequences.append(sequence)
-        features.append(read_VF[shown])
-        attributes.append(cell_attributes(page)[shown])
-        bound.append(bindings(page)[shown])
+        features.append(read_VF[cells])
+        attributes.append(cell_attributes(page)[cells])
+        bound.append(bindings(page)[cells])
     segments_BT = _pad([one.segments for one in sequences], -1)
     reads = [
         (stage, page, *rest) for page, one in enumerate(sequences) for stage, *rest in one.reads
@@ -169,13 +191,24 @@ def draw_batch(
     )
 
 
-def _shown(page: Page, tokens: int, rng: np.random.Generator) -> list[int]:
-    show = rng.random(tokens) < _DISTRACTORS
-    show[[header_cell(row) for row in range(page.rows)]] = True
-    for item in page.items:
-        show[item.cell] = show[item.value_cell] = True
-    shown: list[int] = np.flatnonzero(show).tolist()
-    return shown
+def _draw_shown(
+    page: Page, tokens: int, shown: Shown, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    if shown.others == 1:
+        return np.ones(tokens, np.bool_)
+    show = rng.random(tokens) < shown.others
+    if shown.items:
+        show[[header_cell(row) for row in range(page.rows)]] = True
+        for item in page.items:
+            show[[item.cell, item.value_cell]] = True
+    return show
+
+
+def _cells(question: Question) -> list[int]:
+    """What a question needs or is taught to look at."""
+    pieces = (*question.asked, *question.answered)
+    items = (*(piece.item for piece in pieces if piece.item), *question.trail)
+    return [*question.needed, *(cell for item in items for cell in (item.cell, item.value_cell))]
 
 
 def _mask(segments_BT: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from testbed.page import Item, Page, header_cell
+from testbed.page import Item, Page
 from testbed.vocabulary import COLOURS, DIGITS, LETTERS, ORDINALS
 
 
@@ -30,7 +30,8 @@ class Question:
     Attributes:
         kind: its entry in KINDS.
         asked, answered: the words with the items behind them.
-        needed: visual tokens that one must see to answer, ascending.
+        needed: visual tokens that one must see to answer, ascending. A row's number is not: rows
+            stand in order, so where an item stands tells its row.
         hops: looks that depend on each other; 1 for a plain look-up.
         trail: items seen between the named one and the one that holds the answer, hop by hop.
     """
@@ -163,7 +164,7 @@ def names(page: Page, rng: np.random.Generator) -> Question:
     """The names in a row, left to right."""
     row = int(rng.integers(page.rows))
     items = page.row_items(row)
-    needed = (header_cell(row), *(item.cell for item in items))
+    needed = tuple(item.cell for item in items)
     answered = tuple(Piece(item.name, item) for item in items)
     return Question("names", (Piece(f"names in {ORDINALS[row]} row ?"),), answered, needed)
 
@@ -172,14 +173,12 @@ def caption(page: Page, rng: np.random.Generator) -> Question:
     """Everything in a row, left to right: 4 or 5 tokens an item."""
     row = int(rng.integers(page.rows))
     items = page.row_items(row)
-    cells = (cell for item in items for cell in _both(item))
+    needed = tuple(cell for item in items for cell in _both(item))
     answered = tuple(
         Piece(f"{item.name} {'' if item.refers_to is None else 'to '}{page.shown(item)}", item)
         for item in items
     )
-    return Question(
-        "caption", (Piece(f"list {ORDINALS[row]} row ?"),), answered, (header_cell(row), *cells)
-    )
+    return Question("caption", (Piece(f"list {ORDINALS[row]} row ?"),), answered, needed)
 
 
 KINDS: dict[str, Asker] = {

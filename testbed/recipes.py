@@ -53,13 +53,14 @@ class Recipe:
         pages: per step while items alone are shown.
         reading: layer by stage of reading, at which attention is taught where to look.
         counting: layer at which attention is taught to spread over what is counted.
-        more_heads_from: share of the steps from which items that are found by what stands around
-            them are taught to a second pair of heads, and counting to the third head.
         binding_layer: layer before which visual tokens are taught what stands around them.
         barrier: text does not see the image in so many lowest layers, in half of the steps.
         lessons: weight of the lessons above, linear between points (share of the steps, weight);
             after the last one, at 0, the answers alone are learned.
         whole_images: share of the steps, at the end, that show whole images.
+        thinned: share of these that show instead what the questions need and a random share of
+            everything else, as pruning leaves it. A model that has never missed a token that it
+            does not need answers worse without it.
     """
 
     steps: int
@@ -67,11 +68,11 @@ class Recipe:
     pages: int
     reading: Mapping[int, int]
     counting: int
-    more_heads_from: float
     binding_layer: int
     barrier: int
     lessons: tuple[tuple[float, float], ...]
     whole_images: float
+    thinned: float
 
 
 RECIPES: dict[ModelName, Recipe] = {
@@ -81,11 +82,11 @@ RECIPES: dict[ModelName, Recipe] = {
         pages=16,
         reading={MENTION: 1, ANSWER: 2, AROUND: 2},
         counting=1,
-        more_heads_from=0.0,
         binding_layer=1,
         barrier=0,
         lessons=((0.4, 1.0), (0.75, 0.0)),
         whole_images=0.15,
+        thinned=0.0,
     ),
     "large": Recipe(
         steps=6_000,
@@ -93,10 +94,10 @@ RECIPES: dict[ModelName, Recipe] = {
         pages=16,
         reading={MENTION: 4, TRAIL: 6, ANSWER: 8, AROUND: 6},
         counting=5,
-        more_heads_from=0.5,
         binding_layer=4,
         barrier=3,
-        lessons=((0.3, 1.0), (1 / 3, 8 / 9), (0.65, 8 / 9), (0.8, 0.0)),
-        whole_images=0.15,
+        lessons=((0.6, 1.0), (0.75, 0.0)),
+        whole_images=0.3,
+        thinned=0.6,
     ),
 }

@@ -25,7 +25,7 @@ from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from testbed import MODEL_NAMES, ModelName
 from testbed.architecture import SHAPES, build_model, export
-from testbed.packing import ANSWER, AROUND, PackedBatch, draw_batch
+from testbed.packing import ANSWER, AROUND, ITEMS, WHOLE, PackedBatch, Shown, draw_batch
 from testbed.page import PageStyle
 from testbed.recipes import RECIPES, SHARES, STAGES, Recipe
 from testbed.render import VALIDATION_HANDS
@@ -38,12 +38,17 @@ _QUESTIONS = 8
 _TALL_SHARE = 0.2
 _WHOLE_PAGES = {1: 8, 2: 3}
 """Pages per step by tiles while whole images are shown."""
+_THINNED_PAGES, _THINNED_QUESTIONS = {1: 24, 2: 8}, 4
+"""The same of thinned ones: fewer questions per page, or what they need leaves little to thin."""
 _POOL_STEPS = 1000
 """A new pool of pages after so many steps."""
 _VALIDATION_POOL = ((PageStyle(1, 20, 48), 96), (PageStyle(2, 32, 60), 24))
 _ALIGNMENT_WEIGHT, _BINDING_WEIGHT = 0.3, 0.2
 _READING_WEIGHTS = {"reading": 1.0, "memory": 0.1, "told": 0.2}
 """Where to look; what a visual token still shows where it is looked at; what was seen there."""
+_AROUND_HEAD = _COUNTING_HEAD = 2
+"""First head of those that find items by their surroundings, and head that counts: heads of their
+own, because one pair of heads for every way to look learns none of them well."""
 _EVALUATE_EVERY, _SAVE_EVERY = 200, 500
 
 
@@ -122,13 +127,12 @@ def _train_language(
         batch = _draw(pool, rng, recipe, whole_images).to(model.device)
         shares, weights_then = zip(*recipe.lessons, strict=True)
         taught = float(np.interp(progress, shares, weights_then))
-        more_heads = progress >= recipe.more_heads_from
-        lesson = _Lesson(recipe, taught, bool(rng.random() < 0.5), more_heads)
+        lesson = _Lesson(recipe, taught, bool(rng.random() < 0.5))
         optimizer.param_groups[0]["lr"] = recipe.learning_rate * learning_rate_factor(step, steps)
         losses = _step(model, heads, lesson, batch, optimizer)
         done = step + 1
         if done % _EVALUATE_EVERY == 0 or done == steps:
-            accuracy = _accuracy(model, validation, whole_images)
+            accuracy = _accuracy(model, validation, WHOLE if whole_images else ITEMS)
             losses = {part: round(loss, 4) for part, loss in losses.items()}
             log(f"step {done}: {losses} {accuracy}", step=done, losses=losses, accuracy=accuracy)
         if done % _SAVE_EVERY == 0 or done == steps:
@@ -150,8 +154,12 @@ def _draw(
     tiles = 2 if rng.random() < _TALL_SHARE and pool.pages[-1].tiles == 2 else 1
     indices = [index for index, page in enumerate(pool.pages) if page.tiles == tiles]
     pages = _WHOLE_PAGES[tiles] if whole_images else recipe.pages
+    shown, questions = WHOLE if whole_images else ITEMS, _QUESTIONS
+    if whole_images and recipe.thinned > 0 and rng.random() < recipe.thinned:
+        pages, questions = _THINNED_PAGES[tiles], _THINNED_QUESTIONS
+        shown = Shown(items=False, others=rng.random() ** 2)
     chosen = rng.choice(indices, pages).tolist()
-    return draw_batch(pool, chosen, rng, SHARES, _QUESTIONS, whole_images)
+    return draw_batch(pool, chosen, rng, SHARES, questions, shown)
 
 
 @dataclass(frozen=True)
@@ -162,13 +170,11 @@ class _Lesson:
         recipe: of the training.
         weight: of the lessons, 0 to 1.
         barred: whether the barrier is down.
-        more_heads: whether surroundings and counting have heads of their own.
     """
 
     recipe: Recipe
     weight: float
     barred: bool
-    more_heads: bool
 
 
 def _step(
@@ -267,22 +273,19 @@ def _reading_lessons(
     """Losses of one layer by name: where to look, what is still shown there, what it told."""
     recipe, at, losses = lesson.recipe, hidden.index, {}
     norm = model.model.language_model.norm
-    stage_R = batch.reads_R5[:, 0]
-    if not lesson.more_heads:
-        stage_R = torch.where(stage_R == AROUND, ANSWER, stage_R)
     for stage, taught_at in recipe.reading.items():
-        reads_R4 = batch.reads_R5[stage_R == stage, 1:]
+        reads_R4 = batch.reads_R5[batch.reads_R5[:, 0] == stage, 1:]
         if taught_at != at or len(reads_R4) == 0:
             continue
         where = f"around at layer {at}" if stage == AROUND else f"at layer {at}"
-        first_head = 2 if stage == AROUND else 0
+        first_head = _AROUND_HEAD if stage == AROUND else 0
         losses[f"reading {where}"] = _reading(hidden, rope, batch, reads_R4, first_head)
         if stage != AROUND:
             remembered_XD = norm(hidden.before_BTD[batch.input_ids_BT == TOKEN_ID[IMAGE]])
             losses[f"memory {where}"] = _alignment(model, remembered_XD, batch.attributes_X6)
         if stage not in (ANSWER, AROUND):
             losses[f"told after layer {at}"] = _told(model, norm(hidden.after_BTD), batch, reads_R4)
-    if lesson.more_heads and recipe.counting == at and len(batch.counts_C4):
+    if recipe.counting == at and len(batch.counts_C4):
         losses[f"reading counts at layer {at}"] = _counting(hidden, rope, batch)
     return losses
 
@@ -318,7 +321,7 @@ def _counting(hidden: _Hidden, rope: Any, batch: PackedBatch) -> Tensor:
     The sink's share, 1 / (n + 1), then tells the number n.
     """
     page_C, token_C, target_C, size_C = batch.counts_C4.unbind(-1)
-    log_C2T = _log_attention(hidden, rope, batch, page_C, token_C, 2)
+    log_C2T = _log_attention(hidden, rope, batch, page_C, token_C, _COUNTING_HEAD)
     log_C = log_C2T[:, 0].gather(1, target_C[:, None])[:, 0]
     return -(log_C / size_C).sum() / (1 / size_C).sum()
 
@@ -374,7 +377,7 @@ def _alignment(model: Any, hidden_XD: Tensor, attributes_X6: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _accuracy(model: Any, pool: PagePool, whole_images: bool) -> dict[str, float]:
+def _accuracy(model: Any, pool: PagePool, shown: Shown) -> dict[str, float]:
     """Share of questions of each kind whose every token is predicted right, on unseen pages.
 
     With the right tokens so far given: the same as an exact match of greedy decoding.
@@ -383,7 +386,7 @@ def _accuracy(model: Any, pool: PagePool, whole_images: bool) -> dict[str, float
     accuracy = {}
     for kind in SHARES:
         chosen = rng.choice(len(pool.pages), 24, replace=False).tolist()
-        batch = draw_batch(pool, chosen, rng, {kind: 1.0}, 4, whole_images).to(model.device)
+        batch = draw_batch(pool, chosen, rng, {kind: 1.0}, 4, shown).to(model.device)
         forward = _forward(model, batch)
         wrong = forward.questions_X[forward.logits_XN.argmax(-1) != forward.targets_X]
         asked = len(forward.questions_X.unique())

@@ -9,7 +9,7 @@ from sgl.prompt import build_prompts
 from sgl.types import ImageQuestion
 from sgl.vlm import VLM
 from testbed.architecture import TILE_TOKENS, build_image_processor, build_model, build_tokenizer
-from testbed.packing import draw_batch
+from testbed.packing import WHOLE, draw_batch
 from testbed.page import PageStyle, draw_page
 from testbed.questions import ask
 from testbed.render import render
@@ -56,7 +56,7 @@ def test_training_sees_the_prompt_that_inference_builds(style: PageStyle) -> Non
     with torch.inference_mode():
         pixels = build_image_processor()(images=[image], return_tensors="pt")["pixel_values"]
         pool = PagePool([page], [tower_features(model, pixels).flatten(0, 1)])
-        packed = draw_batch(pool, [0], np.random.default_rng(3), {"lookup": 1.0}, 1, True)
+        packed = draw_batch(pool, [0], np.random.default_rng(3), {"lookup": 1.0}, 1, WHOLE)
         asked = ask_like(packed.input_ids_BT[0].tolist())
         record = ImageQuestion("a", asked, (image,))
         prompt = build_prompts(model, vlm.tokenizer, vlm.family, [record]).prompt

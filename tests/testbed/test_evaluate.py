@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,6 +90,7 @@ def test_the_exit_curve_runs_from_the_large_model_to_the_small_one() -> None:
     assert [point["accuracy_of_exits"] for point in curve] == [1.0, 1.0, 1.0, 0.6667, 0.5]
 
 
+@torch.inference_mode()
 def test_layer_maps_add_up_to_the_captured_importance_of_the_prompt() -> None:
     data = load_split("validation", 6)
     model = sgl.load(model_path("large"), device="cpu")

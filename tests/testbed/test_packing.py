@@ -7,9 +7,19 @@ import pytest
 import torch
 
 from testbed.architecture import build_model
-from testbed.packing import ANSWER, AROUND, MENTION, TRAIL, PackedBatch, draw_batch
+from testbed.packing import (
+    ANSWER,
+    AROUND,
+    ITEMS,
+    MENTION,
+    TRAIL,
+    WHOLE,
+    PackedBatch,
+    Shown,
+    draw_batch,
+)
 from testbed.page import Item, Page, PageStyle, header_cell
-from testbed.questions import SHARES
+from testbed.questions import SHARES, ask
 from testbed.recipes import RECIPES
 from testbed.train import _forward, _Lesson
 from testbed.vision import (
@@ -41,18 +51,19 @@ def pool(model: Any) -> PagePool:
     return draw_pool(model, np.random.default_rng(3), [(style, 2) for style in STYLES])
 
 
-def drawn(pool: PagePool, questions: int, *, whole: bool, pages: tuple[int, ...]) -> PackedBatch:
-    return draw_batch(pool, pages, np.random.default_rng(4), SHARES, questions, whole)
+def drawn(
+    pool: PagePool, questions: int, shown: Shown = ITEMS, *, pages: tuple[int, ...]
+) -> PackedBatch:
+    return draw_batch(pool, pages, np.random.default_rng(4), SHARES, questions, shown)
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("shown", [ITEMS, WHOLE])
 def test_a_packed_question_is_answered_as_if_it_were_alone(
-    model: Any, pool: PagePool, whole: bool
+    model: Any, pool: PagePool, shown: Shown
 ) -> None:
     with torch.inference_mode():
         from_packed, from_alone = (
-            _forward(model, drawn(pool, questions, whole=whole, pages=(2, 0)))
-            for questions in (4, 1)
+            _forward(model, drawn(pool, questions, shown, pages=(2, 0))) for questions in (4, 1)
         )
     first = int((from_alone.questions_X == 0).sum())
     assert from_packed.targets_X[:first].tolist() == from_alone.targets_X[:first].tolist()
@@ -62,7 +73,7 @@ def test_a_packed_question_is_answered_as_if_it_were_alone(
 
 
 def test_labels_are_the_next_tokens_of_answers(pool: PagePool) -> None:
-    batch = drawn(pool, 5, whole=False, pages=(0, 1))
+    batch = drawn(pool, 5, pages=(0, 1))
     for ids, labels in zip(batch.input_ids_BT.tolist(), batch.labels_BT.tolist(), strict=True):
         ends = [index for index, label in enumerate(labels) if label == TOKEN_ID["<|im_end|>"]]
         assert len(ends) == 5
@@ -75,7 +86,7 @@ def test_labels_are_the_next_tokens_of_answers(pool: PagePool) -> None:
 
 
 def test_items_and_row_numbers_are_always_shown_and_keep_their_positions(pool: PagePool) -> None:
-    batch = drawn(pool, 1, whole=False, pages=(2,))
+    batch = drawn(pool, 1, pages=(2,))
     image = batch.input_ids_BT[0] == TOKEN_ID["<IMG_CONTEXT>"]
     shown = set((batch.positions_BT[0][image] - 3).tolist())
     page = pool.pages[2]
@@ -86,10 +97,26 @@ def test_items_and_row_numbers_are_always_shown_and_keep_their_positions(pool: P
     assert torch.equal(batch.attributes_X6, attributes)
 
 
+@pytest.mark.parametrize("kind", ["lookup", "compare", "two_hop", "count", "names", "caption"])
+def test_a_thinned_page_shows_what_its_questions_are_about(pool: PagePool, kind: str) -> None:
+    """Nothing else is left, so what stays answers the questions: `needed` of each is there."""
+    batch = draw_batch(
+        pool, (2,), np.random.default_rng(5), {kind: 1.0}, 2, Shown(items=False, others=0.0)
+    )
+    asked_rng, page = np.random.default_rng(5), pool.pages[2]
+    asked_rng.random(len(pool.features[2]))
+    needed = {cell for _ in range(2) for cell in ask(page, asked_rng, {kind: 1.0}).needed}
+    image = batch.input_ids_BT[0] == TOKEN_ID["<IMG_CONTEXT>"]
+    shown = set((batch.positions_BT[0][image] - 3).tolist())
+    items = {cell for item in page.items for cell in (item.cell, item.value_cell)}
+    assert needed <= shown <= items
+    assert len(shown) < len(items)
+
+
 def test_reads_point_from_names_and_answers_to_the_cells_that_they_are_about(
     pool: PagePool,
 ) -> None:
-    batch = draw_batch(pool, (2, 3), np.random.default_rng(5), {"three_hop": 1.0}, 3, True)
+    batch = draw_batch(pool, (2, 3), np.random.default_rng(5), {"three_hop": 1.0}, 3, WHOLE)
     assert set(batch.reads_R5[:, 0].tolist()) == {MENTION, TRAIL, ANSWER}
     for stage, row, token, value, key in batch.reads_R5.tolist():
         page = pool.pages[(2, 3)[row]]
@@ -111,13 +138,13 @@ def test_reads_point_from_names_and_answers_to_the_cells_that_they_are_about(
 
 def test_items_found_by_their_surroundings_are_read_apart(pool: PagePool) -> None:
     for kind, stage in (("neighbour", AROUND), ("caption", AROUND), ("lookup", ANSWER)):
-        batch = draw_batch(pool, (0,), np.random.default_rng(5), {kind: 1.0}, 3, True)
+        batch = draw_batch(pool, (0,), np.random.default_rng(5), {kind: 1.0}, 3, WHOLE)
         assert stage in batch.reads_R5[:, 0].tolist()
         assert ({AROUND, ANSWER} - {stage}).isdisjoint(batch.reads_R5[:, 0].tolist())
 
 
 def test_counts_point_to_every_key_with_the_letter_and_to_the_sink(pool: PagePool) -> None:
-    batch = draw_batch(pool, (1,), np.random.default_rng(6), {"count": 1.0}, 4, True)
+    batch = draw_batch(pool, (1,), np.random.default_rng(6), {"count": 1.0}, 4, WHOLE)
     page, answered = pool.pages[1], 0
     for token in batch.counts_C4[:, 1].unique().tolist():
         rows = batch.counts_C4[batch.counts_C4[:, 1] == token]
@@ -132,7 +159,7 @@ def test_counts_point_to_every_key_with_the_letter_and_to_the_sink(pool: PagePoo
 
 
 def test_a_number_points_to_its_own_cell_alone(pool: PagePool) -> None:
-    batch = draw_batch(pool, (0,), np.random.default_rng(5), {"inverse": 1.0}, 3, True)
+    batch = draw_batch(pool, (0,), np.random.default_rng(5), {"inverse": 1.0}, 3, WHOLE)
     mentions = batch.reads_R5[batch.reads_R5[:, 0] == MENTION]
     assert (mentions[:, 4] == IGNORE).all()
     for _, _, token, value, _ in mentions.tolist():
@@ -168,10 +195,10 @@ def test_behind_the_barrier_text_sees_no_image(model: Any, pool: PagePool) -> No
     from dataclasses import replace
 
     recipe = replace(RECIPES["small"], barrier=3)
-    batch = drawn(pool, 2, whole=False, pages=(0,))
+    batch = drawn(pool, 2, pages=(0,))
     other = replace(batch, features_XF=torch.randn_like(batch.features_XF))
     with torch.inference_mode():
         for barred in (True, False):
-            lesson = _Lesson(recipe, 0.0, barred, more_heads=True)
+            lesson = _Lesson(recipe, 0.0, barred)
             one, two = (_forward(model, shown, lesson).logits_XN for shown in (batch, other))
             assert torch.allclose(one, two, atol=1e-5) == barred

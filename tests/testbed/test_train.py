@@ -9,7 +9,7 @@ import torch
 
 from testbed import MODEL_NAMES, train, vision
 from testbed.architecture import build_model
-from testbed.packing import PackedBatch
+from testbed.packing import ITEMS, PackedBatch
 from testbed.page import PageStyle
 from testbed.recipes import RECIPES, SHARES, STAGES, Stage
 from testbed.schedule import learning_rate_factor
@@ -110,11 +110,11 @@ def test_a_lesson_alone_teaches_where_to_look(name: Any) -> None:
     model = build_model(name)
     recipe = RECIPES[name]
     pool = vision.draw_pool(model, np.random.default_rng(1), [(PageStyle(1, 20, 24), 2)])
-    batch = train.draw_batch(pool, [0, 1], np.random.default_rng(2), SHARES, 4, False)
+    batch = train.draw_batch(pool, [0, 1], np.random.default_rng(2), SHARES, 4, ITEMS)
     heads = torch.nn.Linear(model.config.text_config.hidden_size, sum(vision.BINDING_CLASSES))
     weights = [*model.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=1e-3)
-    lesson = train._Lesson(recipe, 1.0, barred=False, more_heads=True)
+    lesson = train._Lesson(recipe, 1.0, barred=False)
     losses = [train._step(model, heads, lesson, batch, optimizer) for _ in range(15)]
     for part in losses[0]:
         assert losses[-1][part] < losses[0][part], part
