@@ -23,8 +23,8 @@ format: $(STAMP)  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 train: $(STAMP)  ## train the testbed pair again from nothing
-	$(BIN)/python -m testbed.train --model small --output out/train/small
-	$(BIN)/python -m testbed.train --model large --output out/train/large
+	$(BIN)/python -m testbed.train --model small --output out/train/small --threads 2
+	$(BIN)/python -m testbed.train --model large --output out/train/large --threads 2
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv

@@ -39,10 +39,13 @@ class Shown:
     Attributes:
         items: whether all items and row numbers are.
         others: share of all other tokens, drawn at random.
+        kept: share of all tokens, row numbers left out, that stay where the page is pruned; None:
+            it is not.
     """
 
     items: bool
     others: float
+    kept: float | None = None
 
 
 ITEMS = Shown(items=True, others=0.12)
@@ -64,6 +67,7 @@ class PackedBatch:
         bindings_X5: int64, what stands around them, see `bindings`.
         reads_R5: int64: stage, page, token that should look, token of the value, token of the key
             or IGNORE.
+        pruned_BT: bool, visual tokens that are not seen from the layer on where pages are pruned.
         counts_C4: int64, one row per counted key and one for the sink: page, token that should
             look, token to be seen, how many are to be seen alike.
     """
@@ -78,6 +82,7 @@ class PackedBatch:
     bindings_X5: Tensor
     reads_R5: Tensor
     counts_C4: Tensor
+    pruned_BT: Tensor
 
     def to(self, device: torch.device) -> "PackedBatch":
         """A copy on a device."""
@@ -88,11 +93,12 @@ class PackedBatch:
 class _Sequence:
     """A page's prefix; questions are added one by one."""
 
-    def __init__(self, shown: Sequence[int], tokens: int) -> None:
+    def __init__(self, shown: Sequence[int], pruned: Sequence[bool], tokens: int) -> None:
         first, after = len(_BEFORE), len(_BEFORE) + tokens
         self.ids = [*_BEFORE, *[TOKEN_ID[IMAGE]] * len(shown), *_AFTER]
         self.positions = [*range(first), *(first + token for token in shown), after]
         self.segments = [0] * len(self.ids)
+        self.pruned = [*[False] * first, *pruned, *[False] * len(_AFTER)]
         self.labels = [IGNORE] * len(self.ids)
         self.reads: list[tuple[int, int, int, int]] = []
         self.counts: list[tuple[int, int, int]] = []
@@ -127,6 +133,7 @@ class _Sequence:
         self.ids += fed
         self.positions += range(self._after + 1, self._after + 1 + len(fed))
         self.segments += [segment] * len(fed)
+        self.pruned += [False] * len(fed)
         self.labels += [IGNORE] * (len(asked) - 1) + answer
 
     def _read(self, stage: int, token: int, item: Item) -> None:
@@ -161,10 +168,11 @@ def draw_batch(
         page, read_VF = pool.pages[index], pool.features[index]
         show = _draw_shown(page, len(read_VF), shown, rng)
         asked = [ask(page, rng, shares) for _ in range(questions)]
-        for question in asked:
-            show[_cells(question)] = True
+        about = sorted({cell for question in asked for cell in _cells(question)})
+        show[about] = True
         cells = np.flatnonzero(show).tolist()
-        sequence = _Sequence(cells, len(read_VF))
+        pruned = _draw_pruned(page, len(read_VF), about, shown.kept, rng)
+        sequence = _Sequence(cells, pruned[cells].tolist(), len(read_VF))
         for segment, question in enumerate(asked, start=1):
             sequence.add(question, segment)
         sequences.append(sequence)
@@ -188,6 +196,7 @@ def draw_batch(
         bindings_X5=torch.cat(bound),
         reads_R5=torch.tensor(reads, dtype=torch.int64).view(-1, 5),
         counts_C4=torch.tensor(counts, dtype=torch.int64).view(-1, 4),
+        pruned_BT=_pad([one.pruned for one in sequences], 0).bool(),
     )
 
 
@@ -202,6 +211,17 @@ def _draw_shown(
         for item in page.items:
             show[[item.cell, item.value_cell]] = True
     return show
+
+
+def _draw_pruned(
+    page: Page, tokens: int, about: list[int], kept: float | None, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    if kept is None:
+        return np.zeros(tokens, np.bool_)
+    pruned = rng.random(tokens) >= kept
+    pruned[[header_cell(row) for row in range(page.rows)]] = True
+    pruned[about] = False
+    return pruned
 
 
 def _cells(question: Question) -> list[int]:

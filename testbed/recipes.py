@@ -44,6 +44,26 @@ STAGES: tuple[Stage, ...] = (
 
 
 @dataclass(frozen=True)
+class Finish:
+    """Further steps on whole images at a learning rate of their own, with pruning practised.
+
+    Attributes:
+        steps: of the optimiser.
+        learning_rate: its peak.
+        pruned: share of the steps in which, from a layer on, only what the questions are about
+            and a random share of all other tokens is seen; the row numbers are not.
+        deepest: that layer is drawn from 0 to this one.
+        lessons: weight of the lessons at the start; none after half of the steps.
+    """
+
+    steps: int
+    learning_rate: float
+    pruned: float
+    deepest: int
+    lessons: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Of the language model's training.
 
@@ -61,6 +81,7 @@ class Recipe:
         thinned: share of these that show instead what the questions need and a random share of
             everything else, as pruning leaves it. A model that has never missed a token that it
             does not need answers worse without it.
+        finish: follows; None: nothing does.
     """
 
     steps: int
@@ -73,6 +94,7 @@ class Recipe:
     lessons: tuple[tuple[float, float], ...]
     whole_images: float
     thinned: float
+    finish: Finish | None
 
 
 RECIPES: dict[ModelName, Recipe] = {
@@ -87,6 +109,7 @@ RECIPES: dict[ModelName, Recipe] = {
         lessons=((0.4, 1.0), (0.75, 0.0)),
         whole_images=0.15,
         thinned=0.0,
+        finish=None,
     ),
     "large": Recipe(
         steps=6_000,
@@ -99,5 +122,6 @@ RECIPES: dict[ModelName, Recipe] = {
         lessons=((0.6, 1.0), (0.75, 0.0)),
         whole_images=0.3,
         thinned=0.6,
+        finish=Finish(steps=1_000, learning_rate=5e-4, pruned=0.65, deepest=5, lessons=0.3),
     ),
 }

@@ -13,7 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ _TALL_SHARE = 0.2
 _WHOLE_PAGES = {1: 8, 2: 3}
 """Pages per step by tiles while whole images are shown."""
 _THINNED_PAGES, _THINNED_QUESTIONS = {1: 24, 2: 8}, 4
-"""The same of thinned ones: fewer questions per page, or what they need leaves little to thin."""
+"""The same of thinned and pruned ones: fewer questions, or what they need leaves little to drop."""
 _POOL_STEPS = 1000
 """A new pool of pages after so many steps."""
 _VALIDATION_POOL = ((PageStyle(1, 20, 48), 96), (PageStyle(2, 32, 60), 24))
@@ -116,26 +116,26 @@ def _train_language(
         heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-    for step in range(first, steps):
-        progress = step / steps
-        stage = next(i for i, one in enumerate(STAGES) if progress < one.until)
-        if pool_key != (key := (stage, step // _POOL_STEPS)):
-            pool = draw_pool(model, np.random.default_rng([seed, 1, *key]), STAGES[stage].pages)
-            pool_key = key
+    last = steps + (recipe.finish.steps if recipe.finish else 0)
+    for step in range(first, last):
         rng = np.random.default_rng([seed, 2, step])
-        whole_images = progress >= 1 - recipe.whole_images
-        batch = _draw(pool, rng, recipe, whole_images).to(model.device)
-        shares, weights_then = zip(*recipe.lessons, strict=True)
-        taught = float(np.interp(progress, shares, weights_then))
-        lesson = _Lesson(recipe, taught, bool(rng.random() < 0.5))
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate * learning_rate_factor(step, steps)
+        moment = _moment(recipe, step, steps, rng)
+        if pool_key != (key := (moment.stage, step // _POOL_STEPS)):
+            pool = draw_pool(
+                model, np.random.default_rng([seed, 1, *key]), STAGES[moment.stage].pages
+            )
+            pool_key = key
+        batch = _draw(pool, rng, recipe, moment).to(model.device)
+        barred = bool(rng.random() < 0.5) and step < steps
+        lesson = _Lesson(recipe, moment.taught, barred, moment.pruned_from)
+        optimizer.param_groups[0]["lr"] = moment.learning_rate
         losses = _step(model, heads, lesson, batch, optimizer)
         done = step + 1
-        if done % _EVALUATE_EVERY == 0 or done == steps:
-            accuracy = _accuracy(model, validation, WHOLE if whole_images else ITEMS)
+        if done % _EVALUATE_EVERY == 0 or done == last:
+            accuracy = _accuracy(model, validation, WHOLE if moment.whole_images else ITEMS)
             losses = {part: round(loss, 4) for part, loss in losses.items()}
             log(f"step {done}: {losses} {accuracy}", step=done, losses=losses, accuracy=accuracy)
-        if done % _SAVE_EVERY == 0 or done == steps:
+        if done % _SAVE_EVERY == 0 or done == last:
             state = {
                 "model": model.state_dict(),
                 "heads": heads.state_dict(),
@@ -147,15 +147,57 @@ def _train_language(
             partial.replace(checkpoint)
 
 
-def _draw(
-    pool: PagePool, rng: np.random.Generator, recipe: Recipe, whole_images: bool
-) -> PackedBatch:
+@dataclass(frozen=True)
+class _Moment:
+    """What the schedules say of one step.
+
+    Attributes:
+        stage: index into STAGES.
+        learning_rate: of the optimiser.
+        taught: weight of the lessons.
+        whole_images: whether these are shown.
+        pruned_from: layer from which on pages are pruned; None: they are not.
+    """
+
+    stage: int
+    learning_rate: float
+    taught: float
+    whole_images: bool
+    pruned_from: int | None = None
+
+
+def _moment(recipe: Recipe, step: int, steps: int, rng: np.random.Generator) -> _Moment:
+    """Of a step of the main part, of `steps`, or of the finish behind it."""
+    if step < steps:
+        progress = step / steps
+        shares, weights = zip(*recipe.lessons, strict=True)
+        return _Moment(
+            stage=next(i for i, one in enumerate(STAGES) if progress < one.until),
+            learning_rate=recipe.learning_rate * learning_rate_factor(step, steps),
+            taught=float(np.interp(progress, shares, weights)),
+            whole_images=progress >= 1 - recipe.whole_images,
+        )
+    finish, step = recipe.finish, step - steps
+    assert finish is not None
+    return _Moment(
+        stage=len(STAGES) - 1,
+        learning_rate=finish.learning_rate * learning_rate_factor(step, finish.steps),
+        taught=finish.lessons * max(0.0, 1 - 2 * step / finish.steps),
+        whole_images=True,
+        pruned_from=int(rng.integers(finish.deepest + 1)) if rng.random() < finish.pruned else None,
+    )
+
+
+def _draw(pool: PagePool, rng: np.random.Generator, recipe: Recipe, moment: _Moment) -> PackedBatch:
     """Pages of one height only: no padding to the longest image."""
     tiles = 2 if rng.random() < _TALL_SHARE and pool.pages[-1].tiles == 2 else 1
     indices = [index for index, page in enumerate(pool.pages) if page.tiles == tiles]
-    pages = _WHOLE_PAGES[tiles] if whole_images else recipe.pages
-    shown, questions = WHOLE if whole_images else ITEMS, _QUESTIONS
-    if whole_images and recipe.thinned > 0 and rng.random() < recipe.thinned:
+    pages, questions, shown = recipe.pages, _QUESTIONS, ITEMS
+    if moment.whole_images:
+        pages, shown = _WHOLE_PAGES[tiles], WHOLE
+    if moment.pruned_from is not None:
+        questions, shown = _THINNED_QUESTIONS, replace(WHOLE, kept=rng.random() ** 2)
+    elif moment.whole_images and recipe.thinned > 0 and rng.random() < recipe.thinned:
         pages, questions = _THINNED_PAGES[tiles], _THINNED_QUESTIONS
         shown = Shown(items=False, others=rng.random() ** 2)
     chosen = rng.choice(indices, pages).tolist()
@@ -170,11 +212,13 @@ class _Lesson:
         recipe: of the training.
         weight: of the lessons, 0 to 1.
         barred: whether the barrier is down.
+        pruned_from: layer from which on what is pruned is not seen; None: all is.
     """
 
     recipe: Recipe
     weight: float
     barred: bool
+    pruned_from: int | None = None
 
 
 def _step(
@@ -234,6 +278,8 @@ def _forward(model: Any, batch: PackedBatch, lesson: _Lesson | None = None) -> _
         if lesson:
             if lesson.barred and index < lesson.recipe.barrier:
                 mask_B1TT = barred_B1TT
+            if lesson.pruned_from is not None and index >= lesson.pruned_from:
+                mask_B1TT = mask_B1TT & ~batch.pruned_BT[:, None, None]
             if index == lesson.recipe.binding_layer:
                 bound_XD = hidden_BTD[is_image_BT]
         before_BTD = hidden_BTD

@@ -1,5 +1,6 @@
 """Packed training sequences: questions share the image and do not see each other."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,25 @@ def test_a_thinned_page_shows_what_its_questions_are_about(pool: PagePool, kind:
     assert len(shown) < len(items)
 
 
+@pytest.mark.parametrize("pruned_from", [0, 1, None])
+def test_from_the_layer_on_that_prunes_what_is_pruned_is_not_seen(
+    model: Any, pool: PagePool, pruned_from: int | None
+) -> None:
+    """Other pixels in the pruned tokens then change nothing, but for what layers below saw."""
+    shown = replace(WHOLE, kept=0.3)
+    batch = draw_batch(pool, (0,), np.random.default_rng(5), {"two_hop": 1.0}, 2, shown)
+    gone_X = batch.pruned_BT[batch.input_ids_BT == TOKEN_ID["<IMG_CONTEXT>"]]
+    needed = {value for *_, value, key in batch.reads_R5.tolist()} - {IGNORE}
+    assert 0.5 < gone_X.float().mean() < 0.9
+    assert not batch.pruned_BT[0, sorted(needed)].any()
+    drawn_XF = torch.randn_like(batch.features_XF)
+    other = replace(batch, features_XF=torch.where(gone_X[:, None], drawn_XF, batch.features_XF))
+    lesson = _Lesson(RECIPES["small"], 0.0, barred=False, pruned_from=pruned_from)
+    with torch.inference_mode():
+        one, two = (_forward(model, packed, lesson).logits_XN for packed in (batch, other))
+    assert torch.allclose(one, two, atol=1e-5) == (pruned_from == 0)
+
+
 def test_reads_point_from_names_and_answers_to_the_cells_that_they_are_about(
     pool: PagePool,
 ) -> None:
@@ -192,8 +212,6 @@ def test_attributes_and_bindings_are_those_of_the_page() -> None:
 
 def test_behind_the_barrier_text_sees_no_image(model: Any, pool: PagePool) -> None:
     """With every layer barred, other pictures give the same answers; without, they do not."""
-    from dataclasses import replace
-
     recipe = replace(RECIPES["small"], barrier=3)
     batch = drawn(pool, 2, pages=(0,))
     other = replace(batch, features_XF=torch.randn_like(batch.features_XF))

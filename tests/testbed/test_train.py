@@ -120,6 +120,23 @@ def test_a_lesson_alone_teaches_where_to_look(name: Any) -> None:
         assert losses[-1][part] < losses[0][part], part
 
 
+def test_the_large_models_training_ends_with_pruning_practised() -> None:
+    recipe, rng = RECIPES["large"], np.random.default_rng(1)
+    assert recipe.finish is not None
+    moments = [train._moment(recipe, step, 100, rng) for step in range(100 + recipe.finish.steps)]
+    main, finish = moments[:100], moments[100:]
+    assert all(moment.pruned_from is None for moment in main)
+    pruned = [moment.pruned_from for moment in finish if moment.pruned_from is not None]
+    assert set(pruned) == set(range(recipe.finish.deepest + 1))
+    assert len(pruned) / len(finish) == pytest.approx(recipe.finish.pruned, abs=0.05)
+    assert all(moment.whole_images for moment in finish)
+    assert finish[0].taught == recipe.finish.lessons
+    assert finish[-1].taught == 0
+    rates = [moment.learning_rate for moment in finish]
+    assert max(rates) < recipe.finish.learning_rate
+    assert rates[-1] < 0.05 * max(rates)
+
+
 def test_stages_cover_the_whole_training_and_shares_add_up() -> None:
     assert [stage.until for stage in STAGES] == sorted(stage.until for stage in STAGES)
     assert STAGES[-1].until == 1.0
