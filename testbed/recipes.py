@@ -43,6 +43,14 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
+ROW_SHARES: Mapping[str, float] = {
+    **{kind: share * 2 / 3 for kind, share in SHARES.items()},
+    "names": 0.2,
+    "caption": 0.2,
+}
+"""Four questions of ten are about a whole row, which is hardest to tell when its number is gone."""
+
+
 @dataclass(frozen=True)
 class Finish:
     """Further steps on whole images at a learning rate of their own, with pruning practised.
@@ -53,6 +61,7 @@ class Finish:
         pruned: share of the steps in which, from a layer on, only what the questions are about
             and a random share of all other tokens is seen; the row numbers are not.
         deepest: that layer is drawn from 0 to this one.
+        shares: of the question kinds in those steps.
         lessons: weight of the lessons at the start; none after half of the steps.
     """
 
@@ -60,6 +69,7 @@ class Finish:
     learning_rate: float
     pruned: float
     deepest: int
+    shares: Mapping[str, float]
     lessons: float
 
 
@@ -122,6 +132,13 @@ RECIPES: dict[ModelName, Recipe] = {
         lessons=((0.6, 1.0), (0.75, 0.0)),
         whole_images=0.3,
         thinned=0.6,
-        finish=Finish(steps=1_000, learning_rate=5e-4, pruned=0.65, deepest=5, lessons=0.3),
+        finish=Finish(
+            steps=1_200,
+            learning_rate=8e-4,
+            pruned=0.65,
+            deepest=3,
+            shares=ROW_SHARES,
+            lessons=1.0,
+        ),
     ),
 }

@@ -192,16 +192,18 @@ def _draw(pool: PagePool, rng: np.random.Generator, recipe: Recipe, moment: _Mom
     """Pages of one height only: no padding to the longest image."""
     tiles = 2 if rng.random() < _TALL_SHARE and pool.pages[-1].tiles == 2 else 1
     indices = [index for index, page in enumerate(pool.pages) if page.tiles == tiles]
-    pages, questions, shown = recipe.pages, _QUESTIONS, ITEMS
+    pages, questions, shown, shares = recipe.pages, _QUESTIONS, ITEMS, SHARES
     if moment.whole_images:
         pages, shown = _WHOLE_PAGES[tiles], WHOLE
     if moment.pruned_from is not None:
-        questions, shown = _THINNED_QUESTIONS, replace(WHOLE, kept=rng.random() ** 2)
+        assert recipe.finish is not None
+        questions, shares = _THINNED_QUESTIONS, recipe.finish.shares
+        shown = replace(WHOLE, kept=rng.random() ** 2)
     elif moment.whole_images and recipe.thinned > 0 and rng.random() < recipe.thinned:
         pages, questions = _THINNED_PAGES[tiles], _THINNED_QUESTIONS
         shown = Shown(items=False, others=rng.random() ** 2)
     chosen = rng.choice(indices, pages).tolist()
-    return draw_batch(pool, chosen, rng, SHARES, questions, shown)
+    return draw_batch(pool, chosen, rng, shares, questions, shown)
 
 
 @dataclass(frozen=True)
