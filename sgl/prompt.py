@@ -7,7 +7,7 @@ Shapes: B records, T prompt tokens (left-padded), D hidden, A position axes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from sgl.errors import EmptyQuestionError, PromptTooLongError, RecordError
 from sgl.families.base import EncodedImages, Family
 from sgl.language_model import Prompt
 from sgl.types import ImageQuestion, TokenGrid
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class PromptBatch:
         grids: per record, its visual tokens.
         lengths: per record, T without padding.
         rows_after_image: per record, the prompt tokens after its last visual token.
+        vision_flops: per record, the cost of its images' embeddings.
     """
 
     prompt: Prompt
     grids: list[tuple[TokenGrid, ...]]
     lengths: list[int]
     rows_after_image: list[int]
+    vision_flops: list[float]
 
     def visual_tokens(self, record: int) -> int:
         """V of one record."""
@@ -66,8 +70,9 @@ def build_prompts(
         RecordError: a question that contains the image placeholder.
     """
     images = [image for record in records for image in record.images]
-    encoded = family.encode_images(images) if images else EncodedImages({}, [])
-    grids = _grids_per_record(records, encoded.grids)
+    counts = [len(record.images) for record in records]
+    encoded = family.encode_images(images, counts) if images else EncodedImages({}, [], [])
+    grids = [_numbered(of_record) for of_record in _per_record(encoded.grids, counts)]
     token_ids = [
         _tokenize(tokenizer, family, record, encoded_grids)
         for record, encoded_grids in zip(records, grids, strict=True)
@@ -94,7 +99,8 @@ def build_prompts(
     )
     flat_grids = [tuple(grid for image in record for grid in image) for record in grids]
     rows = [_tokens_after_last(ids, family.config.image_token_id) for ids in token_ids]
-    return PromptBatch(prompt, flat_grids, [len(ids) for ids in token_ids], rows)
+    flops = [sum(of_record) for of_record in _per_record(encoded.flops, counts)]
+    return PromptBatch(prompt, flat_grids, [len(ids) for ids in token_ids], rows, flops)
 
 
 def check_context(batch: PromptBatch, max_new_tokens: Sequence[int], context: int) -> None:
@@ -111,17 +117,17 @@ def check_context(batch: PromptBatch, max_new_tokens: Sequence[int], context: in
             )
 
 
-def _grids_per_record(
-    records: Sequence[ImageQuestion], grids: Sequence[tuple[TokenGrid, ...]]
-) -> list[list[tuple[TokenGrid, ...]]]:
-    """Hand the flat list of images back to their records, images counted from 0 in each."""
-    remaining = iter(grids)
+def _per_record(values: Sequence[T], counts: Sequence[int]) -> list[list[T]]:
+    """Hand what is known of each image back to the records."""
+    remaining = iter(values)
+    return [[next(remaining) for _ in range(count)] for count in counts]
+
+
+def _numbered(grids: Sequence[tuple[TokenGrid, ...]]) -> list[tuple[TokenGrid, ...]]:
+    """Images counted from 0 within their record."""
     return [
-        [
-            tuple(replace(grid, image=index) for grid in next(remaining))
-            for index in range(len(record.images))
-        ]
-        for record in records
+        tuple(replace(grid, image=index) for grid in of_image)
+        for index, of_image in enumerate(grids)
     ]
 
 

@@ -106,7 +106,7 @@ class VLM:
             model.get_decoder(), model.get_output_embeddings(), family.position_axes
         )
         self.layers = self.language_model.layers
-        self._meter = Meter(DecoderShape.of(family.config.text_config), family)
+        self._meter = Meter(DecoderShape.of(family.config.text_config))
         self.end_token_ids = _end_token_ids(model, tokenizer)
 
     @torch.inference_mode()

@@ -10,12 +10,13 @@ from transformers import (
     InternVLConfig,
     InternVLForConditionalGeneration,
     PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLForConditionalGeneration,
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from sgl.families import family_of
 from sgl.types import ImageQuestion
 from sgl.vlm import VLM
 
@@ -62,8 +63,6 @@ def tokenizer(image: str, template: str = "IMAGE") -> PreTrainedTokenizerFast:
 
 def internvl(seed: int = 0, text: dict[str, Any] | None = None) -> VLM:
     """Tiles of 32 x 32 pixels, 16 visual tokens each."""
-    from sgl.families.internvl import InternVL
-
     words = tokenizer("<IMG_CONTEXT>")
     config = InternVLConfig(
         vision_config={
@@ -84,26 +83,22 @@ def internvl(seed: int = 0, text: dict[str, Any] | None = None) -> VLM:
         size={"height": 32, "width": 32}, crop_to_patches=True, max_patches=4
     )
     model = seeded(InternVLForConditionalGeneration, config, seed)
-    return VLM(model, words, InternVL(config, processor))
+    return VLM(model, words, family_of(config.model_type)(config, processor))
 
 
-def qwen2_5_vl(seed: int = 0) -> VLM:
-    """Patches of 4 x 4 pixels, merged 2 x 2, vision attention in windows of 2 x 2 tokens."""
-    from sgl.families.qwen2_5_vl import Qwen25VL
-
+def qwen_vl(
+    model_class: Any, vision: dict[str, Any], text: dict[str, Any] | None = None, seed: int = 0
+) -> VLM:
+    """Patches of 4 x 4 pixels, merged 2 x 2."""
     words = tokenizer("<|image_pad|>", "<|vision_start|>IMAGE<|vision_end|>")
-    config = Qwen2_5_VLConfig(
+    config = model_class.config_class(
         vision_config={
             "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 48,
             "num_heads": 2,
             "patch_size": 4,
             "spatial_merge_size": 2,
-            "window_size": 16,
-            "fullatt_block_indexes": [1],
-            "out_hidden_size": TEXT_SHAPE["hidden_size"],
             "initializer_range": 0.3,
+            **vision,
         },
         text_config={
             **TEXT_SHAPE,
@@ -112,6 +107,7 @@ def qwen2_5_vl(seed: int = 0) -> VLM:
                 "rope_theta": 10000.0,
                 "mrope_section": [2, 2, 2],
             },
+            **(text or {}),
         },
         image_token_id=words.convert_tokens_to_ids("<|image_pad|>"),
         vision_start_token_id=words.convert_tokens_to_ids("<|vision_start|>"),
@@ -121,11 +117,32 @@ def qwen2_5_vl(seed: int = 0) -> VLM:
     processor = Qwen2VLImageProcessorPil(
         patch_size=4, merge_size=2, min_pixels=8 * 8, max_pixels=64 * 64
     )
-    model = seeded(Qwen2_5_VLForConditionalGeneration, config, seed)
-    return VLM(model, words, Qwen25VL(config, processor))
+    model = seeded(model_class, config, seed)
+    return VLM(model, words, family_of(config.model_type)(config, processor))
 
 
-FAMILIES = {"internvl": internvl, "qwen2_5_vl": qwen2_5_vl}
+def qwen2_vl(seed: int = 0) -> VLM:
+    vision = {"embed_dim": 32, "hidden_size": TEXT_SHAPE["hidden_size"], "mlp_ratio": 2}
+    return qwen_vl(Qwen2VLForConditionalGeneration, vision, seed=seed)
+
+
+def qwen2_5_vl(seed: int = 0) -> VLM:
+    """Vision attention in windows of 2 x 2 tokens."""
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "window_size": 16,
+        "fullatt_block_indexes": [1],
+        "out_hidden_size": TEXT_SHAPE["hidden_size"],
+    }
+    return qwen_vl(Qwen2_5_VLForConditionalGeneration, vision, seed=seed)
+
+
+FAMILIES = {
+    "internvl": internvl,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+}
 
 
 def seeded(model_class: Any, config: Any, seed: int) -> Any:

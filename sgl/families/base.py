@@ -19,10 +19,12 @@ class EncodedImages:
     Attributes:
         model_inputs: keyword arguments of the native forward, such as `pixel_values`.
         grids: per image, its visual tokens in prompt order; `TokenGrid.image` is the index here.
+        flops: per image, the cost of turning it into visual embeddings (a multiply-add counts two).
     """
 
     model_inputs: dict[str, Tensor]
     grids: list[tuple[TokenGrid, ...]]
+    flops: list[float]
 
 
 class Family(ABC):
@@ -60,21 +62,24 @@ class Family(ABC):
         )
 
     @abstractmethod
-    def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
-        """Preprocess images, at least one."""
+    def encode_images(
+        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
+    ) -> EncodedImages:
+        """Preprocess a batch's images, at least one.
+
+        Args:
+            images: of all records, one after the other.
+            images_per_record: how many of them are whose; some families look at an image that is
+                alone more closely.
+        """
 
     @abstractmethod
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """The prompt text that stands for one image."""
 
-    @abstractmethod
-    def vision_flops(self, grids: tuple[TokenGrid, ...]) -> float:
-        """Cost of turning images into visual embeddings (a multiply-add counts two)."""
-
-    @abstractmethod
     def text_inputs(self, input_ids_BT: Tensor) -> dict[str, Tensor]:
-        """Further native arguments that depend on the token ids."""
+        """Further native arguments that depend on the token ids; none by default."""
+        return {}
 
-    @abstractmethod
-    def reset(self, model: Any) -> None:
-        """Forget what the native model remembers of an earlier batch."""
+    def reset(self, model: Any) -> None:  # noqa: B027 (most families have nothing to do)
+        """Forget what the native model remembers of an earlier batch; nothing by default."""

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
-from torch import Tensor
-
 # The arrangement of an image's tiles is not among the processor's outputs.
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     GotOcr2ImageProcessorPil,
@@ -26,7 +24,9 @@ class InternVL(Family):
     # Published checkpoints leave it out or say false; the native InternVLProcessor always tiles.
     image_processor_settings = MappingProxyType({"crop_to_patches": True})
 
-    def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
+    def encode_images(
+        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
+    ) -> EncodedImages:
         """Tile, resize and normalise: `pixel_values` (tiles, 3, height, width) float32."""
         encoded = self.preprocess(images)
         tiles = [int(count) for count in encoded["num_patches"]]
@@ -35,23 +35,14 @@ class InternVL(Family):
             self._grids(index, size, count)
             for index, (size, count) in enumerate(zip(sizes, tiles, strict=True))
         ]
-        return EncodedImages({"pixel_values": encoded["pixel_values"]}, grids)
+        # The class token included; every tile costs the same.
+        flops = [len(of_image) * _tile_flops(self.config) for of_image in grids]
+        return EncodedImages({"pixel_values": encoded["pixel_values"]}, grids, flops)
 
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """`<img>`, one context token per visual token, `</img>`."""
         count = sum(grid.rows * grid.columns for grid in grids)
         return f"<img>{self.placeholder * count}</img>"
-
-    def vision_flops(self, grids: tuple[TokenGrid, ...]) -> float:
-        """Vision tower (its class token included) and projector, per tile."""
-        return len(grids) * _tile_flops(self.config)
-
-    def text_inputs(self, input_ids_BT: Tensor) -> dict[str, Tensor]:
-        """None: positions are one-dimensional."""
-        return {}
-
-    def reset(self, model: Any) -> None:
-        """Nothing is remembered."""
 
     def _grids(self, image: int, size: tuple[int, int], tiles: int) -> tuple[TokenGrid, ...]:
         side = int(self.config.image_seq_length**0.5)

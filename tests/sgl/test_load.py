@@ -73,7 +73,7 @@ def test_internvl_tiles_whatever_its_file_says(tmp_path: Path) -> None:
         )
         family = sgl.load(tmp_path, device="cpu").family
         wide = np.zeros((32, 96, 3), np.uint8)
-        assert len(family.encode_images([wide]).grids[0]) == 4  # three tiles and a thumbnail
+        assert len(family.encode_images([wide], [1]).grids[0]) == 4  # three tiles and a thumbnail
 
 
 def test_a_checkpoint_without_all_its_weights_is_refused(tmp_path: Path) -> None:

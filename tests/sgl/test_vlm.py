@@ -66,7 +66,7 @@ def native_answers(vlm: VLM, records: list[ImageQuestion]) -> list[list[int]]:
     """`model.generate` on one record at a time."""
     answers = []
     for record in records:
-        images = vlm.family.encode_images(record.images)
+        images = vlm.family.encode_images(record.images, [len(record.images)])
         batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
         text = vlm.tokenizer.apply_chat_template(
             [
