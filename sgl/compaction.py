@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sgl.language_model import Prompt
 
@@ -52,6 +53,7 @@ def take_tokens(prompt: Prompt, index_BW: Tensor, valid_BW: Tensor) -> Prompt:
         position_ids_ABT=prompt.position_ids_ABT.gather(2, index_BW.expand(axes, -1, -1)),
         valid_BT=valid_BW,
         visual_BT=prompt.visual_BT.gather(1, index_BW) & valid_BW,
+        deepstack=tuple(_take(added_BTD, index_BW) for added_BTD in prompt.deepstack),
     )
 
 
@@ -77,6 +79,7 @@ def add_text(prompt: Prompt, embeds_BSD: Tensor, valid_BS: Tensor) -> Prompt:
         valid_BT=torch.cat([prompt.valid_BT, valid_BS], dim=1),
         visual_BT=torch.cat([prompt.visual_BT, no_image_BS], dim=1),
         next_position_B=prompt.next_position_B + valid_BS.sum(dim=1),
+        deepstack=tuple(pad(added_BTD, (0, 0, 0, added)) for added_BTD in prompt.deepstack),
     )
 
 

@@ -165,8 +165,16 @@ def _prefill_layers(
     capture: RowCapture | None = None,
 ) -> Tensor:
     """(B, T, D): what leaves the layers; `prompt.embeds_BTD` is what enters them."""
-    hidden_BTD, positions = prompt.embeds_BTD, prompt.position_ids_ABT
-    return _run_layers(lm, layers, hidden_BTD, positions, attended.prefill_mask(), cache, capture)
+    return _run_layers(
+        lm,
+        layers,
+        prompt.embeds_BTD,
+        prompt.position_ids_ABT,
+        attended.prefill_mask(),
+        cache,
+        capture,
+        prompt.deepstack,
+    )
 
 
 def _run_layers(
@@ -177,6 +185,7 @@ def _run_layers(
     mask: Tensor | None,
     cache: DynamicCache | None,
     capture: RowCapture | None = None,
+    deepstack: Sequence[Tensor] = (),
 ) -> Tensor:
     if not layers:
         return hidden_BQD
@@ -192,4 +201,6 @@ def _run_layers(
             use_cache=cache is not None,
             sgl_capture=capture,
         )
+        if index < len(deepstack):
+            hidden_BQD = hidden_BQD + deepstack[index]
     return hidden_BQD

@@ -63,6 +63,8 @@ class Prompt:
         valid_BT: (B, T) bool, False on the padding.
         visual_BT: (B, T) bool, the image tokens.
         next_position_B: (B,) int64, the position of the first generated token.
+        deepstack: each (B, T, D), added to what leaves the first, second, ... layer; zero but for
+            image tokens. Empty in most families.
     """
 
     embeds_BTD: Tensor
@@ -70,3 +72,4 @@ class Prompt:
     valid_BT: Tensor
     visual_BT: Tensor
     next_position_B: Tensor
+    deepstack: tuple[Tensor, ...] = ()

@@ -96,6 +96,7 @@ def build_prompts(
         valid_BT=valid_BT,
         visual_BT=visual_BT,
         next_position_B=positions.masked_fill(~valid_BT, 0).amax(dim=(0, 2)) + 1,
+        deepstack=_deepstack(arrived, visual_BT),
     )
     flat_grids = [tuple(grid for image in record for grid in image) for record in grids]
     rows = [_tokens_after_last(ids, family.config.image_token_id) for ids in token_ids]
@@ -189,6 +190,21 @@ def _positions(native: Tensor | None, valid_BT: Tensor) -> Tensor:
     if native is None:
         return (valid_BT.long().cumsum(dim=1) - 1).clamp(min=0)[None]
     return native[None] if native.ndim == 2 else native
+
+
+def _deepstack(arrived: Mapping[str, Any], visual_BT: Tensor) -> tuple[Tensor, ...]:
+    """Each (B, T, D): the visual features that the first layers are given, 0 on text.
+
+    Natively they are rows for the image tokens alone; laid over the prompt they follow their tokens
+    through pruning and padding.
+    """
+    embeds_BTD = arrived["inputs_embeds"]
+    return tuple(
+        torch.zeros_like(embeds_BTD).masked_scatter(
+            visual_BT[..., None], features_VD.to(embeds_BTD)
+        )
+        for features_VD in arrived.get("deepstack_visual_embeds") or ()
+    )
 
 
 def _tokens_after_last(ids: Sequence[int], token: int) -> int:

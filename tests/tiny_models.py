@@ -12,6 +12,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLForConditionalGeneration,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeForConditionalGeneration,
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -138,10 +140,40 @@ def qwen2_5_vl(seed: int = 0) -> VLM:
     return qwen_vl(Qwen2_5_VLForConditionalGeneration, vision, seed=seed)
 
 
+DEEPSTACK_VISION = {
+    "depth": 3,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "out_hidden_size": TEXT_SHAPE["hidden_size"],
+    "num_position_embeddings": 16,
+    "deepstack_visual_indexes": [0, 1],
+}
+
+
+def qwen3_vl(seed: int = 0) -> VLM:
+    """Features of two vision layers enter the first two text layers."""
+    text = {"head_dim": 12}
+    return qwen_vl(Qwen3VLForConditionalGeneration, DEEPSTACK_VISION, text, seed)
+
+
+def qwen3_vl_moe(seed: int = 0) -> VLM:
+    """Two of four experts per token, but for a dense layer."""
+    text = {
+        "head_dim": 12,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "mlp_only_layers": [1],
+    }
+    return qwen_vl(Qwen3VLMoeForConditionalGeneration, DEEPSTACK_VISION, text, seed)
+
+
 FAMILIES = {
     "internvl": internvl,
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+    "qwen3_vl_moe": qwen3_vl_moe,
 }
 
 

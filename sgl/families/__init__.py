@@ -5,10 +5,11 @@ from sgl.families.base import Family
 from sgl.families.internvl import InternVL
 from sgl.families.qwen2_5_vl import Qwen25VL
 from sgl.families.qwen2_vl import Qwen2VL
+from sgl.families.qwen3_vl import Qwen3VL
 
 __all__ = ["FAMILIES", "Family", "family_of"]
 
-FAMILIES: tuple[type[Family], ...] = (InternVL, Qwen2VL, Qwen25VL)
+FAMILIES: tuple[type[Family], ...] = (InternVL, Qwen2VL, Qwen25VL, Qwen3VL)
 
 
 def family_of(model_type: str) -> type[Family]:

@@ -18,7 +18,11 @@ from tests.tiny_models import FAMILIES, ragged_records
 
 @pytest.fixture(params=sorted(FAMILIES))
 def vlm(request: Any) -> VLM:
-    return FAMILIES[request.param]()
+    vlm = FAMILIES[request.param]()
+    if request.param.endswith("moe"):
+        # Grouped matrix products are not in the counter's registry.
+        vlm.model.set_experts_implementation("eager")
+    return vlm
 
 
 class Counter(FlopCounterMode):

@@ -29,35 +29,45 @@ def vlm(request: Any) -> VLM:
     return FAMILIES[request.param]()
 
 
-def full_sequence(vlm: VLM, record: ImageQuestion, answer: tuple[int, ...]) -> tuple[Prompt, Any]:
-    """Embeddings of prompt and fed answer tokens, one record, unpadded, and positions."""
-    with torch.inference_mode():
-        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).prompt
-        fed = torch.tensor([answer[:-1]], dtype=torch.long)
-        embeds = torch.cat(
-            [prompt.embeds_BTD, vlm.language_model.text_model.embed_tokens(fed)], dim=1
-        )
-        steps = prompt.next_position_B[:, None] + torch.arange(fed.shape[1])
-        axes = prompt.position_ids_ABT.shape[0]
-        positions = torch.cat([prompt.position_ids_ABT, steps.expand(axes, -1, -1)], dim=2)
-    return prompt, (embeds, positions)
+def native_inputs(
+    vlm: VLM, record: ImageQuestion, answer: tuple[int, ...] = ()
+) -> dict[str, torch.Tensor]:
+    """What the native model takes: one record, unpadded, and perhaps tokens of its answer."""
+    grids, inputs = [], {}
+    if record.images:
+        images = vlm.family.encode_images(record.images, [len(record.images)])
+        grids, inputs = images.grids, images.model_inputs
+    content = [{"type": "image"}] * len(record.images) + [{"type": "text", "text": record.question}]
+    text = vlm.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    pieces = text.split(vlm.family.placeholder)
+    expanded = [vlm.family.placeholder_tokens(image) for image in grids]
+    text = "".join(part for pair in zip(pieces, [*expanded, ""], strict=True) for part in pair)
+    ids = vlm.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    assert ids.shape[1] == build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).lengths[0]
+    ids = torch.cat([ids, torch.tensor([answer], dtype=torch.long)], dim=1)
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        **inputs,
+        **vlm.family.text_inputs(ids),
+    }
 
 
 def test_importance_equals_summed_eager_attention(vlm: VLM) -> None:
     records = ragged_records()
+    text_model = vlm.language_model.text_model
     for record, guidance in zip(records, vlm.guide(records, max_new_tokens=MAX_NEW), strict=True):
-        prompt, (embeds, positions) = full_sequence(vlm, record, guidance.token_ids)
-        text_model = vlm.language_model.text_model
+        inputs = native_inputs(vlm, record, guidance.token_ids[:-1])
+        vlm.family.reset(vlm.model)
         text_model.set_attn_implementation("eager")
         with torch.inference_mode():
-            maps = text_model(
-                inputs_embeds=embeds,
-                position_ids=positions[0] if positions.shape[0] == 1 else positions,
-                output_attentions=True,
-            ).attentions
+            maps = vlm.model(**inputs, output_attentions=True).attentions
         text_model.set_attn_implementation(ATTENTION_NAME)
+        assert len(maps) == vlm.layers
         total_TT = sum(layer[0].sum(dim=0) for layer in maps)
-        visual = prompt.visual_BT[0].nonzero()[:, 0]
+        visual = (inputs["input_ids"][0] == vlm.family.config.image_token_id).nonzero()[:, 0]
         expected = total_TT[int(visual[-1]) + 1 :, visual].sum(dim=0)
         np.testing.assert_allclose(guidance.importance, expected.numpy(), rtol=1e-4)
 
@@ -66,34 +76,11 @@ def native_answers(vlm: VLM, records: list[ImageQuestion]) -> list[list[int]]:
     """`model.generate` on one record at a time."""
     answers = []
     for record in records:
-        images = vlm.family.encode_images(record.images, [len(record.images)])
-        batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
-        text = vlm.tokenizer.apply_chat_template(
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "image"}] * len(record.images)
-                    + [{"type": "text", "text": record.question}],
-                }
-            ],
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        pieces = text.split(vlm.family.placeholder)
-        expanded = [vlm.family.placeholder_tokens(grids) for grids in images.grids]
-        text = "".join(part for pair in zip(pieces, [*expanded, ""], strict=True) for part in pair)
-        ids = vlm.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        assert ids.shape[1] == batch.lengths[0]
+        inputs = native_inputs(vlm, record)
         output = vlm.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            **images.model_inputs,
-            **vlm.family.text_inputs(ids),
-            max_new_tokens=MAX_NEW,
-            min_new_tokens=1,
-            do_sample=False,
+            **inputs, max_new_tokens=MAX_NEW, min_new_tokens=1, do_sample=False
         )
-        answers.append(output[0, ids.shape[1] :].tolist())
+        answers.append(output[0, inputs["input_ids"].shape[1] :].tolist())
     return answers
 
 
@@ -156,6 +143,8 @@ def masked_logits(
         visible = valid & keep if index >= layer else valid
         mask = (causal & visible[:, None, None, :]) | itself
         hidden = block(hidden, attention_mask=mask, position_embeddings=rope, position_ids=None)
+        if index < len(prompt.deepstack):
+            hidden[:, : -len(fed) or None] += prompt.deepstack[index]
     return lm.lm_head(lm.text_model.norm(hidden[:, -1]))
 
 
