@@ -13,6 +13,22 @@ from torch import Tensor
 from sgl.attention import ATTENTION_NAME
 from sgl.errors import UnsupportedModelError
 
+DECODERS = frozenset(
+    {
+        "llama",
+        "qwen2",
+        "qwen2_vl_text",
+        "qwen2_5_vl_text",
+        "qwen3",
+        "qwen3_moe",
+        "qwen3_vl_text",
+        "qwen3_vl_moe_text",
+    }
+)
+"""`config.model_type` of the text models whose layers the decoder loop calls as they are called
+natively. Others may have attention sinks, soft caps or layers that remember more than keys and
+values, and would be run wrongly without a word."""
+
 
 @dataclass(frozen=True)
 class LanguageModel:
@@ -24,7 +40,7 @@ class LanguageModel:
         position_axes: A, what its rotary embedding takes: 1, or 3 for M-RoPE.
 
     Raises:
-        UnsupportedModelError: some of its layers do not attend to the whole sequence.
+        UnsupportedModelError: it is none of those that the decoder loop is right for.
     """
 
     text_model: Any
@@ -32,12 +48,7 @@ class LanguageModel:
     position_axes: int = 1
 
     def __post_init__(self) -> None:
-        layer_types = set(getattr(self.text_model.config, "layer_types", None) or ())
-        if layer_types - {"full_attention"}:
-            raise UnsupportedModelError(
-                f"layers of type {sorted(layer_types - {'full_attention'})} cannot be pruned; "
-                "only full attention is supported"
-            )
+        check_decoder(self.text_model.config)
         self.text_model.set_attn_implementation(ATTENTION_NAME)
 
     @property
@@ -51,6 +62,25 @@ class LanguageModel:
             return self.text_model.rotary_emb(hidden_BQD, position_ids_ABQ[0])
         position_ids_ABQ = position_ids_ABQ.expand(self.position_axes, -1, -1)
         return self.text_model.rotary_emb(hidden_BQD, position_ids_ABQ)
+
+
+def check_decoder(text_config: Any) -> None:
+    """Refuse text models that the decoder loop would run wrongly.
+
+    Raises:
+        UnsupportedModelError: it is of an untested kind, or its layers are.
+    """
+    if text_config.model_type not in DECODERS:
+        raise UnsupportedModelError(
+            f"text model type {text_config.model_type!r} is not supported, its attention may be of "
+            f"another kind; supported are {', '.join(sorted(DECODERS))}"
+        )
+    layer_types = set(getattr(text_config, "layer_types", None) or ())
+    if layer_types - {"full_attention"}:
+        raise UnsupportedModelError(
+            f"layers of type {sorted(layer_types - {'full_attention'})} cannot be pruned; "
+            "only full attention is supported"
+        )
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoModelForImageTextToText
 
 from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
+from sgl.checkpoint import read_family, read_image_processor, read_tokenizer
 from sgl.compaction import Selection, prune_prompt
 from sgl.decoder import score_answers
-from sgl.errors import ModelLoadError, RecordError, UnsupportedModelError
-from sgl.families import Family, family_of
+from sgl.errors import ModelLoadError, RecordError, SglError
+from sgl.families import Family
 from sgl.flops import DecoderShape
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
@@ -65,20 +66,18 @@ def load(
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     source = str(path_or_id)
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
-        family = family_of(config.model_type)
-        image_processor = family.image_processor_class.from_pretrained(
-            source, revision=revision, **family.image_processor_settings
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        config, family_class = read_family(source, revision)
+        family = family_class(config, read_image_processor(source, revision, family_class))
+        tokenizer = read_tokenizer(source, revision)
         model, found = AutoModelForImageTextToText.from_pretrained(
             source,
             revision=revision,
             dtype=dtype,
             attn_implementation="sdpa",
+            trust_remote_code=False,
             output_loading_info=True,
         )
-    except UnsupportedModelError:
+    except SglError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"cannot load the checkpoint {source!r}: {error}") from error
@@ -87,7 +86,7 @@ def load(
             f"the checkpoint {source!r} lacks {len(missing)} of the model's weights "
             f"({', '.join(missing[:3])}, ...); download it again"
         )
-    return VLM(model.to(device).eval(), tokenizer, family(config, image_processor))
+    return VLM(model.to(device).eval(), tokenizer, family)
 
 
 class VLM:

@@ -88,6 +88,21 @@ def internvl(seed: int = 0, text: dict[str, Any] | None = None) -> VLM:
     return VLM(model, words, family_of(config.model_type)(config, processor))
 
 
+def internvl_llama(seed: int = 0) -> VLM:
+    return internvl(seed, {"model_type": "llama"})
+
+
+def internvl_qwen3(seed: int = 3) -> VLM:
+    """With seed 0 it says its image token, which the native forward pass takes for an image."""
+    return internvl(seed, {"model_type": "qwen3", "head_dim": 16})
+
+
+def internvl_qwen3_moe(seed: int = 0) -> VLM:
+    """Two of four experts per token, in every other layer."""
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+    return internvl(seed, {"model_type": "qwen3_moe", **experts, "decoder_sparse_step": 2})
+
+
 def qwen_vl(
     model_class: Any, vision: dict[str, Any], text: dict[str, Any] | None = None, seed: int = 0
 ) -> VLM:
@@ -170,6 +185,9 @@ def qwen3_vl_moe(seed: int = 0) -> VLM:
 
 FAMILIES = {
     "internvl": internvl,
+    "internvl_llama": internvl_llama,
+    "internvl_qwen3": internvl_qwen3,
+    "internvl_qwen3_moe": internvl_qwen3_moe,
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
