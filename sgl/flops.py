@@ -81,6 +81,24 @@ def layers_flops(shape: DecoderShape, layers: range, queries: int, keys: int) ->
     return len(layers) * attention + linear_flops(queries, 1, met)
 
 
+def vision_tower_flops(vision_config: Any, patches: int, class_tokens: int = 0) -> float:
+    """A vision transformer with full attention and a plain MLP, on one image or tile."""
+    dim, tokens = vision_config.hidden_size, patches + class_tokens
+    patch_h, patch_w = pair(vision_config.patch_size)
+    layer = (
+        4 * linear_flops(tokens, dim, dim)
+        + attention_flops(tokens, tokens, dim)
+        + 2 * linear_flops(tokens, dim, vision_config.intermediate_size)
+    )
+    embed = linear_flops(patches, vision_config.num_channels * patch_h * patch_w, dim)
+    return embed + vision_config.num_hidden_layers * layer
+
+
+def pair(size: Any) -> tuple[int, int]:
+    """(height, width) of a size that may be given as one number."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
 def lm_head_flops(shape: DecoderShape, tokens: int) -> float:
     """The output head on some tokens."""
     return linear_flops(tokens, shape.hidden, shape.vocabulary)

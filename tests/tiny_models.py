@@ -9,6 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     InternVLConfig,
     InternVLForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
     PreTrainedTokenizerFast,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLForConditionalGeneration,
@@ -16,6 +18,9 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from sgl.families import family_of
@@ -183,11 +188,43 @@ def qwen3_vl_moe(seed: int = 0) -> VLM:
     return qwen_vl(Qwen3VLMoeForConditionalGeneration, DEEPSTACK_VISION, text, seed)
 
 
+SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 4,
+    "vision_use_head": False,
+}
+
+
+def llava_onevision(seed: int = 0) -> VLM:
+    """Tiles of 16 x 16 pixels, 16 visual tokens each; grids over four tiles are thinned out."""
+    words = tokenizer("<image>")
+    pinpoints = [[16 * rows, 16 * columns] for rows in range(1, 4) for columns in range(1, 4)]
+    config = LlavaOnevisionConfig(
+        vision_config=SIGLIP,
+        text_config={"model_type": "qwen2", **TEXT_SHAPE},
+        image_grid_pinpoints=pinpoints,
+        vision_aspect_ratio="anyres_max_4",
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        video_token_index=99,
+    )
+    processor = LlavaOnevisionImageProcessorPil(
+        size={"height": 16, "width": 16}, image_grid_pinpoints=pinpoints
+    )
+    model = seeded(LlavaOnevisionForConditionalGeneration, config, seed)
+    return VLM(model, words, family_of(config.model_type)(config, processor))
+
+
 FAMILIES = {
     "internvl": internvl,
     "internvl_llama": internvl_llama,
     "internvl_qwen3": internvl_qwen3,
     "internvl_qwen3_moe": internvl_qwen3_moe,
+    "llava_onevision": llava_onevision,
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,

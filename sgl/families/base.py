@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL.Image import Image
 from torch import Tensor
 
 from sgl.types import ImageInput, TokenGrid
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The box of a whole image."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,15 @@ class Family(ABC):
     def preprocess(self, images: Sequence[ImageInput]) -> Any:
         """Run the image processor; left alone, it takes 3 rows of pixels for 3 channels."""
         return self.image_processor(
-            images=[
-                np.asarray(image.convert("RGB") if isinstance(image, Image) else image)
-                for image in images
-            ],
-            input_data_format="channels_last",
-            return_tensors="pt",
+            images=self.arrays(images), input_data_format="channels_last", return_tensors="pt"
         )
+
+    def arrays(self, images: Sequence[ImageInput]) -> list[npt.NDArray[np.uint8]]:
+        """Each (height, width, 3)."""
+        return [
+            np.asarray(image.convert("RGB") if isinstance(image, Image) else image)
+            for image in images
+        ]
 
     @abstractmethod
     def encode_images(
@@ -83,3 +89,8 @@ class Family(ABC):
 
     def reset(self, model: Any) -> None:  # noqa: B027 (most families have nothing to do)
         """Forget what the native model remembers of an earlier batch; nothing by default."""
+
+
+def size_of(image: ImageInput) -> tuple[int, int]:
+    """(height, width) in pixels."""
+    return (image.height, image.width) if isinstance(image, Image) else image.shape[:2]

@@ -7,10 +7,8 @@ from typing import Any
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from sgl.families.base import EncodedImages, Family
+from sgl.families.base import WHOLE, EncodedImages, Family
 from sgl.types import ImageInput, TokenGrid
-
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 class QwenVL(Family):

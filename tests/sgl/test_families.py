@@ -1,12 +1,20 @@
 """Where the visual tokens lie."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from sgl.errors import UnsupportedModelError
 from sgl.families import family_of
-from sgl.types import ImageQuestion
-from tests.tiny_models import FAMILIES, internvl, picture, qwen2_5_vl, ragged_records
+from sgl.types import ImageQuestion, TokenGrid
+from tests.tiny_models import (
+    FAMILIES,
+    internvl,
+    llava_onevision,
+    picture,
+    qwen2_5_vl,
+    ragged_records,
+)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -18,8 +26,12 @@ def test_grids_cover_each_image_once(name: str) -> None:
         assert [g.image for g in guidance.grids] == sorted(g.image for g in guidance.grids)
         for image in range(len(record.images)):
             tiles = [g for g in guidance.grids if g.image == image and not g.thumbnail]
-            area = sum((g.box[2] - g.box[0]) * (g.box[3] - g.box[1]) for g in tiles)
-            assert area == pytest.approx(1.0)
+            assert sum(map(area_in_image, tiles)) == pytest.approx(1.0, abs=0.05)
+
+
+def area_in_image(grid: TokenGrid) -> float:
+    left, top, right, bottom = np.clip(grid.box, 0, 1)
+    return float((right - left) * (bottom - top))
 
 
 def test_internvl_tiles_are_row_major_with_the_thumbnail_last() -> None:
@@ -33,6 +45,40 @@ def test_internvl_tiles_are_row_major_with_the_thumbnail_last() -> None:
         (0.0, 0.0, 1.0, 1.0),
     ]
     assert [grid.thumbnail for grid in grids] == [False] * 4 + [True]
+
+
+def test_llava_onevision_thins_out_large_grids_and_ends_their_rows() -> None:
+    family = llava_onevision().family
+    overview, *lines = family.encode_images([picture(0, 48, 48)], [1]).grids[0]
+    assert (overview.rows, overview.columns, overview.thumbnail) == (4, 4, True)
+    # 12 x 12 tokens of 9 tiles, thinned out to those of 4 tiles.
+    assert [(line.rows, line.columns) for line in lines] == [(1, 8), (1, 1)] * 8
+    for newline in lines[1::2]:
+        assert newline.box[0] == newline.box[2] == 1.0
+        assert not newline.thumbnail
+
+
+def test_llava_onevision_looks_at_one_of_several_images_once() -> None:
+    images = [picture(0, 32, 64), picture(1, 8, 8)]
+    wide, square = llava_onevision().family.encode_images(images, [2]).grids
+    for looked_at, newline in (wide, square):
+        assert (looked_at.rows, looked_at.columns, newline.rows, newline.columns) == (4, 4, 1, 1)
+    assert wide[0].box == (0.0, -0.5, 1.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("vision_feature_select_strategy", "default"),
+        ("vision_aspect_ratio", "square"),
+        ("image_grid_pinpoints", [[16, 16]]),
+    ],
+)
+def test_llava_onevision_with_other_packing_is_refused(setting: str, value: object) -> None:
+    vlm = llava_onevision()
+    setattr(vlm.family.config, setting, value)
+    with pytest.raises(UnsupportedModelError, match=setting):
+        type(vlm.family)(vlm.family.config, vlm.family.image_processor)
 
 
 def test_qwen_grid_follows_the_image() -> None:
