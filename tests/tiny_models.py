@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    Idefics3ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
     LlavaOnevisionConfig,
@@ -16,6 +17,7 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeForConditionalGeneration,
+    SmolVLMForConditionalGeneration,
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
@@ -49,10 +51,12 @@ TEXT_SHAPE = {
 }
 
 
-def tokenizer(image: str, template: str = "IMAGE") -> PreTrainedTokenizerFast:
+def tokenizer(
+    image: str, template: str = "IMAGE", marks: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
     special = ["<pad>", "<end>", "<|im_start|>", "<|im_end|>", image, "<img>", "</img>"]
     special += ["<|vision_start|>", "<|vision_end|>"]
-    names = [*special, "user", "assistant", "<unk>", *WORDS]
+    names = [*special, "user", "assistant", "<unk>", *WORDS, *marks]
     core = Tokenizer(
         models.WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>")
     )
@@ -62,7 +66,7 @@ def tokenizer(image: str, template: str = "IMAGE") -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         eos_token="<end>",
         unk_token="<unk>",
-        additional_special_tokens=special[2:],
+        additional_special_tokens=[*special[2:], *marks],
     )
     fast.chat_template = TEMPLATE.replace("IMAGE", template.replace("IMAGE", image))
     return fast
@@ -219,7 +223,32 @@ def llava_onevision(seed: int = 0) -> VLM:
     return VLM(model, words, family_of(config.model_type)(config, processor))
 
 
+def idefics3(seed: int = 0, model_class: Any = Idefics3ForConditionalGeneration) -> VLM:
+    """Tiles of 16 x 16 pixels, 4 visual tokens each, at most 3 x 3 of them and an overview."""
+    marks = ["<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>"]
+    words = tokenizer("<image>", marks=marks)
+    unknown = {"model_type", "vision_use_head"}
+    vision = {name: value for name, value in SIGLIP.items() if name not in unknown}
+    config = model_class.config_class(
+        vision_config=vision,
+        text_config={"model_type": "llama", **TEXT_SHAPE},
+        scale_factor=2,
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        pad_token_id=TEXT_SHAPE["pad_token_id"],
+    )
+    family = family_of(config.model_type)
+    processor = family.image_processor_class(
+        size={"longest_edge": 48}, max_image_size={"longest_edge": 16}, return_row_col_info=True
+    )
+    return VLM(seeded(model_class, config, seed), words, family(config, processor))
+
+
+def smolvlm(seed: int = 0) -> VLM:
+    return idefics3(seed, SmolVLMForConditionalGeneration)
+
+
 FAMILIES = {
+    "idefics3": idefics3,
     "internvl": internvl,
     "internvl_llama": internvl_llama,
     "internvl_qwen3": internvl_qwen3,
@@ -229,6 +258,7 @@ FAMILIES = {
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
     "qwen3_vl_moe": qwen3_vl_moe,
+    "smolvlm": smolvlm,
 }
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
 from sgl.errors import UnsupportedModelError
 from sgl.families import family_of
@@ -14,6 +15,7 @@ from tests.tiny_models import (
     picture,
     qwen2_5_vl,
     ragged_records,
+    smolvlm,
 )
 
 
@@ -78,6 +80,34 @@ def test_llava_onevision_with_other_packing_is_refused(setting: str, value: obje
     vlm = llava_onevision()
     setattr(vlm.family.config, setting, value)
     with pytest.raises(UnsupportedModelError, match=setting):
+        type(vlm.family)(vlm.family.config, vlm.family.image_processor)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (1, 2), (3, 2)])
+def test_smolvlm_prompts_as_its_native_processor_does(rows: int, columns: int) -> None:
+    family = smolvlm().family
+    # Images are scaled up to 48 pixels, so that none is a single tile unless splitting is off.
+    family.image_processor.do_image_splitting = rows > 0
+    family.image_processor.size = {"longest_edge": 16 * max(rows, columns, 1)}
+    image = picture(0, 10 * max(rows, 1), 10 * max(columns, 1))
+    grids = family.encode_images([image], [1]).grids[0]
+    assert len(grids) == rows * columns + 1
+    marks = ("<fake_token_around_image>", "<image>", "<global-img>")
+    assert family.placeholder_tokens(grids) == get_image_prompt_string(rows, columns, 4, *marks)
+
+
+def test_smolvlm_keeps_tiles_of_zeros() -> None:
+    vlm = smolvlm()
+    vlm.family.image_processor.do_normalize = False
+    black = ImageQuestion("a", "w1 w2", (np.zeros((16, 32, 3), np.uint8),))
+    (guidance,) = vlm.guide([black], max_new_tokens=1)
+    assert len(guidance.importance) == 4 * len(guidance.grids) > 4
+
+
+def test_smolvlm_with_tiles_of_another_size_is_refused() -> None:
+    vlm = smolvlm()
+    vlm.family.image_processor.max_image_size = {"longest_edge": 8}
+    with pytest.raises(UnsupportedModelError, match=r"tiles of 8 pixels .* takes 16"):
         type(vlm.family)(vlm.family.config, vlm.family.image_processor)
 
 

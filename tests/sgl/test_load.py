@@ -32,7 +32,10 @@ def test_a_saved_checkpoint_loads_and_answers_the_same(name: str, tmp_path: Path
     ):
         assert one.token_ids == other.token_ids
         np.testing.assert_allclose(one.importance, other.importance, rtol=1e-6)
-    assert sgl.load(tmp_path, device="cpu", dtype=torch.bfloat16).model.dtype is torch.bfloat16
+    half = sgl.load(tmp_path, device="cpu", dtype=torch.bfloat16)
+    assert half.model.dtype is torch.bfloat16
+    for one in half.guide(records, max_new_tokens=2):
+        assert np.isfinite(one.importance).all()
 
 
 def test_a_missing_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
