@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
 from sgl.attention import RowCapture
 from sgl.compaction import Selection, compaction, take, take_positions
+from sgl.kv_cache import kv_cache
 from sgl.language_model import LanguageModel, Prompt
 
 
@@ -36,7 +37,7 @@ class DecodeState:
         position_B: (B,) int64, the position of the next token to be fed.
     """
 
-    cache: DynamicCache
+    cache: Cache
     split: int
     valid_below_BT: Tensor | None
     valid_above_BT: Tensor | None
@@ -81,7 +82,7 @@ def prefill_hidden(
 ) -> tuple[Tensor, DecodeState]:
     """As `prefill`, with the last layer's hidden states, (B, W, D), in place of logits."""
     split = selection.layer if selection else lm.layers
-    cache = DynamicCache()
+    cache = kv_cache()
     hidden_BTD, positions = prompt.embeds_BTD, prompt.position_ids_ABT
     below_BT = above_BT = _none_if_all(prompt.valid_BT)
     mask = _causal_mask(below_BT)
@@ -170,7 +171,7 @@ def _run_layers(
     hidden_BQD: Tensor,
     position_ids_ABQ: Tensor,
     mask: Tensor | None,
-    cache: DynamicCache | None,
+    cache: Cache | None,
     capture: RowCapture | None = None,
 ) -> Tensor:
     if not layers:
