@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from PIL.Image import Image
+
 from actors.batching import run_isolated
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
 from actors.loading import load_model
-from sgl.types import Answer, Failure, Guidance, ImageQuestion
+from sgl.types import Answer, Failure, Guidance, ImageInput, ImageQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,20 @@ class GuidedQuestion:
     def id(self) -> str:
         """Of the record."""
         return self.record.id
+
+    @property
+    def size(self) -> int:
+        """Grows with its prompt: the guide's visual tokens, or else the images' pixels."""
+        if self.guidance:
+            return len(self.guidance.importance)
+        return sum(_pixels(image) for image in self.record.images)
+
+
+def _pixels(image: ImageInput) -> int:
+    """Height x width."""
+    if isinstance(image, Image):
+        return image.width * image.height
+    return image.shape[0] * image.shape[1]
 
 
 class LargeVLM:

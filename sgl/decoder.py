@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
 from sgl.attention import RowCapture
 from sgl.compaction import Selection, add_text, prune_prompt
+from sgl.kv_cache import kv_cache
 from sgl.language_model import LanguageModel, Prompt
 from sgl.masks import Attended
 
@@ -37,7 +38,7 @@ class DecodeState:
         position_B: (B,) int64, the position of the next token to be fed.
     """
 
-    cache: DynamicCache
+    cache: Cache
     split: int
     below: Attended
     above: Attended
@@ -79,7 +80,7 @@ def prefill_hidden(
 ) -> tuple[Tensor, DecodeState]:
     """As `prefill`, with the last layer's hidden states, (B, W, D), in place of logits."""
     split = selection.layer if selection else lm.layers
-    cache = DynamicCache()
+    cache = kv_cache()
     below = above = Attended.of(prompt)
     hidden_BTD = _prefill_layers(lm, range(split), prompt, below, cache, capture)
     if selection:
@@ -161,7 +162,7 @@ def _prefill_layers(
     layers: range,
     prompt: Prompt,
     attended: Attended,
-    cache: DynamicCache | None,
+    cache: Cache | None,
     capture: RowCapture | None = None,
 ) -> Tensor:
     """(B, T, D): what leaves the layers; `prompt.embeds_BTD` is what enters them."""
@@ -183,7 +184,7 @@ def _run_layers(
     hidden_BQD: Tensor,
     position_ids_ABQ: Tensor,
     mask: Tensor | None,
-    cache: DynamicCache | None,
+    cache: Cache | None,
     capture: RowCapture | None = None,
     deepstack: Sequence[Tensor] = (),
 ) -> Tensor:

@@ -1,9 +1,10 @@
-"""Floating point operations of every phase, from a model's configuration.
+"""Floating point operations and memory traffic of every phase, from a model's configuration.
 
 A multiply-add counts two. Attention counts the whole query x key rectangle, as the matrix products
 of a dense kernel do. Normalisation, rotary embedding and softmax are left out (below 1 %).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,3 +149,61 @@ def capture_flops(shape: DecoderShape, *, prompt: int, rows: int, new_tokens: in
     per_key = 2.0 * shape.heads * (shape.head_dim + 1)
     keys = rows * prompt + sum(prompt + step for step in range(1, new_tokens))
     return shape.layers * per_key * keys
+
+
+def layer_weights(shape: DecoderShape) -> int:
+    """Values in the matrices of one decoder layer."""
+    width, kv_width = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return shape.hidden * (2 * width + 2 * kv_width + 3 * shape.intermediate)
+
+
+def kv_cache_bytes(
+    shape: DecoderShape,
+    *,
+    prompt: int,
+    pruned_prompt: int,
+    prune_layer: int,
+    bytes_per_value: int,
+) -> int:
+    """Both caches of one record.
+
+    Args:
+        shape: of the decoder.
+        prompt: cached tokens of the layers below K.
+        pruned_prompt: cached tokens of the layers from K on.
+        prune_layer: K.
+        bytes_per_value: of the dtype.
+    """
+    tokens = prune_layer * prompt + (shape.layers - prune_layer) * pruned_prompt
+    return 2 * shape.kv_heads * shape.head_dim * tokens * bytes_per_value
+
+
+def decode_bytes(
+    shape: DecoderShape,
+    *,
+    prompts: Sequence[int],
+    pruned_prompts: Sequence[int],
+    prune_layer: int,
+    bytes_per_value: int,
+) -> int:
+    """What one decode step of a batch must read: all weights once, and every record's caches.
+
+    Args:
+        shape: of the decoder.
+        prompts: per record, cached tokens of the layers below K.
+        pruned_prompts: per record, those of the layers from K on.
+        prune_layer: K.
+        bytes_per_value: of the dtype.
+    """
+    weights = shape.layers * layer_weights(shape) + shape.hidden * shape.vocabulary
+    caches = (
+        kv_cache_bytes(
+            shape,
+            prompt=prompt,
+            pruned_prompt=pruned,
+            prune_layer=prune_layer,
+            bytes_per_value=bytes_per_value,
+        )
+        for prompt, pruned in zip(prompts, pruned_prompts, strict=True)
+    )
+    return weights * bytes_per_value + sum(caches)
