@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.decoders import INTERNVL3_1B, Decoder, image_prompt
 from benchmarks.measure import Ratio, Work, peak_bytes, take_turns
-from sgl.attention import RowCapture
+from sgl.attention import ColumnSums, RowCapture
 from sgl.decoder import prefill
 from sgl.language_model import LanguageModel, Prompt
 
@@ -71,7 +72,7 @@ def plain(lm: LanguageModel, visual: int) -> Work:
 def capture(lm: LanguageModel, visual: int) -> Work:
     """Fused attention, and the rows after the image beside it."""
     prompt = image_prompt(lm, visual)
-    return partial(_capture, lm, prompt)
+    return partial(prefill_with_capture, lm, prompt)
 
 
 def eager(lm: LanguageModel, visual: int) -> Work:
@@ -91,12 +92,17 @@ def _plain(lm: LanguageModel, prompt: Prompt) -> object:
 
 
 @torch.inference_mode()
-def _capture(lm: LanguageModel, prompt: Prompt) -> object:
+def prefill_with_capture(
+    lm: LanguageModel, prompt: Prompt, column_sums: ColumnSums | None = None
+) -> Tensor:
+    """(B, T) importance by the rows after the image; every prompt has it at the same place."""
+    batch, length = prompt.visual_BT.shape
     last = int(prompt.visual_BT[0].nonzero().max())
-    rows_BT = (torch.arange(prompt.visual_BT.shape[1]) > last).float()[None]
-    rows = RowCapture(1, prompt.visual_BT.shape[1], prompt.visual_BT.device)
-    rows.watch(rows_BT.to(prompt.visual_BT.device), first_row=last + 1)
-    return prefill(lm, prompt, capture=rows), rows.importance_BT
+    rows_BT = (torch.arange(length, device=prompt.visual_BT.device) > last).float()
+    rows = RowCapture(batch, length, prompt.visual_BT.device, column_sums)
+    rows.watch(rows_BT.expand(batch, -1), first_row=last + 1)
+    prefill(lm, prompt, capture=rows)
+    return rows.importance_BT
 
 
 @torch.inference_mode()

@@ -61,6 +61,9 @@ class Decoder:
 INTERNVL3_1B = Decoder(hidden=896, heads=14, kv_heads=2, intermediate=4864, layers=24)
 """The language model of InternVL3-1B (Qwen2.5-0.5B): 0.36 B parameters without embeddings."""
 
+INTERNVL3_8B = Decoder(hidden=3584, heads=28, kv_heads=4, intermediate=18_944, layers=28)
+"""The language model of InternVL3-8B (Qwen2.5-7B): 6.5 B parameters without embeddings."""
+
 
 def image_prompt(lm: LanguageModel, visual: int, batch: int = 1) -> Prompt:
     """Prompts of one length around an image of `visual` random tokens."""

@@ -24,7 +24,8 @@ PRESETS = ((0.4, 0.4), (0.19, 0.2), (0.04, 0.05))
 PREFILL = replace(INTERNVL3_1B, layers=12)
 DECODE = Decoder(hidden=1024, heads=16, kv_heads=16, intermediate=2816, layers=12, vocabulary=8192)
 """One KV head per head: caches outgrow the weights at few records already."""
-_STEPS = 4
+STEPS = 4
+"""Tokens of one decode measurement."""
 
 
 def measure(
@@ -37,17 +38,23 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One row per phase and preset."""
     return [
-        *_measure_prefill(prefill_decoder, visual, rounds),
-        *_measure_decode(decode_decoder, decode_visual, decode_batch, rounds),
+        *measure_prefill(prefill_decoder.build(), prefill_decoder, visual, rounds),
+        *measure_decode(
+            decode_decoder.build(), decode_decoder, decode_visual, decode_batch, rounds
+        ),
     ]
 
 
-def _measure_prefill(decoder: Decoder, visual: int, rounds: int) -> list[dict[str, Any]]:
-    lm = decoder.build()
+def measure_prefill(
+    lm: LanguageModel, decoder: Decoder, visual: int, rounds: int
+) -> list[dict[str, Any]]:
+    """One row per preset, at batch 1; `lm` is built from `decoder`."""
     prompt = image_prompt(lm, visual)
     works: dict[str, Work] = {"full": partial(_prefill, lm, prompt, None)}
     for preset in PRESETS:
-        works[str(preset)] = partial(_prefill, lm, prompt, _selection(decoder, prompt, *preset))
+        works[str(preset)] = partial(
+            _prefill, lm, prompt, random_selection(decoder, prompt, *preset)
+        )
     times = take_turns(works, rounds)
     rows = []
     for preset in PRESETS:
@@ -56,7 +63,7 @@ def _measure_prefill(decoder: Decoder, visual: int, rounds: int) -> list[dict[st
                 decoder.shape,
                 prompt=BEFORE + visual + AFTER,
                 pruned_prompt=BEFORE + kept + AFTER,
-                prune_layer=_split(decoder, preset[0]),
+                prune_layer=split_layer(decoder, preset[0]),
                 new_tokens=1,
             )
             for kept in (visual, keep_count(visual, preset[1]))
@@ -65,13 +72,15 @@ def _measure_prefill(decoder: Decoder, visual: int, rounds: int) -> list[dict[st
     return rows
 
 
-def _measure_decode(decoder: Decoder, visual: int, batch: int, rounds: int) -> list[dict[str, Any]]:
-    lm = decoder.build()
+def measure_decode(
+    lm: LanguageModel, decoder: Decoder, visual: int, batch: int, rounds: int
+) -> list[dict[str, Any]]:
+    """One row per preset; `lm` is built from `decoder`."""
     prompt = image_prompt(lm, visual, batch)
-    works: dict[str, Work] = {"full": partial(_decode, lm, _filled(lm, prompt, None))}
+    works: dict[str, Work] = {"full": partial(decode_some, lm, filled(lm, prompt, None))}
     for preset in PRESETS:
-        selection = _selection(decoder, prompt, *preset)
-        works[str(preset)] = partial(_decode, lm, _filled(lm, prompt, selection))
+        selection = random_selection(decoder, prompt, *preset)
+        works[str(preset)] = partial(decode_some, lm, filled(lm, prompt, selection))
     times = take_turns(works, rounds)
     rows = []
     for preset in PRESETS:
@@ -80,8 +89,8 @@ def _measure_decode(decoder: Decoder, visual: int, batch: int, rounds: int) -> l
                 decoder.shape,
                 prompts=[BEFORE + visual + AFTER] * batch,
                 pruned_prompts=[BEFORE + kept + AFTER] * batch,
-                prune_layer=_split(decoder, preset[0]),
-                bytes_per_value=4,
+                prune_layer=split_layer(decoder, preset[0]),
+                bytes_per_value=lm.text_model.dtype.itemsize,
             )
             for kept in (visual, keep_count(visual, preset[1]))
         )
@@ -98,7 +107,7 @@ def _row(
     ideal: float,
 ) -> dict[str, Any]:
     speed_up = Ratio.of(times["full"], times[str(preset)])
-    split = _split(decoder, preset[0])
+    split = split_layer(decoder, preset[0])
     kept = keep_count(visual, preset[1])
     return {
         "phase": phase,
@@ -113,19 +122,21 @@ def _row(
     }
 
 
-def _split(decoder: Decoder, prune_layer: float) -> int:
+def split_layer(decoder: Decoder, prune_layer: float) -> int:
+    """K, the first layer with the short cache."""
     return int(decoder.layers * prune_layer)
 
 
-def _selection(
+def random_selection(
     decoder: Decoder, prompt: Prompt, prune_layer: float, keep_ratio: float
 ) -> Selection:
+    """Visual tokens drawn at random: what stays has no influence on speed."""
     seed = torch.Generator(device=prompt.visual_BT.device).manual_seed(1)
     importance_BT = torch.rand(
         prompt.visual_BT.shape, generator=seed, device=prompt.visual_BT.device
     )
     kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
-    return Selection(_split(decoder, prune_layer), kept_BT | ~prompt.visual_BT)
+    return Selection(split_layer(decoder, prune_layer), kept_BT | ~prompt.visual_BT)
 
 
 @torch.inference_mode()
@@ -134,16 +145,17 @@ def _prefill(lm: LanguageModel, prompt: Prompt, selection: Selection | None) -> 
 
 
 @torch.inference_mode()
-def _filled(lm: LanguageModel, prompt: Prompt, selection: Selection | None) -> DecodeState:
+def filled(lm: LanguageModel, prompt: Prompt, selection: Selection | None) -> DecodeState:
+    """Both caches behind a prefill."""
     return prefill(lm, prompt, selection)[1]
 
 
 @torch.inference_mode()
-def _decode(lm: LanguageModel, state: DecodeState) -> object:
+def decode_some(lm: LanguageModel, state: DecodeState) -> object:
     """A few more tokens; some tens more in a cache of thousands change nothing."""
     batch = state.position_B.shape[0]
     token_B = torch.ones(batch, dtype=torch.int64, device=state.position_B.device)
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         token_B = decode_step(lm, state, token_B).argmax(dim=-1)
     return token_B
 
