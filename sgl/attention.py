@@ -71,7 +71,7 @@ class RowCapture:
         for start in range(self._first_row, queries, rows_per_chunk):
             rows = slice(start, min(start + rows_per_chunk, queries))
             probs_BHWT = attention_rows(query_BHQD, key_BGTD, mask, scaling, rows)
-            weight_BW = self._row_weight_BQ[:, rows]
+            weight_BW = self._row_weight_BQ[:, rows].to(probs_BHWT.device)
             summed_BT = torch.einsum("bhwt,bw->bt", probs_BHWT, weight_BW)
             added_BT = summed_BT[:, :columns].to(self.importance_BT.device)
             if self._record_B is None:

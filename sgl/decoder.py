@@ -44,7 +44,8 @@ class DecodeState:
 
     def keep_rows(self, index_R: Tensor) -> None:
         """Let the other records leave the batch: (R,) int64, rows of it in the order to come."""
-        self.cache.batch_select_indices(index_R)
+        for layer in self.cache.layers:  # on several devices where the model is
+            layer.batch_select_indices(index_R.to(layer.keys.device))
         self.valid_below_BT, self.valid_above_BT = (
             None if valid_BT is None else valid_BT[index_R]
             for valid_BT in (self.valid_below_BT, self.valid_above_BT)
@@ -175,7 +176,7 @@ def _run_layers(
 ) -> Tensor:
     if not layers:
         return hidden_BQD
-    rope = lm.rope(hidden_BQD, position_ids_ABQ)
+    rope, device = lm.rope(hidden_BQD, position_ids_ABQ), hidden_BQD.device
     for index in layers:
         # position_ids stay None: FA2 would read non-contiguous ones as packed sequences.
         hidden_BQD = lm.text_model.layers[index](
@@ -187,7 +188,7 @@ def _run_layers(
             use_cache=cache is not None,
             sgl_capture=capture,
         )
-    return hidden_BQD
+    return hidden_BQD.to(device)
 
 
 def output_logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:
