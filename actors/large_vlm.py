@@ -7,7 +7,7 @@ from PIL.Image import Image
 
 from actors.batching import run_isolated
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
-from actors.loading import load_model
+from actors.sharding import load_engine
 from sgl.types import Answer, Failure, Guidance, ImageInput, ImageQuestion
 
 
@@ -41,15 +41,27 @@ def _pixels(image: ImageInput) -> int:
 class LargeVLM:
     """Answers, with the visual tokens pruned by the guidance of each record.
 
+    Args:
+        model: which checkpoint.
+        pruning: where, and how much.
+        decoding: when answers end.
+        gpus: whole GPUs of the replica; see actors.sharding.
+
     Raises (on construction):
+        ConfigurationError: it cannot run on these devices as configured.
         ModelLoadError: the checkpoint cannot be read.
         UnsupportedModelError: its architecture cannot be pruned.
     """
 
     def __init__(
-        self, model: ModelConfig, pruning: PruningConfig, decoding: DecodingConfig
+        self,
+        model: ModelConfig,
+        pruning: PruningConfig,
+        decoding: DecodingConfig,
+        *,
+        gpus: int = 1,
     ) -> None:
-        self._vlm = load_model(model)
+        self._vlm = load_engine(model, gpus)
         self._batch_size = model.batch_size
         self._pruning = pruning
         self._decoding = decoding

@@ -84,9 +84,8 @@ class RowCapture:
         if self._first_row == query_BHQD.shape[2]:
             return
         column_sums = self._column_sums or fastest_column_sums(query_BHQD)
-        sum_BT = column_sums(
-            query_BHQD, key_BGTD, mask, scaling, self._row_weight_BQ, self._first_row
-        )
+        weight_BQ = self._row_weight_BQ.to(query_BHQD.device)
+        sum_BT = column_sums(query_BHQD, key_BGTD, mask, scaling, weight_BQ, self._first_row)
         added_BT = sum_BT[:, : self.importance_BT.shape[1]].to(self.importance_BT.device)
         if self._record_B is None:
             self.importance_BT += added_BT

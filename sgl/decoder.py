@@ -46,7 +46,8 @@ class DecodeState:
 
     def keep_rows(self, index_R: Tensor) -> None:
         """Let the other records leave the batch: (R,) int64, rows of it in the order to come."""
-        self.cache.batch_select_indices(index_R)
+        for layer in self.cache.layers:  # on several devices where the model is
+            layer.batch_select_indices(index_R.to(layer.keys.device))
         self.below, self.above = self.below.keep_rows(index_R), self.above.keep_rows(index_R)
         self.position_B = self.position_B[index_R]
 
@@ -190,7 +191,7 @@ def _run_layers(
 ) -> Tensor:
     if not layers:
         return hidden_BQD
-    rope = lm.rope(hidden_BQD, position_ids_ABQ)
+    rope, device = lm.rope(hidden_BQD, position_ids_ABQ), hidden_BQD.device
     for index in layers:
         # position_ids stay None: FA2 would read non-contiguous ones as packed sequences.
         hidden_BQD = lm.text_model.layers[index](
@@ -203,5 +204,5 @@ def _run_layers(
             sgl_capture=capture,
         )
         if index < len(deepstack):
-            hidden_BQD = hidden_BQD + deepstack[index]
-    return hidden_BQD
+            hidden_BQD = hidden_BQD + deepstack[index].to(hidden_BQD.device)
+    return hidden_BQD.to(device)

@@ -1,6 +1,6 @@
 """A native vision-language model that guides (small) or is guided (large)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,8 @@ class VLM:
     Attributes:
         layers: L, decoder layers.
         end_token_ids: any of them ends an answer.
+        sum_over_heads: completes an importance, (B, T) float32, that was summed over this process's
+            heads only; the identity where one process has them all.
     """
 
     def __init__(self, model: Any, tokenizer: Any, family: Family) -> None:
@@ -107,6 +109,7 @@ class VLM:
         self.layers = self.language_model.layers
         self._meter = Meter(DecoderShape.of(family.config.text_config))
         self.end_token_ids = _end_token_ids(model, tokenizer)
+        self.sum_over_heads: Callable[[Tensor], Tensor] = _identity
 
     @torch.inference_mode()
     def guide(
@@ -146,8 +149,9 @@ class VLM:
             capture=capture,
             include_last_visual_row=include_last_visual_row,
         )
+        importance_BT = self.sum_over_heads(capture.importance_BT)
         seen_again = self._look_again(
-            prompt, capture.importance_BT, answers.token_ids, consistency_keep_ratio
+            prompt, importance_BT, answers.token_ids, consistency_keep_ratio
         )
         flops = [
             self._meter.guidance_flops(
@@ -178,7 +182,7 @@ class VLM:
                     confidence=sure,
                     consistency=steady,
                     exit_score=early_exit.exit_score(sure, steady),
-                    importance=capture.importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
+                    importance=importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
                     grids=batch.grids[b],
                     usage=usage[b],
                 )
@@ -317,6 +321,10 @@ class VLM:
         """An answer's text, special tokens removed, stripped."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         return text.strip()
+
+
+def _identity(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
