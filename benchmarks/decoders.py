@@ -48,13 +48,12 @@ class Decoder:
     def shape(self) -> DecoderShape:
         """For counting FLOPs."""
         return DecoderShape(
-            layers=self.layers,
             hidden=self.hidden,
             heads=self.heads,
             kv_heads=self.kv_heads,
             head_dim=self.hidden // self.heads,
-            intermediate=self.intermediate,
             vocabulary=self.vocabulary,
+            feed_forward=(3 * self.hidden * self.intermediate,) * self.layers,
         )
 
 

@@ -151,10 +151,11 @@ def capture_flops(shape: DecoderShape, *, prompt: int, rows: int, new_tokens: in
     return shape.layers * per_key * keys
 
 
-def layer_weights(shape: DecoderShape) -> int:
-    """Values in the matrices of one decoder layer."""
+def decoder_weights(shape: DecoderShape) -> int:
+    """Values in the matrices of all layers, as far as one token meets them, and of the head."""
     width, kv_width = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    return shape.hidden * (2 * width + 2 * kv_width + 3 * shape.intermediate)
+    attention = shape.hidden * (2 * width + 2 * kv_width)
+    return shape.layers * attention + sum(shape.feed_forward) + shape.hidden * shape.vocabulary
 
 
 def kv_cache_bytes(
@@ -188,6 +189,8 @@ def decode_bytes(
 ) -> int:
     """What one decode step of a batch must read: all weights once, and every record's caches.
 
+    Of a mixture of experts those that one token chooses: a lower bound, as records choose others.
+
     Args:
         shape: of the decoder.
         prompts: per record, cached tokens of the layers below K.
@@ -195,7 +198,6 @@ def decode_bytes(
         prune_layer: K.
         bytes_per_value: of the dtype.
     """
-    weights = shape.layers * layer_weights(shape) + shape.hidden * shape.vocabulary
     caches = (
         kv_cache_bytes(
             shape,
@@ -206,4 +208,4 @@ def decode_bytes(
         )
         for prompt, pruned in zip(prompts, pruned_prompts, strict=True)
     )
-    return weights * bytes_per_value + sum(caches)
+    return decoder_weights(shape) * bytes_per_value + sum(caches)
