@@ -12,7 +12,7 @@ from benchmarks import gpu
 from benchmarks.decoders import Decoder, image_prompt
 from benchmarks.limits import Limits
 from benchmarks.record import write_result
-from sgl.flops import layer_flops, layer_weights, lm_head_flops
+from sgl.flops import decoder_weights, layers_flops, lm_head_flops
 
 TINY = Decoder(hidden=32, heads=4, kv_heads=2, intermediate=64, layers=6, vocabulary=100)
 
@@ -32,7 +32,7 @@ def tiny_setup() -> gpu.Setup:
 
 def test_a_causal_prefill_needs_half_of_the_attention_rectangle() -> None:
     tokens, shape = 100, TINY.shape
-    dense = 6 * (layer_flops(shape, tokens, tokens) - 4 * tokens * tokens * 32)
+    dense = layers_flops(shape, range(6), tokens, tokens) - 6 * 4 * tokens * tokens * 32
     attention = 6 * 4 * tokens * tokens * 32 / 2
     assert gpu.prefill_flops(shape, tokens) == dense + attention + lm_head_flops(shape, 1)
 
@@ -40,7 +40,7 @@ def test_a_causal_prefill_needs_half_of_the_attention_rectangle() -> None:
 def test_the_decode_floor_reads_weights_once_and_every_cache() -> None:
     setup = tiny_setup()
     setup.__dict__["limits"] = Limits(matmul_flops_per_s=1.0, copy_bytes_per_s=2.0)
-    weights = 2 * layer_weights(TINY.shape) + 32 * 100
+    weights = decoder_weights(setup.decoder.shape)
     per_token = 2 * 2 * 8  # keys and values of two heads
     full = gpu.decode_floor(setup, batch=3, preset=None)
     assert full == (weights + 3 * 2 * per_token * (16 + 40 + 48)) * 2 / 2.0
