@@ -27,7 +27,7 @@ def read_family(source: str, revision: str | None) -> tuple[Any, type[Family]]:
         family_of(said["model_type"])
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     family = family_of(config.model_type)
-    check_decoder(config.text_config)
+    check_decoder(config.text_config, family.position_axes)
     return config, family
 
 
