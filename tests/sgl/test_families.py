@@ -6,7 +6,7 @@ from PIL import Image
 from transformers import AutoConfig
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
-from sgl.errors import UnsupportedModelError
+from sgl.errors import ImageError, UnsupportedModelError
 from sgl.families import family_of
 from sgl.language_model import check_decoder
 from sgl.types import ImageQuestion, TokenGrid
@@ -157,6 +157,13 @@ def test_tiny_images_are_images(name: str, size: tuple[int, int]) -> None:
 def test_unknown_families_are_refused_with_the_known_ones() -> None:
     with pytest.raises(UnsupportedModelError, match=r"'bert'.*internvl, .*qwen2_5_vl"):
         family_of("bert")
+
+
+def test_images_that_qwen_takes_for_a_line_are_bad_records() -> None:
+    vlm = qwen2_5_vl()
+    with pytest.raises(ImageError, match="300 x 1 pixels is more than 200 times"):
+        vlm.guide([ImageQuestion("a", "w1", (picture(0, 1, 300),))], max_new_tokens=1)
+    assert vlm.guide([ImageQuestion("a", "w1", (picture(0, 1, 200),))], max_new_tokens=1)
 
 
 def test_layers_that_the_loop_would_run_wrongly_are_refused() -> None:
