@@ -6,6 +6,7 @@ transformers would otherwise ask on a terminal.
 
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 from transformers.processing_utils import ProcessorMixin
 
@@ -27,7 +28,7 @@ def read_family(source: str, revision: str | None) -> tuple[Any, type[Family]]:
         family_of(said["model_type"])
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     family = family_of(config.model_type)
-    check_decoder(config.text_config)
+    check_decoder(config.text_config, family.position_axes)
     return config, family
 
 
@@ -38,20 +39,35 @@ def read_image_processor(source: str, revision: str | None, family: type[Family]
     )
 
 
-def read_tokenizer(source: str, revision: str | None) -> Any:
+def read_tokenizer(source: str, revision: str | None, family: type[Family]) -> Any:
     """The tokenizer, with the chat template of the checkpoint's processor where it has its own.
 
     Some checkpoints keep the template with image placeholders in the processor's files and a
     text-only one, of the language model that they were made from, in the tokenizer's.
 
     Raises:
-        ModelLoadError: there is no chat template.
+        ModelLoadError: there is no chat template, or none that knows images.
     """
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     said, _ = ProcessorMixin.get_processor_dict(source, revision=revision)
     tokenizer.chat_template = said.get("chat_template") or tokenizer.chat_template
+    remedy = "put the chat_template.jinja of its processor beside it"
     if not tokenizer.chat_template:
+        raise ModelLoadError(f"the checkpoint {source!r} has no chat template; {remedy}")
+    if _images_written(tokenizer, family) != 1:
         raise ModelLoadError(
-            f"the checkpoint {source!r} has no chat template; put its chat_template.jinja beside it"
+            f"the chat template of the checkpoint {source!r} does not write {family.placeholder!r} "
+            f"for an image; {remedy}"
         )
     return tokenizer
+
+
+def _images_written(tokenizer: Any, family: type[Family]) -> int:
+    content = [{"type": "image"}, {"type": "text", "text": "question"}]
+    try:
+        text: str = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+    except (TypeError, TemplateError):  # written for contents that are text
+        return 0
+    return text.count(family.placeholder)

@@ -54,6 +54,7 @@ def take_tokens(prompt: Prompt, index_BW: Tensor, valid_BW: Tensor) -> Prompt:
         valid_BT=valid_BW,
         visual_BT=prompt.visual_BT.gather(1, index_BW) & valid_BW,
         deepstack=tuple(_take(added_BTD, index_BW) for added_BTD in prompt.deepstack),
+        block_BT=None if prompt.block_BT is None else prompt.block_BT.gather(1, index_BW),
     )
 
 
@@ -80,6 +81,7 @@ def add_text(prompt: Prompt, embeds_BSD: Tensor, valid_BS: Tensor) -> Prompt:
         visual_BT=torch.cat([prompt.visual_BT, no_image_BS], dim=1),
         next_position_B=prompt.next_position_B + valid_BS.sum(dim=1),
         deepstack=tuple(pad(added_BTD, (0, 0, 0, added)) for added_BTD in prompt.deepstack),
+        block_BT=None if prompt.block_BT is None else pad(prompt.block_BT, (0, added), value=-1),
     )
 
 

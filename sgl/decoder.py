@@ -12,7 +12,7 @@ longest survivor. Shapes: B records, T prompt tokens, W tokens after pruning, Q 
 D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -82,12 +82,12 @@ def prefill_hidden(
     """As `prefill`, with the last layer's hidden states, (B, W, D), in place of logits."""
     split = selection.layer if selection else lm.layers
     cache = kv_cache()
-    below = above = Attended.of(prompt)
+    below = above = Attended.of(prompt, windows=lm.has_windows)
     hidden_BTD = _prefill_layers(lm, range(split), prompt, below, cache, capture)
     if selection:
         assert capture is None, "columns of pruned layers would not match the prompt's"
         pruned = prune_prompt(replace(prompt, embeds_BTD=hidden_BTD), selection.keep_BT)
-        above = Attended.of(pruned)
+        above = Attended.of(pruned, windows=lm.has_windows)
         hidden_BTD = _prefill_layers(lm, range(split, lm.layers), pruned, above, cache)
     return hidden_BTD, DecodeState(cache, split, below, above, prompt.next_position_B)
 
@@ -110,15 +110,21 @@ def decode_step(
         (B, N) float32 logits of the token after it.
     """
     hidden_B1D = lm.text_model.embed_tokens(token_B[:, None])
-    positions = state.position_B[None, :, None]
-    state.position_B = state.position_B + 1
-    state.below, state.above = state.below.with_next(), state.above.with_next()
+    position_B, state.position_B = state.position_B, state.position_B + 1
+    state.below, state.above = state.below.with_next(position_B), state.above.with_next(position_B)
     for layers, attended in (
         (range(state.split), state.below),
         (range(state.split, lm.layers), state.above),
     ):
-        mask = attended.decode_mask()
-        hidden_B1D = _run_layers(lm, layers, hidden_B1D, positions, mask, state.cache, capture)
+        hidden_B1D = _run_layers(
+            lm,
+            layers,
+            hidden_B1D,
+            position_B[None, :, None],
+            attended.decode_mask,
+            state.cache,
+            capture,
+        )
     return output_logits(lm, hidden_B1D[:, -1])
 
 
@@ -146,7 +152,8 @@ def score_answers(
     fed_BS = target_BS[:, :-1]
     valid_BS = torch.ones_like(fed_BS, dtype=torch.bool)
     prompt = add_text(prompt, lm.text_model.embed_tokens(fed_BS), valid_BS)
-    hidden_BTD = _prefill_layers(lm, range(lm.layers), prompt, Attended.of(prompt), None)
+    attended = Attended.of(prompt, windows=lm.has_windows)
+    hidden_BTD = _prefill_layers(lm, range(lm.layers), prompt, attended, None)
     logits_BSN = output_logits(lm, hidden_BTD[:, width - 1 :])
     log_probs_BSN = logits_BSN.log_softmax(dim=-1)
     log_probs_BS = log_probs_BSN.gather(2, target_BS[..., None])[..., 0].tolist()
@@ -172,7 +179,7 @@ def _prefill_layers(
         layers,
         prompt.embeds_BTD,
         prompt.position_ids_ABT,
-        attended.prefill_mask(),
+        attended.prefill_mask,
         cache,
         capture,
         prompt.deepstack,
@@ -184,20 +191,21 @@ def _run_layers(
     layers: range,
     hidden_BQD: Tensor,
     position_ids_ABQ: Tensor,
-    mask: Tensor | None,
+    mask_of: Callable[[int | None], Tensor | None],
     cache: Cache | None,
     capture: RowCapture | None = None,
     deepstack: Sequence[Tensor] = (),
 ) -> Tensor:
-    if not layers:
-        return hidden_BQD
-    rope, device = lm.rope(hidden_BQD, position_ids_ABQ), hidden_BQD.device
+    device = hidden_BQD.device
+    layer_types = {lm.layer_type(index) for index in layers}
+    masks = {kind: mask_of(lm.window(kind)) for kind in layer_types}
+    ropes = {kind: lm.rope(hidden_BQD, position_ids_ABQ, kind) for kind in layer_types}
     for index in layers:
         # position_ids stay None: FA2 would read non-contiguous ones as packed sequences.
         hidden_BQD = lm.text_model.layers[index](
             hidden_BQD,
-            attention_mask=mask,
-            position_embeddings=rope,
+            attention_mask=masks[lm.layer_type(index)],
+            position_embeddings=ropes[lm.layer_type(index)],
             position_ids=None,
             past_key_values=cache,
             use_cache=cache is not None,

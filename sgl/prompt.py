@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sgl.errors import EmptyQuestionError, PromptTooLongError, RecordError
 from sgl.families.base import EncodedImages, Family
@@ -97,6 +98,7 @@ def build_prompts(
         visual_BT=visual_BT,
         next_position_B=positions.masked_fill(~valid_BT, 0).amax(dim=(0, 2)) + 1,
         deepstack=_deepstack(arrived, visual_BT),
+        block_BT=_image_blocks(visual_BT) if family.bidirectional_images else None,
     )
     flat_grids = [tuple(grid for image in record for grid in image) for record in grids]
     rows = [_tokens_after_last(ids, family.config.image_token_id) for ids in token_ids]
@@ -137,10 +139,12 @@ def _tokenize(
 ) -> list[int]:
     if not record.question.strip():
         raise EmptyQuestionError("the question is empty; every record needs a question")
-    if family.placeholder in record.question:
-        raise RecordError(
-            f"the question contains the model's image placeholder {family.placeholder!r}; remove it"
-        )
+    image_token = tokenizer.convert_ids_to_tokens(family.config.image_token_id)
+    for token in (family.placeholder, image_token):
+        if token in record.question:
+            raise RecordError(
+                f"the question contains the model's image placeholder {token!r}; remove it"
+            )
     content = [{"type": "image"} for _ in grids] + [{"type": "text", "text": record.question}]
     text: str = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -205,6 +209,12 @@ def _deepstack(arrived: Mapping[str, Any], visual_BT: Tensor) -> tuple[Tensor, .
         )
         for features_VD in arrived.get("deepstack_visual_embeds") or ()
     )
+
+
+def _image_blocks(visual_BT: Tensor) -> Tensor:
+    """(B, T) int64: runs of image tokens counted from 0 in each record, -1 on text."""
+    starts_BT = visual_BT & ~pad(visual_BT, (1, 0))[:, :-1]
+    return (starts_BT.cumsum(dim=1) - 1).masked_fill(~visual_BT, -1)
 
 
 def _tokens_after_last(ids: Sequence[int], token: int) -> int:

@@ -68,7 +68,7 @@ def load(
     try:
         config, family_class = read_family(source, revision)
         family = family_class(config, read_image_processor(source, revision, family_class))
-        tokenizer = read_tokenizer(source, revision)
+        tokenizer = read_tokenizer(source, revision, family_class)
         model, found = AutoModelForImageTextToText.from_pretrained(
             source,
             revision=revision,

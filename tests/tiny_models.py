@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
     Idefics3ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
@@ -19,6 +21,7 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
     SmolVLMForConditionalGeneration,
 )
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
@@ -152,7 +155,7 @@ def qwen2_vl(seed: int = 0) -> VLM:
     return qwen_vl(Qwen2VLForConditionalGeneration, vision, seed=seed)
 
 
-def qwen2_5_vl(seed: int = 0) -> VLM:
+def qwen2_5_vl(seed: int = 0, text: dict[str, Any] | None = None) -> VLM:
     """Vision attention in windows of 2 x 2 tokens."""
     vision = {
         "hidden_size": 32,
@@ -161,7 +164,7 @@ def qwen2_5_vl(seed: int = 0) -> VLM:
         "fullatt_block_indexes": [1],
         "out_hidden_size": TEXT_SHAPE["hidden_size"],
     }
-    return qwen_vl(Qwen2_5_VLForConditionalGeneration, vision, seed=seed)
+    return qwen_vl(Qwen2_5_VLForConditionalGeneration, vision, text, seed)
 
 
 DEEPSTACK_VISION = {
@@ -223,6 +226,32 @@ def llava_onevision(seed: int = 0) -> VLM:
     return VLM(model, words, family_of(config.model_type)(config, processor))
 
 
+def gemma3(seed: int = 0) -> VLM:
+    """16 visual tokens per image, windows of 9 tokens but for every other layer."""
+    marks = ["<start_of_image>", "<end_of_image>"]
+    words = tokenizer("<image_soft_token>", "<start_of_image>", marks)
+    config = Gemma3Config(
+        vision_config={**SIGLIP, "image_size": 32},
+        text_config={
+            **TEXT_SHAPE,
+            "head_dim": 12,
+            "query_pre_attn_scalar": 12,
+            "sliding_window": 9,
+            "layer_types": ["sliding_attention", "full_attention"] * 2 + ["sliding_attention"],
+        },
+        mm_tokens_per_image=16,
+        # Tied random embeddings would make it say the same word for ever.
+        tie_word_embeddings=False,
+        initializer_range=0.3,
+        image_token_index=words.convert_tokens_to_ids("<image_soft_token>"),
+    )
+    processor = Gemma3ImageProcessorPil(size={"height": 32, "width": 32}, do_pan_and_scan=False)
+    model = seeded(Gemma3ForConditionalGeneration, config, seed)
+    # Left at zero natively, every image would look the same.
+    model.model.multi_modal_projector.mm_input_projection_weight.data.normal_(std=0.3)
+    return VLM(model, words, family_of(config.model_type)(config, processor))
+
+
 def idefics3(seed: int = 0, model_class: Any = Idefics3ForConditionalGeneration) -> VLM:
     """Tiles of 16 x 16 pixels, 4 visual tokens each, at most 3 x 3 of them and an overview."""
     marks = ["<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>"]
@@ -248,6 +277,7 @@ def smolvlm(seed: int = 0) -> VLM:
 
 
 FAMILIES = {
+    "gemma3": gemma3,
     "idefics3": idefics3,
     "internvl": internvl,
     "internvl_llama": internvl_llama,

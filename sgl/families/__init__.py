@@ -2,6 +2,7 @@
 
 from sgl.errors import UnsupportedModelError
 from sgl.families.base import Family
+from sgl.families.gemma3 import Gemma3
 from sgl.families.idefics3 import Idefics3, SmolVLM
 from sgl.families.internvl import InternVL
 from sgl.families.llava_onevision import LlavaOnevision
@@ -12,6 +13,7 @@ from sgl.families.qwen3_vl import Qwen3VL
 __all__ = ["FAMILIES", "Family", "family_of"]
 
 FAMILIES: tuple[type[Family], ...] = (
+    Gemma3,
     Idefics3,
     InternVL,
     LlavaOnevision,

@@ -38,6 +38,7 @@ class Family(ABC):
         model_types: the `config.model_type` values it serves.
         placeholder: what the chat template writes for one image.
         position_axes: position ids per token, 1 or, for M-RoPE, 3.
+        bidirectional_images: the tokens of an image attend to each other in both directions.
         image_processor_class: the PIL one. It needs no torchvision, and since the pixels of the two
             backends differ by up to 0.03, one of them has to be pinned.
         image_processor_settings: what the family's native processor sets on every call, whatever
@@ -47,6 +48,7 @@ class Family(ABC):
     model_types: ClassVar[frozenset[str]]
     placeholder: ClassVar[str]
     position_axes: ClassVar[int] = 1
+    bidirectional_images: ClassVar[bool] = False
     image_processor_class: ClassVar[Any]
     image_processor_settings: ClassVar[Mapping[str, Any]] = {}
 

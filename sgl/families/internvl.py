@@ -35,7 +35,6 @@ class InternVL(Family):
             self._grids(index, size, count)
             for index, (size, count) in enumerate(zip(sizes, tiles, strict=True))
         ]
-        # The class token included; every tile costs the same.
         flops = [len(of_image) * _tile_flops(self.config) for of_image in grids]
         return EncodedImages({"pixel_values": encoded["pixel_values"]}, grids, flops)
 

@@ -7,8 +7,12 @@ from typing import Any
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from sgl.families.base import WHOLE, EncodedImages, Family
+from sgl.errors import ImageError
+from sgl.families.base import WHOLE, EncodedImages, Family, size_of
 from sgl.types import ImageInput, TokenGrid
+
+LONGEST = 200
+"""Sides in proportion, the native image processor's own limit."""
 
 
 class QwenVL(Family):
@@ -21,7 +25,17 @@ class QwenVL(Family):
     def encode_images(
         self, images: Sequence[ImageInput], images_per_record: Sequence[int]
     ) -> EncodedImages:
-        """Resize to multiples of the merged patch: flat patches and their grid sizes."""
+        """Resize to multiples of the merged patch: flat patches and their grid sizes.
+
+        Raises:
+            ImageError: an image is longer than the image processor takes.
+        """
+        for height, width in map(size_of, images):
+            if max(height, width) > LONGEST * min(height, width):
+                raise ImageError(
+                    f"an image of {width} x {height} pixels is more than {LONGEST} times as long "
+                    "as wide; the model takes none such, crop it"
+                )
         encoded = self.preprocess(images)
         merge = self.config.vision_config.spatial_merge_size
         grids = [

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import AutoConfig
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
-from sgl.errors import UnsupportedModelError
+from sgl.errors import ImageError, UnsupportedModelError
 from sgl.families import family_of
+from sgl.language_model import check_decoder
 from sgl.types import ImageQuestion, TokenGrid
 from tests.tiny_models import (
     FAMILIES,
@@ -157,7 +159,22 @@ def test_unknown_families_are_refused_with_the_known_ones() -> None:
         family_of("bert")
 
 
-def test_sliding_window_layers_are_refused() -> None:
-    text = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}
-    with pytest.raises(UnsupportedModelError, match="sliding_attention"):
-        internvl(text=text)
+def test_images_that_qwen_takes_for_a_line_are_bad_records() -> None:
+    vlm = qwen2_5_vl()
+    with pytest.raises(ImageError, match="300 x 1 pixels is more than 200 times"):
+        vlm.guide([ImageQuestion("a", "w1", (picture(0, 1, 300),))], max_new_tokens=1)
+    assert vlm.guide([ImageQuestion("a", "w1", (picture(0, 1, 200),))], max_new_tokens=1)
+
+
+def test_layers_that_the_loop_would_run_wrongly_are_refused() -> None:
+    window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}
+    with pytest.raises(UnsupportedModelError, match=r"M-RoPE.*sliding_attention"):
+        qwen2_5_vl(text=window)
+    chunked = {"layer_types": ["chunked_attention"] * 5}
+    with pytest.raises(UnsupportedModelError, match="chunked_attention"):
+        internvl(text={"model_type": "qwen3", **chunked})
+    with pytest.raises(UnsupportedModelError, match="gpt_oss"):
+        check_decoder(AutoConfig.for_model("gpt_oss"), position_axes=1)
+    ahead = AutoConfig.for_model("gemma3_text", use_bidirectional_attention=True)
+    with pytest.raises(UnsupportedModelError, match="use_bidirectional_attention"):
+        check_decoder(ahead, position_axes=1)

@@ -93,6 +93,17 @@ def test_a_checkpoint_without_a_chat_template_is_refused(tmp_path: Path) -> None
         sgl.load(tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize(
+    "template", ["{{ 'user: ' + messages[0]['content'] }}", "{{ messages[0]['content'] }}"]
+)
+def test_a_chat_template_without_images_is_refused(template: str, tmp_path: Path) -> None:
+    vlm = internvl()
+    vlm.tokenizer.chat_template = template
+    save(vlm, tmp_path)
+    with pytest.raises(ModelLoadError, match="does not write '<IMG_CONTEXT>' for an image"):
+        sgl.load(tmp_path, device="cpu")
+
+
 def test_every_error_has_the_root() -> None:
     assert issubclass(ModelLoadError, SglError)
     assert issubclass(ModelLoadError, OSError)

@@ -10,8 +10,8 @@ import torch
 
 from sgl import generation
 from sgl.attention import ATTENTION_NAME
-from sgl.compaction import Selection
-from sgl.decoder import decode_step, prefill
+from sgl.compaction import Selection, prune_prompt
+from sgl.decoder import decode_step, prefill, score_answers
 from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
@@ -97,6 +97,16 @@ def test_unpruned_equals_generate_token_for_token(vlm: VLM) -> None:
     assert [list(one.token_ids) for one in kept_all] == native
 
 
+def test_windows_of_a_text_model_with_one_frequency_are_its_native_ones() -> None:
+    window = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2}
+    vlm, records = internvl(text=window), ragged_records()
+    assert vlm.language_model.has_windows
+    guidance = vlm.guide(records, max_new_tokens=MAX_NEW)
+    assert [list(one.token_ids) for one in guidance] == native_answers(vlm, records)
+    unbounded = internvl().guide(records, max_new_tokens=MAX_NEW)
+    assert [one.token_ids for one in guidance] != [one.token_ids for one in unbounded]
+
+
 @pytest.mark.parametrize(("layer", "keep_ratio"), [(0, 0.5), (2, 0.2), (4, 0.05)])
 def test_pruned_equals_full_length_with_dropped_tokens_masked(
     vlm: VLM, layer: int, keep_ratio: float
@@ -138,11 +148,21 @@ def masked_logits(
     length = embeds_BTD.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     itself = torch.eye(length, dtype=torch.bool)
-    hidden, rope = embeds_BTD, lm.rope(embeds_BTD, positions)
-    for index, block in enumerate(lm.text_model.layers):
+    behind = positions[0][:, None, :, None] - positions[0][:, None, None, :]
+    if prompt.block_BT is not None:
+        block = torch.nn.functional.pad(prompt.block_BT, (0, len(fed)), value=-1)[:, None]
+        causal = causal | (block[..., None] == block[..., None, :]) & (block >= 0)[..., None]
+    hidden = embeds_BTD
+    for index, layer_of in enumerate(lm.text_model.layers):
+        kind = lm.layer_type(index)
         visible = valid & keep if index >= layer else valid
-        mask = (causal & visible[:, None, None, :]) | itself
-        hidden = block(hidden, attention_mask=mask, position_embeddings=rope, position_ids=None)
+        mask = causal & visible[:, None, None, :]
+        if kind == "sliding_attention":
+            mask = mask & (behind < lm.text_model.config.sliding_window)
+        rope = lm.rope(embeds_BTD, positions, kind)
+        hidden = layer_of(
+            hidden, attention_mask=mask | itself, position_embeddings=rope, position_ids=None
+        )
         if index < len(prompt.deepstack):
             hidden[:, : -len(fed) or None] += prompt.deepstack[index]
     return lm.lm_head(lm.text_model.norm(hidden[:, -1]))
@@ -156,6 +176,21 @@ def assert_same_guidance(one: Guidance, other: Guidance) -> None:
     assert one.consistency == pytest.approx(other.consistency, rel=1e-3)
     np.testing.assert_allclose(one.importance, other.importance, rtol=1e-4)
     assert one.usage.flops == other.usage.flops
+
+
+@pytest.mark.parametrize("keep_ratio", [1.0, 0.3])
+def test_scores_of_an_answer_are_those_of_its_generation(vlm: VLM, keep_ratio: float) -> None:
+    lm = vlm.language_model
+    with torch.inference_mode():
+        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, ragged_records()).prompt
+        importance_BT = torch.rand(prompt.visual_BT.shape)
+        keep_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
+        keep_BT |= ~prompt.visual_BT
+        limits = Limits(frozenset(), [3, 6, 1, 4], min_new_tokens=0)
+        answers = generate_greedy(lm, prompt, limits, selection=Selection(0, keep_BT))
+        scored = score_answers(lm, prune_prompt(prompt, keep_BT), answers.token_ids)
+    for score, log_probs in zip(scored, answers.log_probs, strict=True):
+        np.testing.assert_allclose(score, log_probs, atol=1e-4)
 
 
 def test_ragged_batch_equals_single(vlm: VLM) -> None:
@@ -228,6 +263,9 @@ def test_bad_records_are_refused_with_typed_errors(vlm: VLM) -> None:
         vlm.guide([ImageQuestion("a", "  ", (image,))])
     with pytest.raises(RecordError, match="placeholder"):
         vlm.guide([ImageQuestion("a", f"w1 {vlm.family.placeholder}", (image,))])
+    image_token = vlm.tokenizer.convert_ids_to_tokens(vlm.family.config.image_token_id)
+    with pytest.raises(RecordError, match="placeholder"):
+        vlm.guide([ImageQuestion("a", f"w1 {image_token}", (image,))])
     with pytest.raises(RecordError, match="at least 1"):
         vlm.guide([ImageQuestion("a", "w1", (image,), max_new_tokens=0)])
     with pytest.raises(PromptTooLongError, match="512"):
