@@ -3,8 +3,8 @@
     tensor parallelism   N processes, one GPU each, all of which run every batch in step
     layers spread        one process; a batch passes from GPU to GPU
 
-The first is as many times faster as there are GPUs, less its collectives, but needs heads and MLP
-units that divide by N and layers that `actors.tensor_parallel` knows.
+The first divides the decoder's time by N, less its collectives, but needs heads and MLP units that
+divide by N and layers that `actors.tensor_parallel` knows. The second is no faster than one GPU.
 """
 
 import logging
