@@ -102,7 +102,7 @@ class RankGroup:
         try:
             for index in range(ranks):
                 self._start()
-                self._connections[index].send((build, Rank(index, ranks, self._store.port)))
+                self._send(index, pickle.dumps((build, Rank(index, ranks, self._store.port))))
             self.introductions = self._introductions()
         except BaseException:
             self.close()
@@ -122,7 +122,8 @@ class RankGroup:
             raise DeviceError("the ranks of this replica have ended")
         payload = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
         try:
-            self._send(payload)
+            for rank in range(len(self._processes)):
+                self._send(rank, payload)
             outcomes = self._outcomes()
             _check_in_step(outcomes)
         except BaseException:
@@ -151,12 +152,11 @@ class RankGroup:
                 )
             )
 
-    def _send(self, payload: bytes) -> None:
-        for rank, connection in enumerate(self._connections):
-            try:
-                connection.send_bytes(payload)
-            except OSError as error:
-                raise self._died(rank) from error
+    def _send(self, rank: int, payload: bytes) -> None:
+        try:
+            self._connections[rank].send_bytes(payload)
+        except OSError as error:
+            raise self._died(rank) from error
 
     def _introductions(self) -> list[Any]:
         found: dict[int, Any] = {}

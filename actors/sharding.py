@@ -3,8 +3,8 @@
     tensor parallelism   N processes, one GPU each, all of which run every batch in step
     layers spread        one process; a batch passes from GPU to GPU
 
-The first is as many times faster as there are GPUs, less its collectives, but needs heads and MLP
-units that divide by N and layers that `actors.tensor_parallel` knows.
+The first divides the decoder's time by N, less its collectives, but needs heads and MLP units that
+divide by N and layers that `actors.tensor_parallel` knows. The second is no faster than one GPU.
 """
 
 import logging
@@ -72,7 +72,7 @@ def load_engine(config: ModelConfig, gpus: int = 1) -> Engine:
     ranks = config.tensor_parallel or gpus
     if max(ranks, gpus) == 1:
         return load_model(config)
-    _check_gpus(config, max(ranks, gpus))
+    _check_gpus(config, ranks, gpus)
     if ranks > 1:
         skeleton = _skeleton(config)
         reason = _obstacle(skeleton, ranks)
@@ -188,12 +188,18 @@ def _obstacle(skeleton: Any, ranks: int) -> str | None:
     return indivisible(text_config, ranks) or obstacle(skeleton)
 
 
-def _check_gpus(config: ModelConfig, gpus: int) -> None:
+def _check_gpus(config: ModelConfig, ranks: int, gpus: int) -> None:
+    """Refuse GPUs that are not there, or that would stand idle."""
     import torch
 
-    if device_type(config) == "cuda" and torch.cuda.device_count() < gpus:
+    if gpus > 1 and ranks not in (1, gpus):
         raise ConfigurationError(
-            f"num_gpus: one replica is to run on {gpus} GPUs, and its process sees "
+            f"tensor_parallel: {ranks} processes would not use the replica's {gpus} GPUs; "
+            "write the same number for both, or leave one out"
+        )
+    if device_type(config) == "cuda" and torch.cuda.device_count() < max(ranks, gpus):
+        raise ConfigurationError(
+            f"num_gpus: a replica is to run on {max(ranks, gpus)} GPUs, and its process sees "
             f"{torch.cuda.device_count()}; write the same number for num_gpus and tensor_parallel"
         )
 

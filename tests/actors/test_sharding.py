@@ -152,6 +152,21 @@ def test_a_model_that_does_not_divide_is_spread_and_that_is_said(
     assert tokens(spread.answer(records)) == tokens(load_model(one_process).answer(records))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("ranks", [None, 1])
+def test_two_gpus_answer_as_one(one_process: ModelConfig, ranks: int | None) -> None:
+    on_gpu = {"device": "cuda", "dtype": "float32", "tensor_parallel": ranks}
+    model = one_process.model_copy(update=on_gpu)
+    records = ragged_records()
+    alone, both = load_model(model), load_engine(model, gpus=2)
+    assert isinstance(both, VLM if ranks else ShardedVLM)
+    guidance = alone.guide(records)
+    settings = {"prune_layer": 0.4, "keep_ratio": 0.3, "max_new_tokens": 6, "min_new_tokens": 1}
+    expected = alone.answer(records, guidance, **settings)
+    assert tokens(both.answer(records, guidance, **settings)) == tokens(expected)
+
+
 def test_layers_are_spread_where_that_is_asked_for(one_process: ModelConfig) -> None:
     asked = one_process.model_copy(update={"tensor_parallel": 1})
     assert isinstance(load_engine(asked, gpus=2), VLM)
@@ -161,6 +176,8 @@ def test_a_split_that_is_asked_for_and_impossible_is_refused(one_process: ModelC
     asked = one_process.model_copy(update={"tensor_parallel": 4})
     with pytest.raises(ConfigurationError, match=r"tensor_parallel: .* 2 key-value heads"):
         load_engine(asked)
+    with pytest.raises(ConfigurationError, match="4 processes would not use the replica's 2 GPUs"):
+        load_engine(asked, gpus=2)
     with pytest.raises(ModelLoadError, match="cannot read the checkpoint"):
         load_engine(asked.model_copy(update={"path": "/no/where"}))
 
