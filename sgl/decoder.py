@@ -86,7 +86,7 @@ def prefill_hidden(
     hidden_BTD, positions = prompt.embeds_BTD, prompt.position_ids_ABT
     below_BT = above_BT = _none_if_all(prompt.valid_BT)
     mask = _causal_mask(below_BT)
-    hidden_BTD = _run_layers(lm, range(split), hidden_BTD, positions, mask, cache, capture)
+    hidden_BTD = run_layers(lm, range(split), hidden_BTD, positions, mask, cache, capture)
     if selection:
         assert capture is None, "columns of pruned layers would not match the prompt's"
         index_BW, valid_BW = compaction(selection.keep_BT & prompt.valid_BT)
@@ -94,7 +94,7 @@ def prefill_hidden(
         positions = take_positions(positions, index_BW)
         above_BT = _none_if_all(valid_BW)
         mask = _causal_mask(above_BT)
-        hidden_BTD = _run_layers(lm, range(split, lm.layers), hidden_BTD, positions, mask, cache)
+        hidden_BTD = run_layers(lm, range(split, lm.layers), hidden_BTD, positions, mask, cache)
     state = DecodeState(cache, split, below_BT, above_BT, prompt.next_position_B)
     return hidden_BTD, state
 
@@ -126,7 +126,7 @@ def decode_step(
         (range(state.split, lm.layers), state.valid_above_BT),
     ):
         mask = None if valid_BT is None else valid_BT[:, None, None, :]
-        hidden_B1D = _run_layers(lm, layers, hidden_B1D, positions, mask, state.cache, capture)
+        hidden_B1D = run_layers(lm, layers, hidden_B1D, positions, mask, state.cache, capture)
     return output_logits(lm, hidden_B1D[:, -1])
 
 
@@ -158,14 +158,14 @@ def score_answers(
     positions = torch.cat([prompt.position_ids_ABT, position_BS.expand(axes, -1, -1)], dim=2)
     valid_BT = torch.cat([prompt.valid_BT, torch.ones_like(fed_BS, dtype=torch.bool)], dim=1)
     mask = _causal_mask(_none_if_all(valid_BT))
-    hidden_BTD = _run_layers(lm, range(lm.layers), hidden_BTD, positions, mask, None)
+    hidden_BTD = run_layers(lm, range(lm.layers), hidden_BTD, positions, mask, None)
     logits_BSN = output_logits(lm, hidden_BTD[:, width - 1 :])
     log_probs_BSN = logits_BSN.log_softmax(dim=-1)
     log_probs_BS = log_probs_BSN.gather(2, target_BS[..., None])[..., 0].tolist()
     return [row[: len(answer)] for row, answer in zip(log_probs_BS, answers, strict=True)]
 
 
-def _run_layers(
+def run_layers(
     lm: LanguageModel,
     layers: range,
     hidden_BQD: Tensor,
@@ -174,6 +174,7 @@ def _run_layers(
     cache: Cache | None,
     capture: RowCapture | None = None,
 ) -> Tensor:
+    """Some of the decoder's layers on (B, Q, D), at the given positions, under one mask."""
     if not layers:
         return hidden_BQD
     rope = lm.rope(hidden_BQD, position_ids_ABQ)
