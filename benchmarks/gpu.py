@@ -30,7 +30,7 @@ from benchmarks.measure import Ratio, Work, peak_bytes, take_turns
 from benchmarks.record import write_result
 from sgl import attention
 from sgl.attention import ColumnSums
-from sgl.decoder import prefill
+from sgl.decoder import decode_step, prefill
 from sgl.flops import DecoderShape, attention_flops, decode_bytes, generation_flops
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import keep_count, top_visual_tokens
@@ -210,18 +210,29 @@ def decode_floor(setup: Setup, batch: int, preset: tuple[float, float] | None) -
 
 
 def measure_agreement(setup: Setup) -> list[Row]:
-    """Both captures of the same prefill: largest difference, and whom they keep."""
+    """Both captures of the same prefill, and both caches' next logits."""
     visual = min(setup.visual)
     prompt = image_prompt(setup.lm, visual)
     torch_BT, fused_BT = (
         prefill_with_capture(setup.lm, prompt, column_sums) for column_sums in captures().values()
     )
     case = f"{visual} visual tokens"
+    name = "largest relative difference"
     difference = float((torch_BT - fused_BT).abs().max() / torch_BT.max())
     return [
-        figure(case, "largest relative difference", difference, "<= 0.001"),
+        figure(case, name, difference, "<= 0.001"),
         figure(case, "top 5 % in common", shared_top(torch_BT, fused_BT, prompt), ">= 0.99"),
+        figure("decode, static to growing cache", name, _logits_apart(setup, prompt), "<= 0.05"),
     ]
+
+
+@torch.inference_mode()
+def _logits_apart(setup: Setup, prompt: Prompt) -> float:
+    logits_BN, state = prefill(setup.lm, prompt)
+    static = StaticDecode(setup.lm, state, new_tokens=1)
+    token_B = logits_BN.argmax(dim=-1)
+    static_BN, growing_BN = static.step(token_B), decode_step(setup.lm, state, token_B)
+    return float((static_BN - growing_BN).abs().max() / growing_BN.abs().max())
 
 
 def shared_top(one_BT: Tensor, other_BT: Tensor, prompt: Prompt, keep_ratio: float = 0.05) -> float:
