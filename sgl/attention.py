@@ -32,6 +32,8 @@ ATTENTION_NAME = "sgl_fused_with_row_capture"
 _MAX_SCORES = 1 << 26
 """Attention scores held at once, 256 MiB in float32: more rows are captured in chunks."""
 
+_HAS_TRITON = find_spec("triton") is not None
+
 
 class RowCapture:
     """Sums weighted attention rows over layers, heads and steps.
@@ -119,11 +121,15 @@ class ColumnSums(Protocol):
 
 def fastest_column_sums(query_BHQD: Tensor) -> ColumnSums:
     """The fused kernel where it runs: on a GPU with triton, in half or single precision."""
-    if query_BHQD.is_cuda and query_BHQD.dtype != torch.float64 and find_spec("triton"):
+    if _kernels_run_on(query_BHQD):
         from sgl.kernels import row_capture
 
         return row_capture.column_sums
     return column_sums
+
+
+def _kernels_run_on(states: Tensor) -> bool:
+    return _HAS_TRITON and states.is_cuda and states.dtype != torch.float64
 
 
 def column_sums(
@@ -190,9 +196,23 @@ def _fused_attention_with_row_capture(
     """Fused attention; a RowCapture that travelled as a layer keyword gets this layer's rows."""
     if sgl_capture is not None:
         sgl_capture.add(query, key, attention_mask, scaling)
+    if attention_mask is not None and _is_decode(query, key, value, attention_mask):
+        from sgl.kernels.decode_attention import decode_attention
+
+        mask_B11T = attention_mask.expand(query.shape[0], -1, -1, -1)
+        return decode_attention(query, key, value, mask_B11T, scaling).transpose(1, 2), None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **kwargs
     )
+
+
+def _is_decode(query_BHQD: Tensor, key_BGTD: Tensor, value_BGTD: Tensor, mask: Tensor) -> bool:
+    """One query per record over what a mask shows, where the kernel for it runs.
+
+    Fused attention would walk all keys, hidden ones too, with few programs.
+    """
+    shapes_fit = query_BHQD.shape[2] == 1 and key_BGTD.shape[3] == value_BGTD.shape[3]
+    return shapes_fit and mask.dtype == torch.bool and _kernels_run_on(query_BHQD)
 
 
 AttentionInterface.register(ATTENTION_NAME, _fused_attention_with_row_capture)

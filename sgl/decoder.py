@@ -116,7 +116,7 @@ def decode_step(
         (range(state.split), state.below),
         (range(state.split, lm.layers), state.above),
     ):
-        hidden_B1D = _run_layers(
+        hidden_B1D = run_layers(
             lm,
             layers,
             hidden_B1D,
@@ -174,7 +174,7 @@ def _prefill_layers(
     capture: RowCapture | None = None,
 ) -> Tensor:
     """(B, T, D): what leaves the layers; `prompt.embeds_BTD` is what enters them."""
-    return _run_layers(
+    return run_layers(
         lm,
         layers,
         prompt.embeds_BTD,
@@ -186,7 +186,7 @@ def _prefill_layers(
     )
 
 
-def _run_layers(
+def run_layers(
     lm: LanguageModel,
     layers: range,
     hidden_BQD: Tensor,
@@ -196,6 +196,7 @@ def _run_layers(
     capture: RowCapture | None = None,
     deepstack: Sequence[Tensor] = (),
 ) -> Tensor:
+    """Some of the decoder's layers on (B, Q, D); `mask_of` makes the mask of a window's width."""
     device = hidden_BQD.device
     layer_types = {lm.layer_type(index) for index in layers}
     masks = {kind: mask_of(lm.window(kind)) for kind in layer_types}

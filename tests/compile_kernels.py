@@ -14,6 +14,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
+from sgl.kernels.decode_attention import decode_attention
 from sgl.kernels.row_capture import column_sums
 
 # Batch, heads, kv heads, queries, keys, head dimension, dtype, what kind of mask.
@@ -50,6 +51,11 @@ def main(capability: int) -> None:
             mask = torch.empty(batch, 1, queries, keys, dtype=mask_dtype)
         weight_BQ = torch.empty(batch, queries)
         column_sums(query_BHQD, key_BGTD, mask, 0.1, weight_BQ, first_row=0)
+    for batch, heads, groups, _, keys, dim, dtype, _ in CASES[:2]:
+        query_BH1D = torch.empty(batch, heads, 1, dim, dtype=dtype)
+        key_BGTD = torch.empty(batch, groups, keys, dim, dtype=dtype)
+        mask_B11T = torch.empty(batch, 1, 1, keys, dtype=torch.bool)
+        decode_attention(query_BH1D, key_BGTD, key_BGTD, mask_B11T, 0.1)
     print(json.dumps(shared))
 
 

@@ -1,1 +1,1 @@
-"""Triton kernels; each computes what a torch function of the same name does, its oracle."""
+"""Triton kernels for GPUs; a torch function is the oracle of each and stands in elsewhere."""

@@ -12,8 +12,6 @@ Two passes over the keys, both on tensor cores:
 The R query heads that share a kv head are R times as many rows of one matrix, so grouped keys are
 read once and never repeated. A mask is read where it lies, W rows of it.
 
-Scores are in units of log 2, because exp2 is what the hardware has.
-
 Shapes: B records, H heads, G kv heads, R = H / G, W rows, X = R x W rows of one kv head (x = r W +
 w), T keys, D head dimension, S spans of keys.
 """
@@ -25,16 +23,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sgl.kernels.blocks import load_vectors, operand_type, padded, scores, vectors_per_block
+
 _SPAN = 256
 """Keys of one span, at least: enough programs at batch 1, few partial results to join."""
 _MOST_SPANS = 32
 """A row's partial results are joined in registers."""
-_KEYS_PER_BLOCK = 64
-_MOST_ROWS_PER_BLOCK = 64
-_LEAST_DOT = 16
-"""No side of a block that enters a matrix product may be shorter."""
-
-_DTYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}
 
 
 def column_sums(
@@ -62,12 +56,8 @@ def column_sums(
     batch, heads, rows, dim = query_BHWD.shape
     groups, keys = key_BGTD.shape[1:3]
     stacked_rows = heads // groups * rows
-    padded_dim = max(_LEAST_DOT, triton.next_power_of_2(dim))
-    row_block = min(_MOST_ROWS_PER_BLOCK, max(_LEAST_DOT, triton.next_power_of_2(stacked_rows)))
-    key_block = _KEYS_PER_BLOCK
-    if padded_dim * query_BHWD.element_size() > 256:
-        # One block of queries and two of keys must fit into a multiprocessor's shared memory.
-        row_block, key_block = min(row_block, 32), 32
+    key_block = vectors_per_block(dim, query_BHWD.dtype)
+    row_block = min(key_block, padded(stacked_rows))
     span = max(_SPAN, key_block * math.ceil(keys / (key_block * _MOST_SPANS)))
     spans = math.ceil(keys / span)
 
@@ -89,12 +79,11 @@ def column_sums(
         "GROUPS": groups,
         "REPEATS": heads // groups,
         "DIM": dim,
-        "PADDED_DIM": padded_dim,
+        "PADDED_DIM": padded(dim),
         "ROW_BLOCK": row_block,
         "KEY_BLOCK": key_block,
         "MASK": kind,
-        # The interpreter multiplies the bits of bfloat16; float32 holds the same products exactly.
-        "OPERAND": tl.float32 if triton.knobs.runtime.interpret else _DTYPES[query_BHWD.dtype],
+        "OPERAND": operand_type(query_BHWD.dtype),
     }
     with torch.cuda.device_of(query_BHWD):
         _log_normalisers[(math.ceil(stacked_rows / row_block), spans, batch * groups)](
@@ -131,7 +120,7 @@ def _log_normalisers(
     x_X = tl.program_id(0) * ROW_BLOCK + tl.arange(0, ROW_BLOCK)
     row_X = x_X % rows
     head_X = group * REPEATS + x_X // rows
-    query_XD = _load_vectors(
+    query_XD = load_vectors(
         query + record * query_b, head_X * query_h + row_X * query_w, query_d,
         x_X < stacked_rows, DIM, PADDED_DIM,
     )  # fmt: skip
@@ -139,11 +128,11 @@ def _log_normalisers(
     total_X = tl.zeros((ROW_BLOCK,), tl.float32)
     for start in range(span * SPAN, tl.minimum(span * SPAN + SPAN, keys), KEY_BLOCK):
         key_T = start + tl.arange(0, KEY_BLOCK)
-        key_TD = _load_vectors(
+        key_TD = load_vectors(
             key + record * key_b + group * key_g, key_T * key_t, key_d,
             key_T < keys, DIM, PADDED_DIM,
         )  # fmt: skip
-        score_XT = _scores(
+        score_XT = scores(
             query_XD, key_TD, mask + record * mask_b, mask_w, mask_t,
             row_X, key_T, keys, last_key, scaling, MASK, OPERAND,
         )  # fmt: skip
@@ -178,7 +167,7 @@ def _sum_columns(
     matrix = tl.program_id(1).to(tl.int64)
     record, group = matrix // GROUPS, matrix % GROUPS
     key_T = tl.program_id(0) * KEY_BLOCK + tl.arange(0, KEY_BLOCK)
-    key_TD = _load_vectors(
+    key_TD = load_vectors(
         key + record * key_b + group * key_g, key_T * key_t, key_d,
         key_T < keys, DIM, PADDED_DIM,
     )  # fmt: skip
@@ -187,11 +176,11 @@ def _sum_columns(
         x_X = start + tl.arange(0, ROW_BLOCK)
         row_X = x_X % rows
         head_X = group * REPEATS + x_X // rows
-        query_XD = _load_vectors(
+        query_XD = load_vectors(
             query + record * query_b, head_X * query_h + row_X * query_w, query_d,
             x_X < stacked_rows, DIM, PADDED_DIM,
         )  # fmt: skip
-        score_XT = _scores(
+        score_XT = scores(
             query_XD, key_TD, mask + record * mask_b, mask_w, mask_t,
             row_X, key_T, keys, last_key, scaling, MASK, OPERAND,
         )  # fmt: skip
@@ -205,38 +194,6 @@ def _sum_columns(
         weighted_XT = tl.exp2(score_XT - normaliser_X[:, None]) * weight_X[:, None]
         sum_T += tl.sum(weighted_XT, axis=0)
     tl.store(sums + matrix * keys + key_T, sum_T, mask=key_T < keys)
-
-
-@triton.jit
-def _load_vectors(base, offset_N, stride_d, inside_N, DIM: tl.constexpr, PADDED_DIM: tl.constexpr):
-    """(N, D), zero for vectors outside and beyond the head dimension."""
-    dim_D = tl.arange(0, PADDED_DIM)
-    return tl.load(
-        base + (offset_N[:, None] + dim_D[None, :] * stride_d),
-        mask=inside_N[:, None] & (dim_D < DIM)[None, :],
-        other=0.0,
-    )
-
-
-@triton.jit
-def _scores(
-    query_XD, key_TD, mask, mask_w, mask_t,
-    row_X, key_T, keys, last_key, scaling,
-    MASK: tl.constexpr, OPERAND: tl.constexpr,
-):  # fmt: skip
-    """(X, T) float32, scaled after the product, -inf where a row may not look."""
-    score_XT = tl.dot(query_XD.to(OPERAND), tl.trans(key_TD.to(OPERAND)), input_precision="ieee")
-    score_XT *= scaling
-    seen_XT = (key_T < keys)[None, :]
-    mask_XT = mask + (row_X[:, None] * mask_w + key_T[None, :] * mask_t)
-    if MASK == "causal":
-        seen_XT = seen_XT & (key_T[None, :] <= last_key + row_X[:, None])
-    elif MASK == "boolean":
-        seen_XT = seen_XT & (tl.load(mask_XT, mask=seen_XT, other=0) != 0)
-    else:
-        bias_XT = tl.load(mask_XT, mask=seen_XT, other=0.0).to(tl.float32)
-        score_XT += bias_XT * 1.4426950408889634  # 1 / log 2
-    return tl.where(seen_XT, score_XT, float("-inf"))
 
 
 @triton.jit

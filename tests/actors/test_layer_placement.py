@@ -3,12 +3,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from actors.layer_placement import balanced, spread
 from sgl.attention import RowCapture
-from sgl.decoder import DecodeState, _run_layers, decode_step
+from sgl.decoder import DecodeState, decode_step, run_layers
+from sgl.kv_cache import kv_cache
+from sgl.masks import Attended
 from tests.tiny_models import internvl, ragged_records
 
 
@@ -57,14 +58,15 @@ def test_no_tensor_is_used_on_another_device_than_its_own(monkeypatch: pytest.Mo
         spread(vlm.model, [first, second])
         homes = [layer.mlp.up_proj.weight.device for layer in lm.text_model.layers]
         assert set(homes) == {first, second}
-        capture, cache = RowCapture(2, 7, first), DynamicCache()
+        capture, cache = RowCapture(2, 7, first), kv_cache()
         capture.watch(torch.ones(2, 7))
         hidden = torch.randn(2, 7, width.hidden_size)
         mask = torch.ones(2, 1, 7, 7, dtype=torch.bool)
         positions = torch.arange(7).expand(1, 2, 7)
-        out = _run_layers(lm, range(layers), hidden, positions, mask, cache, capture)
+        out = run_layers(lm, range(layers), hidden, positions, lambda _: mask, cache, capture)
         assert out.device == capture.importance_BT.device == first
         assert [layer.keys.device for layer in cache.layers] == homes
-        state = DecodeState(cache, 3, None, None, torch.tensor([7, 7]))
+        unmasked = Attended(None, None, None)
+        state = DecodeState(cache, 3, unmasked, unmasked, torch.tensor([7, 7]))
         state.keep_rows(torch.tensor([1]))
         assert decode_step(lm, state, torch.tensor([3])).device == first
