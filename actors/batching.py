@@ -1,4 +1,4 @@
-"""Batches of records: of like length, within a budget, isolated from each other's errors."""
+"""Batches of records, isolated from each other's errors."""
 
 import logging
 import re
@@ -24,57 +24,6 @@ class HasId(Protocol):
 
 Item = TypeVar("Item", bound=HasId)
 Result = TypeVar("Result")
-
-MOST_PADDING = 0.15
-"""Share of a batch's tokens that may be padding."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What one batch may hold.
-
-    Attributes:
-        records: at most so many.
-        tokens: its padded prompts and answers together; None: any number.
-    """
-
-    records: int
-    tokens: int | None = None
-
-
-def plan_batches(lengths: Sequence[int], budget: Budget) -> list[list[int]]:
-    """Which records run together.
-
-    A batch is padded to its longest record, so records of like length share one; no batch is
-    padded by more than MOST_PADDING. A record that exceeds the budget by itself runs alone.
-
-    Args:
-        lengths: per record, its prompt and answer limit in tokens.
-        budget: of one batch.
-
-    Returns:
-        Batches of indices into `lengths`, the shortest records first; every index once.
-    """
-    batches: list[list[int]] = []
-    filled = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        length = lengths[index]
-        batch = batches[-1] if batches else None
-        if batch is None or not _fits(len(batch) + 1, length, filled + length, budget):
-            batch, filled = [], 0
-            batches.append(batch)
-        batch.append(index)
-        filled += length
-    return batches
-
-
-def _fits(records: int, longest: int, filled: int, budget: Budget) -> bool:
-    padded = records * longest
-    return (
-        records <= budget.records
-        and (budget.tokens is None or padded <= budget.tokens)
-        and padded - filled <= MOST_PADDING * padded
-    )
 
 
 def run_isolated(

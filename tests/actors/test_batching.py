@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from actors.batching import MOST_PADDING, Budget, plan_batches, run_isolated
+from actors.batching import run_isolated
 from sgl.errors import DeviceError, EmptyQuestionError
 from sgl.types import Failure
 
@@ -32,30 +30,6 @@ class Model:
             if item.error:
                 raise item.error
         return [item.id.upper() for item in items]
-
-
-@given(
-    st.lists(st.integers(1, 3000), max_size=80),
-    st.integers(1, 16),
-    st.none() | st.integers(1, 20_000),
-)
-def test_planned_batches_hold_every_record_once_within_the_budget(
-    lengths: list[int], records: int, tokens: int | None
-) -> None:
-    batches = plan_batches(lengths, Budget(records, tokens))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        longest, filled = max(lengths[i] for i in batch), sum(lengths[i] for i in batch)
-        padded = longest * len(batch)
-        assert 1 <= len(batch) <= records
-        assert tokens is None or padded <= tokens or len(batch) == 1
-        assert padded - filled <= MOST_PADDING * padded
-
-
-def test_records_of_like_length_share_batches() -> None:
-    lengths = [300, 800, 310, 790, 305, 310]
-    assert plan_batches(lengths, Budget(4)) == [[0, 4, 2, 5], [3, 1]]
-    assert plan_batches(lengths, Budget(4, tokens=700)) == [[0, 4], [2, 5], [3], [1]]
 
 
 def test_batches_are_full_but_the_last_and_order_is_kept() -> None:
