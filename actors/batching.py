@@ -2,11 +2,12 @@
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from sgl.errors import RecordError
+from sgl.errors import DeviceError, RecordError
 from sgl.types import Failure
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def _run_batch(
         outcome = _judged(error, stage)
     if len(batch) == 1:
         return [Failure(batch[0].id, stage, outcome.type, outcome.message)]
-    _release_memory()
+    release_memory()
     size = (len(batch) + 1) // 2 if outcome.halve else 1
     parts = [batch[start : start + size] for start in range(0, len(batch), size)]
     return [result for part in parts for result in _run_batch(run, part, stage)]
@@ -77,25 +78,35 @@ def _judged(error: Exception, stage: str) -> _Outcome:
     """Raises the error again where the device is at fault."""
     import torch
 
+    if is_device_error(error):
+        raise error
     name = type(error).__name__
     if isinstance(error, RecordError):
         return _Outcome(name, str(error))
     if isinstance(error, torch.OutOfMemoryError):
         message = f"the {stage} model's device has too little memory for this record alone"
         return _Outcome(name, f"{message}; shrink the image or use a larger device", halve=True)
-    if isinstance(error, torch.AcceleratorError) or _DEVICE_ERROR.search(str(error)):
-        raise error
     logger.error("a batch failed in the %s stage", stage, exc_info=error)
     message = f"the {stage} model could not process this record; the job's log has the details"
     return _Outcome(name, message)
 
 
-_DEVICE_ERROR = re.compile(r"CUDA error|CUBLAS_STATUS|cuDNN error", re.IGNORECASE)
+def is_device_error(error: BaseException) -> bool:
+    """Whether a device or its driver is at fault: no record is, and the process must end."""
+    import torch
+
+    if isinstance(error, RecordError | torch.OutOfMemoryError):
+        return False
+    known = isinstance(error, DeviceError | torch.AcceleratorError)
+    return known or _DEVICE_MESSAGE.search(str(error)) is not None
+
+
+_DEVICE_MESSAGE = re.compile(r"CUDA error|CUBLAS_STATUS|cuDNN error", re.IGNORECASE)
 """Libraries below torch raise a plain RuntimeError."""
 
 
-def _release_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
+def release_memory() -> None:
+    """Give the device back what a failed batch left in torch's caches."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

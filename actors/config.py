@@ -21,8 +21,11 @@ class ModelConfig(StrictModel):
         revision: hub revision; None means the default branch.
         dtype: "auto" is float32 on a CPU and bfloat16 on a GPU.
         device: "auto" is CUDA where a device is visible, else the CPU.
-        cpu_threads: torch threads of one replica; only meaningful on a CPU.
+        cpu_threads: torch threads of one process; only meaningful on a CPU.
         batch_size: records per forward pass.
+        tensor_parallel: processes of one replica that split every layer between them, with a GPU
+            each or, where the replica has none, on the CPU. None: as many as the replica has GPUs,
+            if the model can be split so, else its layers are spread over them. 1: always spread.
     """
 
     path: str = Field(min_length=1)
@@ -31,6 +34,7 @@ class ModelConfig(StrictModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cpu_threads: int = Field(default=1, ge=1)
     batch_size: int = Field(default=16, ge=1)
+    tensor_parallel: int | None = Field(default=None, ge=1)
 
 
 class DecodingConfig(StrictModel):

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from PIL.Image import Image
+
 from actors.batching import run_isolated
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
-from actors.loading import load_model
-from sgl.types import Answer, Failure, Guidance, ImageQuestion
+from actors.sharding import load_engine
+from sgl.types import Answer, Failure, Guidance, ImageInput, ImageQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +23,45 @@ class GuidedQuestion:
         """Of the record."""
         return self.record.id
 
+    @property
+    def size(self) -> int:
+        """Grows with its prompt: the guide's visual tokens, or else the images' pixels."""
+        if self.guidance:
+            return len(self.guidance.importance)
+        return sum(_pixels(image) for image in self.record.images)
+
+
+def _pixels(image: ImageInput) -> int:
+    """Height x width."""
+    if isinstance(image, Image):
+        return image.width * image.height
+    return image.shape[0] * image.shape[1]
+
 
 class LargeVLM:
     """Answers, with the visual tokens pruned by the guidance of each record.
 
+    Args:
+        model: which checkpoint.
+        pruning: where, and how much.
+        decoding: when answers end.
+        gpus: whole GPUs of the replica; see actors.sharding.
+
     Raises (on construction):
+        ConfigurationError: it cannot run on these devices as configured.
         ModelLoadError: the checkpoint cannot be read.
         UnsupportedModelError: its architecture cannot be pruned.
     """
 
     def __init__(
-        self, model: ModelConfig, pruning: PruningConfig, decoding: DecodingConfig
+        self,
+        model: ModelConfig,
+        pruning: PruningConfig,
+        decoding: DecodingConfig,
+        *,
+        gpus: int = 1,
     ) -> None:
-        self._vlm = load_model(model)
+        self._vlm = load_engine(model, gpus)
         self._batch_size = model.batch_size
         self._pruning = pruning
         self._decoding = decoding

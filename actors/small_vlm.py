@@ -1,25 +1,37 @@
-"""The small model on one device: records in, guidance or failures out."""
+"""The small model on one replica: records in, guidance or failures out."""
 
 from collections.abc import Sequence
 
 from actors.batching import run_isolated
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig
-from actors.loading import load_model
+from actors.sharding import load_engine
 from sgl.types import Failure, Guidance, ImageQuestion
 
 
 class SmallVLM:
     """Answers, scores and ranks.
 
+    Args:
+        model: which checkpoint.
+        guidance: how it scores and ranks.
+        decoding: when answers end.
+        gpus: whole GPUs of the replica; see actors.sharding.
+
     Raises (on construction):
+        ConfigurationError: it cannot run on these devices as configured.
         ModelLoadError: the checkpoint cannot be read.
         UnsupportedModelError: its architecture cannot be guided.
     """
 
     def __init__(
-        self, model: ModelConfig, guidance: GuidanceConfig, decoding: DecodingConfig
+        self,
+        model: ModelConfig,
+        guidance: GuidanceConfig,
+        decoding: DecodingConfig,
+        *,
+        gpus: int = 1,
     ) -> None:
-        self._vlm = load_model(model)
+        self._vlm = load_engine(model, gpus)
         self._batch_size = model.batch_size
         self._guidance = guidance
         self._decoding = decoding

@@ -21,6 +21,8 @@ _FLAGS = {
     "keep_ratio": "pruning.keep_ratio",
 }
 
+BENCHMARKS = ("capture", "pruning")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -41,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="answer every record of a dataset"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
+    _add_bench(commands.add_parser("bench", help="speed and memory of the engine, as ratios"))
     return parser
 
 
@@ -84,6 +87,14 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_bench)
+    parser.add_argument("name", choices=BENCHMARKS)
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--output", metavar="DIR", help="write a dated JSON file there")
+
+
 def _run(options: argparse.Namespace) -> int:
     from jobs.settings import load_job
 
@@ -104,6 +115,13 @@ def _demo(options: argparse.Namespace) -> int:
     from jobs.demo import run_demo
 
     run_demo(Console(), output=options.output, limit=options.limit)
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from jobs.bench import run_benchmark
+
+    print(run_benchmark(options.name, options.rounds, options.threads, options.output))
     return 0
 
 

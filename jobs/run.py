@@ -62,7 +62,7 @@ def run_job(job: JobConfig, console: Console, loaders: Loaders | None = None) ->
         console.print(f"{name}: not looked at in mode '{job.mode}'", highlight=False)
     if left:
         with cluster(job.ray):
-            _stream(job, console, source, left, run_id, loaders or loaders_of(job))
+            _stream(job, console, source, left, run_id, loaders)
     else:
         console.print("nothing left to do: every record is in the output", highlight=False)
     summary = summarise(read_rows(rows_path(job)), run_id)
@@ -78,7 +78,12 @@ def report(outcome: Outcome, console: Console) -> None:
 
 
 def _stream(
-    job: JobConfig, console: Console, source: Source, left: int, run_id: str, loaders: Loaders
+    job: JobConfig,
+    console: Console,
+    source: Source,
+    left: int,
+    run_id: str,
+    loaders: Loaders | None,
 ) -> None:
     resources = resolve(job, ray.nodes())
     stages = ("fetch", *(role for role in ("small", "large") if job.uses(role)))
@@ -89,6 +94,7 @@ def _stream(
         soft_wrap=True,
     )
     board = ray.remote(num_cpus=0)(Board).remote(left)
+    loaders = loaders or loaders_of(job, resources)
     run = Run(run_id, source, loaders, resources, BoardReporter(board))
     with Display(console, lambda: _counts(board), stages, left):
         write(build(job, run), job)

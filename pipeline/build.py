@@ -70,17 +70,21 @@ def write(rows: Dataset, job: JobConfig) -> None:
     rows.write_parquet(rows_path(job), mode="append", min_rows_per_file=job.output.rows_per_file)
 
 
-def loaders_of(job: JobConfig) -> Loaders:
-    """The real models."""
-    return Loaders(small=partial(_load_small, job), large=partial(_load_large, job))
+def loaders_of(job: JobConfig, resources: Resources) -> Loaders:
+    """The real models, each on all GPUs of its replica."""
+    gpus = {role: placement.whole_gpus for role, placement in resources.placements.items()}
+    return Loaders(
+        small=partial(_load_small, job, gpus.get("small", 1)),
+        large=partial(_load_large, job, gpus.get("large", 1)),
+    )
 
 
-def _load_small(job: JobConfig) -> SmallModel:
-    return SmallVLM(job.model("small"), job.guidance, job.decoding)
+def _load_small(job: JobConfig, gpus: int) -> SmallModel:
+    return SmallVLM(job.model("small"), job.guidance, job.decoding, gpus=gpus)
 
 
-def _load_large(job: JobConfig) -> LargeModel:
-    return LargeVLM(job.model("large"), job.pruning, job.decoding)
+def _load_large(job: JobConfig, gpus: int) -> LargeModel:
+    return LargeVLM(job.model("large"), job.pruning, job.decoding, gpus=gpus)
 
 
 def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:

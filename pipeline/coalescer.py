@@ -6,12 +6,14 @@ Flush policy, in this order:
    the same time are waiting already, or when the upstream says that it is drained.
 3. Fewer wait, and nothing has arrived for `linger_s`: run them, so that a slow upstream delays
    results and never blocks them.
+
+Where more wait than a batch takes, the oldest item runs with those nearest to it in size: a batch
+is padded to its longest item, and nobody waits for ever.
 """
 
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -49,11 +51,12 @@ class _Call(Generic[Item, Result]):
 
 
 class Coalescer(Generic[Item, Result]):
-    """Collects items of concurrent calls into batches, first in first out, one at a time.
+    """Collects items of concurrent calls into batches that run one at a time.
 
     Args:
         run: runs one batch; one result per item, in order.
         batch_size: the most items of a batch.
+        size: of an item, in any unit.
         max_calls: how many calls can be in `submit` at the same time.
         linger_s: see the policy above.
         drained: whether no further call will come; asked while a partial batch waits.
@@ -65,6 +68,7 @@ class Coalescer(Generic[Item, Result]):
         run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         batch_size: int,
+        size: Callable[[Item], int],
         max_calls: int,
         linger_s: float,
         drained: Callable[[], Awaitable[bool]],
@@ -72,11 +76,12 @@ class Coalescer(Generic[Item, Result]):
     ) -> None:
         self._run = run
         self._batch_size = batch_size
+        self._size = size
         self._max_calls = max_calls
         self._linger_s = linger_s
         self._drained = drained
         self._on_death = on_death
-        self._waiting: deque[tuple[_Call[Item, Result], int, Item]] = deque()
+        self._waiting: list[tuple[_Call[Item, Result], int, Item]] = []
         self._open_calls = 0
         self._arrival = asyncio.Event()
         self._last_arrival = 0.0
@@ -104,13 +109,21 @@ class Coalescer(Generic[Item, Result]):
     async def _pump(self) -> None:
         while self._waiting:
             await self._batch_due()
-            count = min(self._batch_size, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(count)]
+            batch = self._take()
             started = time.time()
             results = await self._run([item for _, _, item in batch])
             finished = time.time()
             for (call, place, _), result in zip(batch, results, strict=True):
-                self._deliver(call, place, Batched(result, count, started, finished))
+                self._deliver(call, place, Batched(result, len(batch), started, finished))
+
+    def _take(self) -> list[tuple[_Call[Item, Result], int, Item]]:
+        """The oldest waiting item and those nearest to it in size, in their order of arrival."""
+        sizes = [self._size(item) for _, _, item in self._waiting]
+        nearest = sorted(range(len(sizes)), key=lambda place: abs(sizes[place] - sizes[0]))
+        taken = set(nearest[: self._batch_size])
+        batch = [entry for place, entry in enumerate(self._waiting) if place in taken]
+        self._waiting = [entry for place, entry in enumerate(self._waiting) if place not in taken]
+        return batch
 
     async def _batch_due(self) -> None:
         while len(self._waiting) < self._batch_size:

@@ -88,7 +88,8 @@ class PoolConfig(StrictModel):
     Attributes:
         replicas: a fixed number.
         num_gpus: per replica; None means 1 where the cluster has GPUs, an equal share of one where
-            it has fewer GPUs than replicas, and 0 where it has none.
+            it has fewer GPUs than replicas, and 0 where it has none. Several are of one node, and
+            the model is split over them: see `tensor_parallel` of the model.
         num_cpus: cores reserved per replica. The default is a token amount, with GPUs too: whole
             cores can leave none for reading, fetching and writing, and then the job hangs.
         usd_per_hour: price of one device (a GPU, or a replica on the CPU) for an hour.

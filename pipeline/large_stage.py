@@ -96,6 +96,7 @@ class LargeStage:
             self._coalescer = Coalescer(
                 self._run,
                 batch_size=self._settings.batch_size,
+                size=lambda request: request.size,
                 max_calls=self._settings.concurrent_blocks,
                 linger_s=self._settings.linger_s,
                 drained=self._reporter.drained,

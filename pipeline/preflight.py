@@ -3,12 +3,15 @@
 A resource that no node has would hang a Ray job in silence.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.config import ModelConfig
+from actors.sharding import indivisible
 from pipeline.config import JobConfig, PoolConfig
 from sgl.errors import ConfigurationError
 
@@ -28,6 +31,11 @@ class Placement:
     num_gpus: float
     num_cpus: float
 
+    @property
+    def whole_gpus(self) -> int:
+        """How many devices its model may be on; a share of a GPU is one, and so is the CPU."""
+        return max(1, math.ceil(self.num_gpus))
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -41,23 +49,32 @@ class Resources:
         for role, placement in self.placements.items():
             pool: PoolConfig = getattr(job.pools, role)
             device = f"{placement.num_gpus:g} GPU" if placement.num_gpus else "CPU"
+            processes = job.model(role).tensor_parallel or 1
+            if processes > 1 and not placement.num_gpus:
+                device = f"{processes} processes on the CPU"
             parts.append(f"{role}: {pool.replicas} x {device}")
         return ", ".join(parts)
 
 
 def check_models(job: JobConfig) -> None:
-    """Refuse a checkpoint folder that is not there; hub ids are left to the loading.
+    """Refuse a checkpoint folder that is not there, or whose model cannot be split as asked.
+
+    Hub ids are left to the loading.
 
     Raises:
         ConfigurationError: names the model.
     """
     for role in ("small", "large"):
         if job.uses(role):
-            path = Path(job.model(role).path)
-            if path.is_absolute() and not (path / "config.json").is_file():
+            model = job.model(role)
+            file = Path(model.path) / "config.json"
+            if not file.is_absolute():
+                continue
+            if not file.is_file():
                 raise ConfigurationError(
-                    f"models.{role}.path: no checkpoint at {path} (it has no config.json)"
+                    f"models.{role}.path: no checkpoint at {model.path} (it has no config.json)"
                 )
+            _divides(role, model, json.loads(file.read_bytes()))
 
 
 def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
@@ -75,13 +92,16 @@ def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
     pools: dict[str, PoolConfig] = {
         role: getattr(job.pools, role) for role in ("small", "large") if job.uses(role)
     }
-    share = _default_gpus(list(pools.values()), sum(gpus))
+    asked_gpus = {role: _asked_gpus(job.model(role), pool, gpus) for role, pool in pools.items()}
+    share = _default_gpus(asked_gpus, {r: p.replicas for r, p in pools.items()}, sum(gpus))
     placements = {
-        role: Placement(share if pool.num_gpus is None else pool.num_gpus, pool.num_cpus)
-        for role, pool in pools.items()
+        role: Placement(share if asked is None else asked, pools[role].num_cpus)
+        for role, asked in asked_gpus.items()
     }
     for role, placement in placements.items():
+        _splits(role, job.model(role), placement)
         _fits(f"pools.{role}.num_gpus", placement.num_gpus, max(gpus, default=0.0))
+        _on_single_nodes(role, pools[role].replicas, placement.num_gpus, gpus)
         _fits(f"pools.{role}.num_cpus", placement.num_cpus, max(cpus, default=0.0))
     replicas = {role: pool.replicas for role, pool in pools.items()}
     _total("num_gpus", {r: p.num_gpus * replicas[r] for r, p in placements.items()}, gpus)
@@ -90,19 +110,71 @@ def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
     return Resources(placements)
 
 
-def _default_gpus(pools: Sequence[PoolConfig], cluster: float) -> float:
-    """One GPU per replica; an equal share where the cluster has fewer, such as a single one."""
-    left = cluster - sum((pool.num_gpus or 0.0) * pool.replicas for pool in pools)
-    replicas = sum(pool.replicas for pool in pools if pool.num_gpus is None)
-    if not cluster or not replicas:
+def _asked_gpus(model: ModelConfig, pool: PoolConfig, nodes: Sequence[float]) -> float | None:
+    """GPUs of a replica as far as they are settled; None leaves them to the default."""
+    if pool.num_gpus is not None:
+        return pool.num_gpus
+    if model.device == "cpu" or not sum(nodes):
         return 0.0
-    return 1.0 / math.ceil(replicas / left) if left >= 1 else 1.0
+    if model.tensor_parallel and model.tensor_parallel > 1:
+        return float(model.tensor_parallel)
+    return None
+
+
+def _default_gpus(
+    asked: Mapping[str, float | None], replicas: Mapping[str, int], cluster: float
+) -> float:
+    """One GPU per replica; an equal share where the cluster has fewer, such as a single one."""
+    left = cluster - sum((gpus or 0.0) * replicas[role] for role, gpus in asked.items())
+    waiting = sum(replicas[role] for role, gpus in asked.items() if gpus is None)
+    if not cluster or not waiting:
+        return 0.0
+    return 1.0 / math.ceil(waiting / left) if left >= 1 else 1.0
+
+
+def _splits(role: str, model: ModelConfig, placement: Placement) -> None:
+    """Refuse GPUs that a replica could not all use."""
+    gpus, processes = placement.num_gpus, model.tensor_parallel
+    if gpus > 1 and not gpus.is_integer():
+        raise ConfigurationError(
+            f"pools.{role}.num_gpus: {gpus:g} is no whole number of GPUs; write "
+            f"{math.floor(gpus)} or {math.ceil(gpus)}"
+        )
+    if gpus > 1 and model.device == "cpu":
+        raise ConfigurationError(
+            f"models.{role}.device: 'cpu' leaves the {gpus:g} GPUs of pools.{role}.num_gpus idle; "
+            "write num_gpus: 0, or device: auto"
+        )
+    if gpus and processes and processes > 1 and processes != gpus:
+        raise ConfigurationError(
+            f"models.{role}.tensor_parallel: {processes} processes need as many GPUs, and "
+            f"pools.{role}.num_gpus is {gpus:g}; write the same number for both, or leave one out"
+        )
+
+
+def _divides(role: str, model: ModelConfig, config: Mapping[str, Any]) -> None:
+    processes = model.tensor_parallel or 1
+    if reason := indivisible(config.get("text_config", config), processes):
+        raise ConfigurationError(
+            f"models.{role}.tensor_parallel: the model cannot be split over {processes} processes, "
+            f"{reason}; write another number, or leave it out to spread the layers over the GPUs"
+        )
 
 
 def _fits(name: str, asked: float, most: float) -> None:
     if asked > most:
         raise ConfigurationError(
             f"{name}: a replica asks for {asked:g}, and the largest node has {most:g}"
+        )
+
+
+def _on_single_nodes(role: str, replicas: int, asked: float, nodes: Sequence[float]) -> None:
+    """Refuse replicas for which GPUs are left over on every node, but too few on each."""
+    places = sum(int(gpus // asked) for gpus in nodes) if asked > 1 else replicas
+    if places < replicas:
+        raise ConfigurationError(
+            f"pools.{role}.replicas: {replicas} are asked for, each with {asked:g} GPUs of one "
+            f"node, and the nodes have room for {places}"
         )
 
 

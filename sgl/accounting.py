@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from sgl.families import Family
 from sgl.flops import DecoderShape, capture_flops, generation_flops, scoring_flops
 from sgl.prompt import PromptBatch
 from sgl.ranking import keep_count
@@ -22,7 +21,6 @@ class Meter:
     """Counts for one model."""
 
     shape: DecoderShape
-    family: Family
 
     def guidance_flops(
         self,
@@ -58,7 +56,7 @@ class Meter:
     ) -> float:
         """Vision and generation of one record, `kept` visual tokens left from layer `split` on."""
         prompt = batch.lengths[record]
-        return self.family.vision_flops(batch.grids[record]) + generation_flops(
+        return batch.vision_flops[record] + generation_flops(
             self.shape,
             prompt=prompt,
             pruned_prompt=prompt - batch.visual_tokens(record) + kept,

@@ -18,7 +18,8 @@ Departures from the paper's code: it materialises every map with eager attention
 them to the host; its rows start at the last visual token itself (`include_last_visual_row`).
 """
 
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ ATTENTION_NAME = "sgl_fused_with_row_capture"
 _MAX_SCORES = 1 << 26
 """Attention scores held at once, 256 MiB in float32: more rows are captured in chunks."""
 
+_HAS_TRITON = find_spec("triton") is not None
+
 
 class RowCapture:
     """Sums weighted attention rows over layers, heads and steps.
@@ -39,8 +42,23 @@ class RowCapture:
         importance_BT: (B, T) float32, one value per prompt column.
     """
 
-    def __init__(self, batch_size: int, columns: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        columns: int,
+        device: torch.device,
+        column_sums: "ColumnSums | None" = None,
+    ) -> None:
+        """Start from zero.
+
+        Args:
+            batch_size: B.
+            columns: T.
+            device: of the sums.
+            column_sums: default: for every layer the fastest that runs on its device.
+        """
         self.importance_BT = torch.zeros(batch_size, columns, device=device)
+        self._column_sums = column_sums
         self._row_weight_BQ: Tensor | None = None
         self._first_row = 0
         self._record_B: Tensor | None = None
@@ -65,19 +83,73 @@ class RowCapture:
     ) -> None:
         """Add one layer's rows; `mask` as fused attention gets it, None meaning causal."""
         assert self._row_weight_BQ is not None, "watch() comes before the forward pass"
-        batch, heads, queries, _ = query_BHQD.shape
-        columns = self.importance_BT.shape[1]
-        rows_per_chunk = max(1, _MAX_SCORES // (batch * heads * key_BGTD.shape[2]))
-        for start in range(self._first_row, queries, rows_per_chunk):
-            rows = slice(start, min(start + rows_per_chunk, queries))
-            probs_BHWT = attention_rows(query_BHQD, key_BGTD, mask, scaling, rows)
-            weight_BW = self._row_weight_BQ[:, rows]
-            summed_BT = torch.einsum("bhwt,bw->bt", probs_BHWT, weight_BW)
-            added_BT = summed_BT[:, :columns].to(self.importance_BT.device)
-            if self._record_B is None:
-                self.importance_BT += added_BT
-            else:
-                self.importance_BT.index_add_(0, self._record_B, added_BT)
+        if self._first_row == query_BHQD.shape[2]:
+            return
+        column_sums = self._column_sums or fastest_column_sums(query_BHQD)
+        weight_BQ = self._row_weight_BQ.to(query_BHQD.device)
+        sum_BT = column_sums(query_BHQD, key_BGTD, mask, scaling, weight_BQ, self._first_row)
+        added_BT = sum_BT[:, : self.importance_BT.shape[1]].to(self.importance_BT.device)
+        if self._record_B is None:
+            self.importance_BT += added_BT
+        else:
+            self.importance_BT.index_add_(0, self._record_B, added_BT)
+
+
+class ColumnSums(Protocol):
+    """Weighted attention rows, summed over heads and rows."""
+
+    def __call__(
+        self,
+        query_BHQD: Tensor,
+        key_BGTD: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+        weight_BQ: Tensor,
+        first_row: int,
+    ) -> Tensor:
+        """(B, T) float32.
+
+        Args:
+            query_BHQD: (B, H, Q, D), after rotary embedding.
+            key_BGTD: (B, G, T, D), cached keys included; the queries are its last Q tokens.
+            mask: (B or 1, 1, Q, T), boolean (True = may attend) or additive; None means causal.
+            scaling: factor on the scores.
+            weight_BQ: (B, Q) float32, 0 before `first_row`.
+            first_row: below Q; no row before it is computed.
+        """
+
+
+def fastest_column_sums(query_BHQD: Tensor) -> ColumnSums:
+    """The fused kernel where it runs: on a GPU with triton, in half or single precision."""
+    if _kernels_run_on(query_BHQD):
+        from sgl.kernels import row_capture
+
+        return row_capture.column_sums
+    return column_sums
+
+
+def _kernels_run_on(states: Tensor) -> bool:
+    return _HAS_TRITON and states.is_cuda and states.dtype != torch.float64
+
+
+def column_sums(
+    query_BHQD: Tensor,
+    key_BGTD: Tensor,
+    mask: Tensor | None,
+    scaling: float,
+    weight_BQ: Tensor,
+    first_row: int,
+) -> Tensor:
+    """`ColumnSums` in torch, in chunks of rows."""
+    batch, heads, queries, _ = query_BHQD.shape
+    keys = key_BGTD.shape[2]
+    sum_BT = torch.zeros(batch, keys, device=query_BHQD.device)
+    rows_per_chunk = max(1, _MAX_SCORES // (batch * heads * keys))
+    for start in range(first_row, queries, rows_per_chunk):
+        rows = slice(start, start + rows_per_chunk)
+        probs_BHWT = attention_rows(query_BHQD, key_BGTD, mask, scaling, rows)
+        sum_BT += torch.einsum("bhwt,bw->bt", probs_BHWT, weight_BQ[:, rows])
+    return sum_BT
 
 
 def attention_rows(
@@ -124,9 +196,23 @@ def _fused_attention_with_row_capture(
     """Fused attention; a RowCapture that travelled as a layer keyword gets this layer's rows."""
     if sgl_capture is not None:
         sgl_capture.add(query, key, attention_mask, scaling)
+    if attention_mask is not None and _is_decode(query, key, value, attention_mask):
+        from sgl.kernels.decode_attention import decode_attention
+
+        mask_B11T = attention_mask.expand(query.shape[0], -1, -1, -1)
+        return decode_attention(query, key, value, mask_B11T, scaling).transpose(1, 2), None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **kwargs
     )
+
+
+def _is_decode(query_BHQD: Tensor, key_BGTD: Tensor, value_BGTD: Tensor, mask: Tensor) -> bool:
+    """One query per record over what a mask shows, where the kernel for it runs.
+
+    Fused attention would walk all keys, hidden ones too, with few programs.
+    """
+    shapes_fit = query_BHQD.shape[2] == 1 and key_BGTD.shape[3] == value_BGTD.shape[3]
+    return shapes_fit and mask.dtype == torch.bool and _kernels_run_on(query_BHQD)
 
 
 AttentionInterface.register(ATTENTION_NAME, _fused_attention_with_row_capture)

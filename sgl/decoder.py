@@ -12,16 +12,18 @@ longest survivor. Shapes: B records, T prompt tokens, W tokens after pruning, Q 
 D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated tokens.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
 from sgl.attention import RowCapture
-from sgl.compaction import Selection, compaction, take, take_positions
+from sgl.compaction import Selection, add_text, prune_prompt
+from sgl.kv_cache import kv_cache
 from sgl.language_model import LanguageModel, Prompt
+from sgl.masks import Attended
 
 
 @dataclass
@@ -31,24 +33,22 @@ class DecodeState:
     Attributes:
         cache: one KV cache whose layers have lengths of their own.
         split: K, the first layer with the short cache.
-        valid_below_BT: (B, T') bool, cached tokens of the layers below K; None: all are valid.
-        valid_above_BT: (B, W') bool, cached tokens of the layers from K on; None: all are valid.
+        below: the cached tokens of the layers below K.
+        above: the cached tokens of the layers from K on.
         position_B: (B,) int64, the position of the next token to be fed.
     """
 
-    cache: DynamicCache
+    cache: Cache
     split: int
-    valid_below_BT: Tensor | None
-    valid_above_BT: Tensor | None
+    below: Attended
+    above: Attended
     position_B: Tensor
 
     def keep_rows(self, index_R: Tensor) -> None:
         """Let the other records leave the batch: (R,) int64, rows of it in the order to come."""
-        self.cache.batch_select_indices(index_R)
-        self.valid_below_BT, self.valid_above_BT = (
-            None if valid_BT is None else valid_BT[index_R]
-            for valid_BT in (self.valid_below_BT, self.valid_above_BT)
-        )
+        for layer in self.cache.layers:  # on several devices where the model is
+            layer.batch_select_indices(index_R.to(layer.keys.device))
+        self.below, self.above = self.below.keep_rows(index_R), self.above.keep_rows(index_R)
         self.position_B = self.position_B[index_R]
 
 
@@ -81,21 +81,15 @@ def prefill_hidden(
 ) -> tuple[Tensor, DecodeState]:
     """As `prefill`, with the last layer's hidden states, (B, W, D), in place of logits."""
     split = selection.layer if selection else lm.layers
-    cache = DynamicCache()
-    hidden_BTD, positions = prompt.embeds_BTD, prompt.position_ids_ABT
-    below_BT = above_BT = _none_if_all(prompt.valid_BT)
-    mask = _causal_mask(below_BT)
-    hidden_BTD = _run_layers(lm, range(split), hidden_BTD, positions, mask, cache, capture)
+    cache = kv_cache()
+    below = above = Attended.of(prompt, windows=lm.has_windows)
+    hidden_BTD = _prefill_layers(lm, range(split), prompt, below, cache, capture)
     if selection:
         assert capture is None, "columns of pruned layers would not match the prompt's"
-        index_BW, valid_BW = compaction(selection.keep_BT & prompt.valid_BT)
-        hidden_BTD = take(hidden_BTD, index_BW)
-        positions = take_positions(positions, index_BW)
-        above_BT = _none_if_all(valid_BW)
-        mask = _causal_mask(above_BT)
-        hidden_BTD = _run_layers(lm, range(split, lm.layers), hidden_BTD, positions, mask, cache)
-    state = DecodeState(cache, split, below_BT, above_BT, prompt.next_position_B)
-    return hidden_BTD, state
+        pruned = prune_prompt(replace(prompt, embeds_BTD=hidden_BTD), selection.keep_BT)
+        above = Attended.of(pruned, windows=lm.has_windows)
+        hidden_BTD = _prefill_layers(lm, range(split, lm.layers), pruned, above, cache)
+    return hidden_BTD, DecodeState(cache, split, below, above, prompt.next_position_B)
 
 
 def decode_step(
@@ -115,17 +109,22 @@ def decode_step(
     Returns:
         (B, N) float32 logits of the token after it.
     """
-    state.valid_below_BT = _append_valid(state.valid_below_BT)
-    state.valid_above_BT = _append_valid(state.valid_above_BT)
     hidden_B1D = lm.text_model.embed_tokens(token_B[:, None])
-    positions = state.position_B[None, :, None]
-    state.position_B = state.position_B + 1
-    for layers, valid_BT in (
-        (range(state.split), state.valid_below_BT),
-        (range(state.split, lm.layers), state.valid_above_BT),
+    position_B, state.position_B = state.position_B, state.position_B + 1
+    state.below, state.above = state.below.with_next(position_B), state.above.with_next(position_B)
+    for layers, attended in (
+        (range(state.split), state.below),
+        (range(state.split, lm.layers), state.above),
     ):
-        mask = None if valid_BT is None else valid_BT[:, None, None, :]
-        hidden_B1D = _run_layers(lm, layers, hidden_B1D, positions, mask, state.cache, capture)
+        hidden_B1D = run_layers(
+            lm,
+            layers,
+            hidden_B1D,
+            position_B[None, :, None],
+            attended.decode_mask,
+            state.cache,
+            capture,
+        )
     return output_logits(lm, hidden_B1D[:, -1])
 
 
@@ -151,43 +150,14 @@ def score_answers(
     )
     # The last token is scored, never fed. Right padding needs no mask: nobody looks at it.
     fed_BS = target_BS[:, :-1]
-    position_BS = prompt.next_position_B[:, None] + torch.arange(longest - 1, device=device)
-    axes = prompt.position_ids_ABT.shape[0]
-    hidden_BTD = torch.cat([prompt.embeds_BTD, lm.text_model.embed_tokens(fed_BS)], dim=1)
-    positions = torch.cat([prompt.position_ids_ABT, position_BS.expand(axes, -1, -1)], dim=2)
-    valid_BT = torch.cat([prompt.valid_BT, torch.ones_like(fed_BS, dtype=torch.bool)], dim=1)
-    mask = _causal_mask(_none_if_all(valid_BT))
-    hidden_BTD = _run_layers(lm, range(lm.layers), hidden_BTD, positions, mask, None)
+    valid_BS = torch.ones_like(fed_BS, dtype=torch.bool)
+    prompt = add_text(prompt, lm.text_model.embed_tokens(fed_BS), valid_BS)
+    attended = Attended.of(prompt, windows=lm.has_windows)
+    hidden_BTD = _prefill_layers(lm, range(lm.layers), prompt, attended, None)
     logits_BSN = output_logits(lm, hidden_BTD[:, width - 1 :])
     log_probs_BSN = logits_BSN.log_softmax(dim=-1)
     log_probs_BS = log_probs_BSN.gather(2, target_BS[..., None])[..., 0].tolist()
     return [row[: len(answer)] for row, answer in zip(log_probs_BS, answers, strict=True)]
-
-
-def _run_layers(
-    lm: LanguageModel,
-    layers: range,
-    hidden_BQD: Tensor,
-    position_ids_ABQ: Tensor,
-    mask: Tensor | None,
-    cache: DynamicCache | None,
-    capture: RowCapture | None = None,
-) -> Tensor:
-    if not layers:
-        return hidden_BQD
-    rope = lm.rope(hidden_BQD, position_ids_ABQ)
-    for index in layers:
-        # position_ids stay None: FA2 would read non-contiguous ones as packed sequences.
-        hidden_BQD = lm.text_model.layers[index](
-            hidden_BQD,
-            attention_mask=mask,
-            position_embeddings=rope,
-            position_ids=None,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            sgl_capture=capture,
-        )
-    return hidden_BQD
 
 
 def output_logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:
@@ -195,24 +165,53 @@ def output_logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:
     return lm.lm_head(lm.text_model.norm(hidden_BD)).float()
 
 
-def _none_if_all(valid_BT: Tensor) -> Tensor | None:
-    """Nothing is padded: fused attention runs without a mask, on its fast path."""
-    return None if bool(valid_BT.all()) else valid_BT
+def _prefill_layers(
+    lm: LanguageModel,
+    layers: range,
+    prompt: Prompt,
+    attended: Attended,
+    cache: Cache | None,
+    capture: RowCapture | None = None,
+) -> Tensor:
+    """(B, T, D): what leaves the layers; `prompt.embeds_BTD` is what enters them."""
+    return run_layers(
+        lm,
+        layers,
+        prompt.embeds_BTD,
+        prompt.position_ids_ABT,
+        attended.prefill_mask,
+        cache,
+        capture,
+        prompt.deepstack,
+    )
 
 
-def _causal_mask(valid_BT: Tensor | None) -> Tensor | None:
-    """(B, 1, T, T) bool, or None where plain causal attention is right.
-
-    A padding row attends to itself: a row without any key would turn into NaN.
-    """
-    if valid_BT is None:
-        return None
-    causal_TT = torch.ones(valid_BT.shape[1:] * 2, dtype=torch.bool, device=valid_BT.device).tril()
-    itself_TT = torch.eye(valid_BT.shape[1], dtype=torch.bool, device=valid_BT.device)
-    return (causal_TT & valid_BT[:, None, None, :]) | itself_TT
-
-
-def _append_valid(valid_BT: Tensor | None) -> Tensor | None:
-    if valid_BT is None:
-        return None
-    return torch.cat([valid_BT, valid_BT.new_ones(valid_BT.shape[0], 1)], dim=1)
+def run_layers(
+    lm: LanguageModel,
+    layers: range,
+    hidden_BQD: Tensor,
+    position_ids_ABQ: Tensor,
+    mask_of: Callable[[int | None], Tensor | None],
+    cache: Cache | None,
+    capture: RowCapture | None = None,
+    deepstack: Sequence[Tensor] = (),
+) -> Tensor:
+    """Some of the decoder's layers on (B, Q, D); `mask_of` makes the mask of a window's width."""
+    device = hidden_BQD.device
+    layer_types = {lm.layer_type(index) for index in layers}
+    masks = {kind: mask_of(lm.window(kind)) for kind in layer_types}
+    ropes = {kind: lm.rope(hidden_BQD, position_ids_ABQ, kind) for kind in layer_types}
+    for index in layers:
+        # position_ids stay None: FA2 would read non-contiguous ones as packed sequences.
+        hidden_BQD = lm.text_model.layers[index](
+            hidden_BQD,
+            attention_mask=masks[lm.layer_type(index)],
+            position_embeddings=ropes[lm.layer_type(index)],
+            position_ids=None,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            sgl_capture=capture,
+        )
+        if index < len(deepstack):
+            hidden_BQD = hidden_BQD + deepstack[index].to(hidden_BQD.device)
+    return hidden_BQD.to(device)

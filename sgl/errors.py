@@ -17,6 +17,10 @@ class UnsupportedModelError(SglError, ValueError):
     """The checkpoint's architecture cannot be guided or pruned by this engine."""
 
 
+class DeviceError(SglError, RuntimeError):
+    """A replica's devices or processes failed. No record is to blame; the replica must end."""
+
+
 class RecordError(SglError, ValueError):
     """One record is bad. The job goes on; the record becomes a row with this error."""
 

@@ -9,13 +9,13 @@ Shapes: B records, R rows still in the batch, T prompt tokens, S draft tokens, N
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from sgl.attention import RowCapture
-from sgl.compaction import Selection, compaction, take, take_positions
+from sgl.compaction import Selection, add_text, compaction, take_tokens
 from sgl.decoder import DecodeState, decode_step, output_logits, prefill, prefill_hidden
 from sgl.language_model import LanguageModel, Prompt
 
@@ -204,9 +204,8 @@ def _verify(
     rejected_B = torch.tensor(rejected, device=device)
     state.position_B = prompt.next_position_B + torch.tensor(answers.accepted, device=device)
     if any(rejected):
-        state.valid_below_BT = _without_last(state.valid_below_BT, rejected_B, extended.valid_BT)
-        above_BT = torch.ones(hidden_BWD.shape[:2], dtype=torch.bool, device=device)
-        state.valid_above_BT = _without_last(state.valid_above_BT, rejected_B, above_BT)
+        state.below = state.below.without_last(rejected_B, extended.valid_BT.shape[1])
+        state.above = state.above.without_last(rejected_B, hidden_BWD.shape[1])
     return torch.tensor(tokens, device=device), state
 
 
@@ -222,32 +221,13 @@ def _append(
     )
     length_B1 = torch.tensor([[len(draft)] for draft in drafts], device=device)
     drafted_BS = torch.arange(longest, device=device) < length_B1
-    position_BS = prompt.next_position_B[:, None] + torch.arange(longest, device=device)
-    axes = prompt.position_ids_ABT.shape[0]
-    valid_BT = torch.cat([prompt.valid_BT, drafted_BS], dim=1)
-    index_BW, valid_BW = compaction(valid_BT)
-    embeds_BTD = torch.cat([prompt.embeds_BTD, lm.text_model.embed_tokens(token_BS)], dim=1)
-    positions = torch.cat([prompt.position_ids_ABT, position_BS.expand(axes, -1, -1)], dim=2)
-    none_BS = torch.zeros_like(drafted_BS)
-    extended = replace(
-        prompt,
-        embeds_BTD=take(embeds_BTD, index_BW),
-        position_ids_ABT=take_positions(positions, index_BW),
-        valid_BT=valid_BW,
-        visual_BT=torch.cat([prompt.visual_BT, none_BS], dim=1).gather(1, index_BW) & valid_BW,
-    )
+    extended = add_text(prompt, lm.text_model.embed_tokens(token_BS), drafted_BS)
+    index_BW, valid_BW = compaction(extended.valid_BT)
+    extended = take_tokens(extended, index_BW, valid_BW)
     if selection:
         keep_BT = torch.cat([selection.keep_BT & prompt.valid_BT, drafted_BS], dim=1)
         selection = Selection(selection.layer, keep_BT.gather(1, index_BW) & valid_BW)
     return extended, selection
-
-
-def _without_last(valid_BT: Tensor | None, count_B: Tensor, all_valid_BT: Tensor) -> Tensor:
-    """Mark each record's last `count` tokens as gone; `all_valid_BT` stands for None."""
-    valid_BT = all_valid_BT if valid_BT is None else valid_BT
-    width = valid_BT.shape[1]
-    stays_BT = torch.arange(width, device=valid_BT.device) < (width - count_B)[:, None]
-    return valid_BT & stays_BT
 
 
 def _rows_after_image(prompt: Prompt, include_last_visual_row: bool) -> tuple[Tensor, int]:

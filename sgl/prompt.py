@@ -7,15 +7,18 @@ Shapes: B records, T prompt tokens (left-padded), D hidden, A position axes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sgl.errors import EmptyQuestionError, PromptTooLongError, RecordError
 from sgl.families.base import EncodedImages, Family
 from sgl.language_model import Prompt
 from sgl.types import ImageQuestion, TokenGrid
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class PromptBatch:
         grids: per record, its visual tokens.
         lengths: per record, T without padding.
         rows_after_image: per record, the prompt tokens after its last visual token.
+        vision_flops: per record, the cost of its images' embeddings.
     """
 
     prompt: Prompt
     grids: list[tuple[TokenGrid, ...]]
     lengths: list[int]
     rows_after_image: list[int]
+    vision_flops: list[float]
 
     def visual_tokens(self, record: int) -> int:
         """V of one record."""
@@ -66,8 +71,9 @@ def build_prompts(
         RecordError: a question that contains the image placeholder.
     """
     images = [image for record in records for image in record.images]
-    encoded = family.encode_images(images) if images else EncodedImages({}, [])
-    grids = _grids_per_record(records, encoded.grids)
+    counts = [len(record.images) for record in records]
+    encoded = family.encode_images(images, counts) if images else EncodedImages({}, [], [])
+    grids = [_numbered(of_record) for of_record in _per_record(encoded.grids, counts)]
     token_ids = [
         _tokenize(tokenizer, family, record, encoded_grids)
         for record, encoded_grids in zip(records, grids, strict=True)
@@ -91,10 +97,13 @@ def build_prompts(
         valid_BT=valid_BT,
         visual_BT=visual_BT,
         next_position_B=positions.masked_fill(~valid_BT, 0).amax(dim=(0, 2)) + 1,
+        deepstack=_deepstack(arrived, visual_BT),
+        block_BT=_image_blocks(visual_BT) if family.bidirectional_images else None,
     )
     flat_grids = [tuple(grid for image in record for grid in image) for record in grids]
     rows = [_tokens_after_last(ids, family.config.image_token_id) for ids in token_ids]
-    return PromptBatch(prompt, flat_grids, [len(ids) for ids in token_ids], rows)
+    flops = [sum(of_record) for of_record in _per_record(encoded.flops, counts)]
+    return PromptBatch(prompt, flat_grids, [len(ids) for ids in token_ids], rows, flops)
 
 
 def check_context(batch: PromptBatch, max_new_tokens: Sequence[int], context: int) -> None:
@@ -111,17 +120,17 @@ def check_context(batch: PromptBatch, max_new_tokens: Sequence[int], context: in
             )
 
 
-def _grids_per_record(
-    records: Sequence[ImageQuestion], grids: Sequence[tuple[TokenGrid, ...]]
-) -> list[list[tuple[TokenGrid, ...]]]:
-    """Hand the flat list of images back to their records, images counted from 0 in each."""
-    remaining = iter(grids)
+def _per_record(values: Sequence[T], counts: Sequence[int]) -> list[list[T]]:
+    """Hand what is known of each image back to the records."""
+    remaining = iter(values)
+    return [[next(remaining) for _ in range(count)] for count in counts]
+
+
+def _numbered(grids: Sequence[tuple[TokenGrid, ...]]) -> list[tuple[TokenGrid, ...]]:
+    """Images counted from 0 within their record."""
     return [
-        [
-            tuple(replace(grid, image=index) for grid in next(remaining))
-            for index in range(len(record.images))
-        ]
-        for record in records
+        tuple(replace(grid, image=index) for grid in of_image)
+        for index, of_image in enumerate(grids)
     ]
 
 
@@ -130,10 +139,12 @@ def _tokenize(
 ) -> list[int]:
     if not record.question.strip():
         raise EmptyQuestionError("the question is empty; every record needs a question")
-    if family.placeholder in record.question:
-        raise RecordError(
-            f"the question contains the model's image placeholder {family.placeholder!r}; remove it"
-        )
+    image_token = tokenizer.convert_ids_to_tokens(family.config.image_token_id)
+    for token in (family.placeholder, image_token):
+        if token in record.question:
+            raise RecordError(
+                f"the question contains the model's image placeholder {token!r}; remove it"
+            )
     content = [{"type": "image"} for _ in grids] + [{"type": "text", "text": record.question}]
     text: str = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -183,6 +194,27 @@ def _positions(native: Tensor | None, valid_BT: Tensor) -> Tensor:
     if native is None:
         return (valid_BT.long().cumsum(dim=1) - 1).clamp(min=0)[None]
     return native[None] if native.ndim == 2 else native
+
+
+def _deepstack(arrived: Mapping[str, Any], visual_BT: Tensor) -> tuple[Tensor, ...]:
+    """Each (B, T, D): the visual features that the first layers are given, 0 on text.
+
+    Natively they are rows for the image tokens alone; laid over the prompt they follow their tokens
+    through pruning and padding.
+    """
+    embeds_BTD = arrived["inputs_embeds"]
+    return tuple(
+        torch.zeros_like(embeds_BTD).masked_scatter(
+            visual_BT[..., None], features_VD.to(embeds_BTD)
+        )
+        for features_VD in arrived.get("deepstack_visual_embeds") or ()
+    )
+
+
+def _image_blocks(visual_BT: Tensor) -> Tensor:
+    """(B, T) int64: runs of image tokens counted from 0 in each record, -1 on text."""
+    starts_BT = visual_BT & ~pad(visual_BT, (1, 0))[:, :-1]
+    return (starts_BT.cumsum(dim=1) - 1).masked_fill(~visual_BT, -1)
 
 
 def _tokens_after_last(ids: Sequence[int], token: int) -> int:

@@ -6,7 +6,8 @@ token's importance is spread evenly over its box, and every token of the other m
 into its own. Importance between equal grids stays as it is, to the last bit.
 
 An overview (thumbnail) is a second look at the same area. It is matched with the other model's
-overview; a model without one lends its tiles to both.
+overview; a model without one lends its tiles to both. What has no area (line breaks) gives nothing
+and gets nothing.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from sgl.errors import GridMismatchError
 from sgl.types import TokenGrid
 
 Grids = tuple[TokenGrid, ...]
+Box = tuple[float, float, float, float]
 
 
 def resample(
@@ -60,10 +62,17 @@ def _received(
     same_kind = [look for look in of_image if look[0].thumbnail == target.thumbnail]
     received = np.zeros((target.rows, target.columns), np.float32)
     for grid, part in same_kind or of_image:
+        if not _overlap(grid.box, target.box):
+            continue
         down_TS = _shares(_edges(target, 1), _edges(grid, 1))
         across_TS = _shares(_edges(target, 0), _edges(grid, 0))
         received += down_TS @ part @ across_TS.T
     return received
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    """Whether two boxes have area in common; a box without any never does."""
+    return all(max(one[axis], other[axis]) < min(one[axis + 2], other[axis + 2]) for axis in (0, 1))
 
 
 def _edges(grid: TokenGrid, axis: int) -> npt.NDArray[np.float32]:

@@ -1,21 +1,22 @@
 """A native vision-language model that guides (small) or is guided (large)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoModelForImageTextToText
 
 from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
+from sgl.checkpoint import read_family, read_image_processor, read_tokenizer
 from sgl.compaction import Selection, prune_prompt
 from sgl.decoder import score_answers
-from sgl.errors import ModelLoadError, RecordError, UnsupportedModelError
-from sgl.families import Family, family_of
+from sgl.errors import ModelLoadError, RecordError, SglError
+from sgl.families import Family
 from sgl.flops import DecoderShape
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
@@ -65,20 +66,18 @@ def load(
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     source = str(path_or_id)
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
-        family = family_of(config.model_type)
-        image_processor = family.image_processor_class.from_pretrained(
-            source, revision=revision, **family.image_processor_settings
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        config, family_class = read_family(source, revision)
+        family = family_class(config, read_image_processor(source, revision, family_class))
+        tokenizer = read_tokenizer(source, revision, family_class)
         model, found = AutoModelForImageTextToText.from_pretrained(
             source,
             revision=revision,
             dtype=dtype,
             attn_implementation="sdpa",
+            trust_remote_code=False,
             output_loading_info=True,
         )
-    except UnsupportedModelError:
+    except SglError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"cannot load the checkpoint {source!r}: {error}") from error
@@ -87,7 +86,7 @@ def load(
             f"the checkpoint {source!r} lacks {len(missing)} of the model's weights "
             f"({', '.join(missing[:3])}, ...); download it again"
         )
-    return VLM(model.to(device).eval(), tokenizer, family(config, image_processor))
+    return VLM(model.to(device).eval(), tokenizer, family)
 
 
 class VLM:
@@ -96,6 +95,8 @@ class VLM:
     Attributes:
         layers: L, decoder layers.
         end_token_ids: any of them ends an answer.
+        sum_over_heads: completes an importance, (B, T) float32, that was summed over this process's
+            heads only; the identity where one process has them all.
     """
 
     def __init__(self, model: Any, tokenizer: Any, family: Family) -> None:
@@ -106,8 +107,9 @@ class VLM:
             model.get_decoder(), model.get_output_embeddings(), family.position_axes
         )
         self.layers = self.language_model.layers
-        self._meter = Meter(DecoderShape.of(family.config.text_config), family)
+        self._meter = Meter(DecoderShape.of(family.config.text_config))
         self.end_token_ids = _end_token_ids(model, tokenizer)
+        self.sum_over_heads: Callable[[Tensor], Tensor] = _identity
 
     @torch.inference_mode()
     def guide(
@@ -147,8 +149,9 @@ class VLM:
             capture=capture,
             include_last_visual_row=include_last_visual_row,
         )
+        importance_BT = self.sum_over_heads(capture.importance_BT)
         seen_again = self._look_again(
-            prompt, capture.importance_BT, answers.token_ids, consistency_keep_ratio
+            prompt, importance_BT, answers.token_ids, consistency_keep_ratio
         )
         flops = [
             self._meter.guidance_flops(
@@ -179,7 +182,7 @@ class VLM:
                     confidence=sure,
                     consistency=steady,
                     exit_score=early_exit.exit_score(sure, steady),
-                    importance=capture.importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
+                    importance=importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
                     grids=batch.grids[b],
                     usage=usage[b],
                 )
@@ -318,6 +321,10 @@ class VLM:
         """An answer's text, special tokens removed, stripped."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         return text.strip()
+
+
+def _identity(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _end_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -10,6 +10,12 @@ from hypothesis import settings
 # Tiny models gain nothing from more threads, and on a busy machine waiting for them made the
 # suite thirty times slower. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+# Where no GPU is, Triton's kernels are interpreted. Read when triton is first imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 # Tests never time: a slow machine is no failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -2,12 +2,26 @@
 
 from sgl.errors import UnsupportedModelError
 from sgl.families.base import Family
+from sgl.families.gemma3 import Gemma3
+from sgl.families.idefics3 import Idefics3, SmolVLM
 from sgl.families.internvl import InternVL
+from sgl.families.llava_onevision import LlavaOnevision
 from sgl.families.qwen2_5_vl import Qwen25VL
+from sgl.families.qwen2_vl import Qwen2VL
+from sgl.families.qwen3_vl import Qwen3VL
 
 __all__ = ["FAMILIES", "Family", "family_of"]
 
-FAMILIES: tuple[type[Family], ...] = (InternVL, Qwen25VL)
+FAMILIES: tuple[type[Family], ...] = (
+    Gemma3,
+    Idefics3,
+    InternVL,
+    LlavaOnevision,
+    Qwen2VL,
+    Qwen25VL,
+    Qwen3VL,
+    SmolVLM,
+)
 
 
 def family_of(model_type: str) -> type[Family]:

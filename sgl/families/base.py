@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL.Image import Image
 from torch import Tensor
 
 from sgl.types import ImageInput, TokenGrid
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The box of a whole image."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,12 @@ class EncodedImages:
     Attributes:
         model_inputs: keyword arguments of the native forward, such as `pixel_values`.
         grids: per image, its visual tokens in prompt order; `TokenGrid.image` is the index here.
+        flops: per image, the cost of turning it into visual embeddings (a multiply-add counts two).
     """
 
     model_inputs: dict[str, Tensor]
     grids: list[tuple[TokenGrid, ...]]
+    flops: list[float]
 
 
 class Family(ABC):
@@ -32,6 +38,7 @@ class Family(ABC):
         model_types: the `config.model_type` values it serves.
         placeholder: what the chat template writes for one image.
         position_axes: position ids per token, 1 or, for M-RoPE, 3.
+        bidirectional_images: the tokens of an image attend to each other in both directions.
         image_processor_class: the PIL one. It needs no torchvision, and since the pixels of the two
             backends differ by up to 0.03, one of them has to be pinned.
         image_processor_settings: what the family's native processor sets on every call, whatever
@@ -41,6 +48,7 @@ class Family(ABC):
     model_types: ClassVar[frozenset[str]]
     placeholder: ClassVar[str]
     position_axes: ClassVar[int] = 1
+    bidirectional_images: ClassVar[bool] = False
     image_processor_class: ClassVar[Any]
     image_processor_settings: ClassVar[Mapping[str, Any]] = {}
 
@@ -51,30 +59,40 @@ class Family(ABC):
     def preprocess(self, images: Sequence[ImageInput]) -> Any:
         """Run the image processor; left alone, it takes 3 rows of pixels for 3 channels."""
         return self.image_processor(
-            images=[
-                np.asarray(image.convert("RGB") if isinstance(image, Image) else image)
-                for image in images
-            ],
-            input_data_format="channels_last",
-            return_tensors="pt",
+            images=self.arrays(images), input_data_format="channels_last", return_tensors="pt"
         )
 
+    def arrays(self, images: Sequence[ImageInput]) -> list[npt.NDArray[np.uint8]]:
+        """Each (height, width, 3)."""
+        return [
+            np.asarray(image.convert("RGB") if isinstance(image, Image) else image)
+            for image in images
+        ]
+
     @abstractmethod
-    def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
-        """Preprocess images, at least one."""
+    def encode_images(
+        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
+    ) -> EncodedImages:
+        """Preprocess a batch's images, at least one.
+
+        Args:
+            images: of all records, one after the other.
+            images_per_record: how many of them are whose; some families look at an image that is
+                alone more closely.
+        """
 
     @abstractmethod
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """The prompt text that stands for one image."""
 
-    @abstractmethod
-    def vision_flops(self, grids: tuple[TokenGrid, ...]) -> float:
-        """Cost of turning images into visual embeddings (a multiply-add counts two)."""
-
-    @abstractmethod
     def text_inputs(self, input_ids_BT: Tensor) -> dict[str, Tensor]:
-        """Further native arguments that depend on the token ids."""
+        """Further native arguments that depend on the token ids; none by default."""
+        return {}
 
-    @abstractmethod
-    def reset(self, model: Any) -> None:
-        """Forget what the native model remembers of an earlier batch."""
+    def reset(self, model: Any) -> None:  # noqa: B027 (most families have nothing to do)
+        """Forget what the native model remembers of an earlier batch; nothing by default."""
+
+
+def size_of(image: ImageInput) -> tuple[int, int]:
+    """(height, width) in pixels."""
+    return (image.height, image.width) if isinstance(image, Image) else image.shape[:2]

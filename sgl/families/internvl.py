@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
-from torch import Tensor
-
 # The arrangement of an image's tiles is not among the processor's outputs.
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     GotOcr2ImageProcessorPil,
     get_optimal_tiled_canvas,
 )
 
-from sgl.families.base import EncodedImages, Family
-from sgl.flops import attention_flops, linear_flops
+from sgl.families.base import WHOLE, EncodedImages, Family, size_of
+from sgl.flops import linear_flops, pair, vision_tower_flops
 from sgl.types import ImageInput, TokenGrid
 
 
@@ -26,37 +24,29 @@ class InternVL(Family):
     # Published checkpoints leave it out or say false; the native InternVLProcessor always tiles.
     image_processor_settings = MappingProxyType({"crop_to_patches": True})
 
-    def encode_images(self, images: Sequence[ImageInput]) -> EncodedImages:
+    def encode_images(
+        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
+    ) -> EncodedImages:
         """Tile, resize and normalise: `pixel_values` (tiles, 3, height, width) float32."""
         encoded = self.preprocess(images)
         tiles = [int(count) for count in encoded["num_patches"]]
-        sizes = [_size(image) for image in images]
+        sizes = [size_of(image) for image in images]
         grids = [
             self._grids(index, size, count)
             for index, (size, count) in enumerate(zip(sizes, tiles, strict=True))
         ]
-        return EncodedImages({"pixel_values": encoded["pixel_values"]}, grids)
+        flops = [len(of_image) * _tile_flops(self.config) for of_image in grids]
+        return EncodedImages({"pixel_values": encoded["pixel_values"]}, grids, flops)
 
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """`<img>`, one context token per visual token, `</img>`."""
         count = sum(grid.rows * grid.columns for grid in grids)
         return f"<img>{self.placeholder * count}</img>"
 
-    def vision_flops(self, grids: tuple[TokenGrid, ...]) -> float:
-        """Vision tower (its class token included) and projector, per tile."""
-        return len(grids) * _tile_flops(self.config)
-
-    def text_inputs(self, input_ids_BT: Tensor) -> dict[str, Tensor]:
-        """None: positions are one-dimensional."""
-        return {}
-
-    def reset(self, model: Any) -> None:
-        """Nothing is remembered."""
-
     def _grids(self, image: int, size: tuple[int, int], tiles: int) -> tuple[TokenGrid, ...]:
         side = int(self.config.image_seq_length**0.5)
         processor = self.image_processor
-        whole = TokenGrid(image, side, side, (0.0, 0.0, 1.0, 1.0))
+        whole = TokenGrid(image, side, side, WHOLE)
         if tiles == 1:
             return (whole,)
         columns, rows = get_optimal_tiled_canvas(
@@ -71,33 +61,15 @@ class InternVL(Family):
             for r in range(rows)
             for c in range(columns)
         ]
-        thumbnail = TokenGrid(image, side, side, whole.box, thumbnail=True)
+        thumbnail = TokenGrid(image, side, side, WHOLE, thumbnail=True)
         return (*(TokenGrid(image, side, side, box) for box in boxes), thumbnail)
-
-
-def _size(image: Any) -> tuple[int, int]:
-    """(height, width) of a PIL image or an RGB array."""
-    if hasattr(image, "shape"):
-        return int(image.shape[0]), int(image.shape[1])
-    return int(image.height), int(image.width)
 
 
 def _tile_flops(config: Any) -> float:
     vision, text_width = config.vision_config, config.text_config.hidden_size
-    (height, width), (patch_h, patch_w) = _pair(vision.image_size), _pair(vision.patch_size)
+    (height, width), (patch_h, patch_w) = pair(vision.image_size), pair(vision.patch_size)
     patches = (height // patch_h) * (width // patch_w)
-    tokens, dim = patches + 1, vision.hidden_size
-    embed = linear_flops(patches, vision.num_channels * patch_h * patch_w, dim)
-    layer = (
-        4 * linear_flops(tokens, dim, dim)
-        + attention_flops(tokens, tokens, dim)
-        + 2 * linear_flops(tokens, dim, vision.intermediate_size)
-    )
-    joined = int(dim / config.downsample_ratio**2)
+    joined = int(vision.hidden_size / config.downsample_ratio**2)
     seq = config.image_seq_length
     projector = linear_flops(seq, joined, text_width) + linear_flops(seq, text_width, text_width)
-    return embed + vision.num_hidden_layers * layer + projector
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    return vision_tower_flops(vision, patches, class_tokens=1) + projector

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from actors.batching import run_isolated
-from sgl.errors import EmptyQuestionError
+from sgl.errors import DeviceError, EmptyQuestionError
 from sgl.types import Failure
 
 
@@ -103,6 +103,7 @@ def test_a_record_that_never_fits_becomes_a_failure() -> None:
         torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
         RuntimeError("CUDA error: device-side assert triggered"),
         RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm"),
+        DeviceError("rank 1 of 2 died"),
     ],
 )
 def test_a_lost_device_is_no_records_fault(error: Exception) -> None:

@@ -1,5 +1,6 @@
 """The whole graph on a local Ray, with models that answer by arithmetic."""
 
+import pickle
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.build import Loaders, Run, build, write
+from pipeline.build import Loaders, Run, build, loaders_of, write
 from pipeline.config import JobConfig
 from pipeline.preflight import resolve
 from pipeline.progress import Board, BoardReporter, StageCount
@@ -204,3 +205,15 @@ def test_lost_devices_cost_no_rows(tmp_path: Path) -> None:
     assert finished.rows["answer"].null_count == 0
     doubtful = {name for name in columns["id"] if score_of(name) < 0.6}
     assert {n for n, row in by_id(finished.rows).items() if row["route"] == "large"} == doubtful
+
+
+def test_a_model_is_loaded_on_all_gpus_of_its_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*_args: Any, gpus: int) -> int:
+        return gpus
+
+    monkeypatch.setattr("pipeline.build.SmallVLM", told)
+    monkeypatch.setattr("pipeline.build.LargeVLM", told)
+    job = job_of("in", "out", pools={"small": {"num_gpus": 0.5}, "large": {"num_gpus": 2}})
+    nodes = [{"Alive": True, "Resources": {"CPU": 4, "GPU": 4}}]
+    loaders = pickle.loads(pickle.dumps(loaders_of(job, resolve(job, nodes))))
+    assert (loaders.small(), loaders.large()) == (1, 2)

@@ -26,6 +26,7 @@ def coalescer(
     run: Callable[[Sequence[int]], Awaitable[Sequence[int]]],
     *,
     batch_size: int = 4,
+    size: Callable[[int], int] = lambda item: 0,
     max_calls: int = 100,
     linger_s: float = FOREVER,
     drained: Callable[[], bool] = lambda: False,
@@ -37,6 +38,7 @@ def coalescer(
     return Coalescer(
         run,
         batch_size=batch_size,
+        size=size,
         max_calls=max_calls,
         linger_s=linger_s,
         drained=is_drained,
@@ -53,9 +55,10 @@ def values(results: Sequence[Batched[int]]) -> list[int]:
     calls=st.lists(st.lists(st.integers(), max_size=9), min_size=1, max_size=12),
     batch_size=st.integers(1, 7),
     max_calls=st.integers(1, 5),
+    modulus=st.integers(1, 5),
 )
 def test_every_item_comes_back_once_in_order_and_no_call_hangs(
-    calls: list[list[int]], batch_size: int, max_calls: int
+    calls: list[list[int]], batch_size: int, max_calls: int, modulus: int
 ) -> None:
     run = Recorder()
 
@@ -63,7 +66,11 @@ def test_every_item_comes_back_once_in_order_and_no_call_hangs(
         left = len(calls)
         slots = asyncio.Semaphore(max_calls)
         shared = coalescer(
-            run, batch_size=batch_size, max_calls=max_calls, drained=lambda: left == 0
+            run,
+            batch_size=batch_size,
+            size=lambda item: item % modulus,
+            max_calls=max_calls,
+            drained=lambda: left == 0,
         )
 
         async def call(items: list[int]) -> list[Batched[int]]:
@@ -92,6 +99,17 @@ def test_items_of_several_calls_share_a_batch() -> None:
 
     asyncio.run(scenario())
     assert [len(batch) for batch in run.batches] == [4, 4, 4, 4]
+
+
+def test_items_of_a_size_share_a_batch_and_the_oldest_is_always_in() -> None:
+    run = Recorder()
+
+    async def scenario() -> None:
+        shared = coalescer(run, size=lambda item: item // 100, drained=lambda: True)
+        await shared.submit([700, 100, 101, 701, 102, 702, 900, 703, 103])
+
+    asyncio.run(scenario())
+    assert run.batches == [[700, 701, 702, 703], [100, 101, 102, 103], [900]]
 
 
 def test_a_partial_batch_waits_while_more_can_arrive() -> None:
@@ -225,6 +243,7 @@ def test_an_arrival_while_the_upstream_is_asked_fills_the_batch_at_once() -> Non
         shared: Coalescer[int, int] = Coalescer(
             run,
             batch_size=2,
+            size=lambda item: 0,
             max_calls=100,
             linger_s=FOREVER,
             drained=slow_drained,

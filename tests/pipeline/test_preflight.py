@@ -1,10 +1,11 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.config import JobConfig
-from pipeline.preflight import check_models, resolve
+from pipeline.preflight import Placement, check_models, resolve
 from sgl.errors import ConfigurationError
 from tests.pipeline.inputs import job_of
 
@@ -43,6 +44,77 @@ def test_what_is_written_wins() -> None:
 def test_a_mode_asks_for_its_own_pool_only() -> None:
     job = job_of("in", "out", mode="small", pools={"large": {"num_gpus": 8}})
     assert gpus(job, [node(CPU=4)]) == {"small": 0}
+
+
+def models(**large: Any) -> dict[str, Any]:
+    return {"small": {"path": "small"}, "large": {"path": "large", **large}}
+
+
+@pytest.mark.parametrize(
+    ("large", "pool", "cluster", "gpus_of_large"),
+    [
+        ({"tensor_parallel": 2}, {}, 4, 2),
+        ({"tensor_parallel": 2}, {}, 0, 0),
+        ({"tensor_parallel": 2}, {"num_gpus": 0}, 4, 0),
+        ({"tensor_parallel": 2, "device": "cpu"}, {}, 4, 0),
+        ({"tensor_parallel": 2}, {"num_gpus": 2}, 4, 2),
+        ({"tensor_parallel": 1}, {"num_gpus": 3}, 4, 3),
+        ({}, {"num_gpus": 3}, 4, 3),
+        ({"device": "cpu"}, {}, 4, 0),
+    ],
+)
+def test_the_processes_that_split_a_model_have_a_gpu_each(
+    large: Any, pool: Any, cluster: int, gpus_of_large: int
+) -> None:
+    job = job_of("in", "out", models=models(**large), pools={"large": pool})
+    assert gpus(job, [node(CPU=4, GPU=cluster)])["large"] == gpus_of_large
+
+
+@pytest.mark.parametrize(
+    ("large", "pool", "says"),
+    [
+        ({}, {"num_gpus": 1.5}, r"pools.large.num_gpus: 1.5 .* write 1 or 2"),
+        ({"device": "cpu"}, {"num_gpus": 2}, r"models.large.device: 'cpu' .* write num_gpus: 0"),
+        ({"tensor_parallel": 2}, {"num_gpus": 4}, "tensor_parallel: 2 .*num_gpus is 4"),
+        ({"tensor_parallel": 2}, {"num_gpus": 0.5}, "tensor_parallel: 2 .*num_gpus is 0.5"),
+        ({"tensor_parallel": 8}, {}, r"pools.large.num_gpus: .* 8, .* has 3"),
+        ({}, {"num_gpus": 2, "replicas": 3}, "replicas: 3 .* 2 GPUs of one node, .* room for 2"),
+    ],
+)
+def test_gpus_that_a_replica_could_not_all_use_are_refused(
+    large: Any, pool: Any, says: str
+) -> None:
+    job = job_of("in", "out", mode="large", models=models(**large), pools={"large": pool})
+    with pytest.raises(ConfigurationError, match=says):
+        resolve(job, [node(CPU=4, GPU=3)] * 2)
+
+
+@pytest.mark.parametrize(("num_gpus", "whole"), [(0, 1), (0.25, 1), (1, 1), (4, 4)])
+def test_a_replica_is_told_of_whole_gpus(num_gpus: float, whole: int) -> None:
+    assert Placement(num_gpus, 1).whole_gpus == whole
+
+
+def test_processes_on_the_cpu_are_said() -> None:
+    job = job_of("in", "out", models=models(tensor_parallel=2))
+    described = resolve(job, [node(CPU=4)]).describe(job)
+    assert described == "small: 1 x CPU, large: 1 x 2 processes on the CPU"
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_heads_that_do_not_divide_are_refused_before_anything_loads(
+    tmp_path: Path, nested: bool
+) -> None:
+    text = {"num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944}
+    config = {"text_config": text} if nested else text
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    def job(ranks: int) -> JobConfig:
+        large = {"path": str(tmp_path), "tensor_parallel": ranks}
+        return job_of("in", "out", mode="large", models={"large": large})
+
+    check_models(job(4))
+    with pytest.raises(ConfigurationError, match=r"models.large.tensor_parallel: .* 28 attention"):
+        check_models(job(8))
 
 
 @pytest.mark.parametrize(

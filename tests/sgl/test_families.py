@@ -1,12 +1,24 @@
 """Where the visual tokens lie."""
 
+import numpy as np
 import pytest
 from PIL import Image
+from transformers import AutoConfig
+from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
-from sgl.errors import UnsupportedModelError
+from sgl.errors import ImageError, UnsupportedModelError
 from sgl.families import family_of
-from sgl.types import ImageQuestion
-from tests.tiny_models import FAMILIES, internvl, picture, qwen2_5_vl, ragged_records
+from sgl.language_model import check_decoder
+from sgl.types import ImageQuestion, TokenGrid
+from tests.tiny_models import (
+    FAMILIES,
+    internvl,
+    llava_onevision,
+    picture,
+    qwen2_5_vl,
+    ragged_records,
+    smolvlm,
+)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -18,13 +30,17 @@ def test_grids_cover_each_image_once(name: str) -> None:
         assert [g.image for g in guidance.grids] == sorted(g.image for g in guidance.grids)
         for image in range(len(record.images)):
             tiles = [g for g in guidance.grids if g.image == image and not g.thumbnail]
-            area = sum((g.box[2] - g.box[0]) * (g.box[3] - g.box[1]) for g in tiles)
-            assert area == pytest.approx(1.0)
+            assert sum(map(area_in_image, tiles)) == pytest.approx(1.0, abs=0.05)
+
+
+def area_in_image(grid: TokenGrid) -> float:
+    left, top, right, bottom = np.clip(grid.box, 0, 1)
+    return float((right - left) * (bottom - top))
 
 
 def test_internvl_tiles_are_row_major_with_the_thumbnail_last() -> None:
     vlm = internvl()
-    grids = vlm.family.encode_images([picture(0, 64, 64)]).grids[0]
+    grids = vlm.family.encode_images([picture(0, 64, 64)], [1]).grids[0]
     assert [grid.box for grid in grids] == [
         (0.0, 0.0, 0.5, 0.5),
         (0.5, 0.0, 1.0, 0.5),
@@ -35,9 +51,71 @@ def test_internvl_tiles_are_row_major_with_the_thumbnail_last() -> None:
     assert [grid.thumbnail for grid in grids] == [False] * 4 + [True]
 
 
+def test_llava_onevision_thins_out_large_grids_and_ends_their_rows() -> None:
+    family = llava_onevision().family
+    overview, *lines = family.encode_images([picture(0, 48, 48)], [1]).grids[0]
+    assert (overview.rows, overview.columns, overview.thumbnail) == (4, 4, True)
+    # 12 x 12 tokens of 9 tiles, thinned out to those of 4 tiles.
+    assert [(line.rows, line.columns) for line in lines] == [(1, 8), (1, 1)] * 8
+    for newline in lines[1::2]:
+        assert newline.box[0] == newline.box[2] == 1.0
+        assert not newline.thumbnail
+
+
+def test_llava_onevision_looks_at_one_of_several_images_once() -> None:
+    images = [picture(0, 32, 64), picture(1, 8, 8)]
+    wide, square = llava_onevision().family.encode_images(images, [2]).grids
+    for looked_at, newline in (wide, square):
+        assert (looked_at.rows, looked_at.columns, newline.rows, newline.columns) == (4, 4, 1, 1)
+    assert wide[0].box == (0.0, -0.5, 1.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("vision_feature_select_strategy", "default"),
+        ("vision_aspect_ratio", "square"),
+        ("image_grid_pinpoints", [[16, 16]]),
+    ],
+)
+def test_llava_onevision_with_other_packing_is_refused(setting: str, value: object) -> None:
+    vlm = llava_onevision()
+    setattr(vlm.family.config, setting, value)
+    with pytest.raises(UnsupportedModelError, match=setting):
+        type(vlm.family)(vlm.family.config, vlm.family.image_processor)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (1, 2), (3, 2)])
+def test_smolvlm_prompts_as_its_native_processor_does(rows: int, columns: int) -> None:
+    family = smolvlm().family
+    # Images are scaled up to 48 pixels, so that none is a single tile unless splitting is off.
+    family.image_processor.do_image_splitting = rows > 0
+    family.image_processor.size = {"longest_edge": 16 * max(rows, columns, 1)}
+    image = picture(0, 10 * max(rows, 1), 10 * max(columns, 1))
+    grids = family.encode_images([image], [1]).grids[0]
+    assert len(grids) == rows * columns + 1
+    marks = ("<fake_token_around_image>", "<image>", "<global-img>")
+    assert family.placeholder_tokens(grids) == get_image_prompt_string(rows, columns, 4, *marks)
+
+
+def test_smolvlm_keeps_tiles_of_zeros() -> None:
+    vlm = smolvlm()
+    vlm.family.image_processor.do_normalize = False
+    black = ImageQuestion("a", "w1 w2", (np.zeros((16, 32, 3), np.uint8),))
+    (guidance,) = vlm.guide([black], max_new_tokens=1)
+    assert len(guidance.importance) == 4 * len(guidance.grids) > 4
+
+
+def test_smolvlm_with_tiles_of_another_size_is_refused() -> None:
+    vlm = smolvlm()
+    vlm.family.image_processor.max_image_size = {"longest_edge": 8}
+    with pytest.raises(UnsupportedModelError, match=r"tiles of 8 pixels .* takes 16"):
+        type(vlm.family)(vlm.family.config, vlm.family.image_processor)
+
+
 def test_qwen_grid_follows_the_image() -> None:
     vlm = qwen2_5_vl()
-    grid = vlm.family.encode_images([picture(0, 32, 64)]).grids[0][0]
+    grid = vlm.family.encode_images([picture(0, 32, 64)], [1]).grids[0][0]
     assert (grid.rows, grid.columns) == (4, 8)
 
 
@@ -77,11 +155,26 @@ def test_tiny_images_are_images(name: str, size: tuple[int, int]) -> None:
 
 
 def test_unknown_families_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"'bert'.*internvl, qwen2_5_vl"):
+    with pytest.raises(UnsupportedModelError, match=r"'bert'.*internvl, .*qwen2_5_vl"):
         family_of("bert")
 
 
-def test_sliding_window_layers_are_refused() -> None:
-    text = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}
-    with pytest.raises(UnsupportedModelError, match="sliding_attention"):
-        internvl(text=text)
+def test_images_that_qwen_takes_for_a_line_are_bad_records() -> None:
+    vlm = qwen2_5_vl()
+    with pytest.raises(ImageError, match="300 x 1 pixels is more than 200 times"):
+        vlm.guide([ImageQuestion("a", "w1", (picture(0, 1, 300),))], max_new_tokens=1)
+    assert vlm.guide([ImageQuestion("a", "w1", (picture(0, 1, 200),))], max_new_tokens=1)
+
+
+def test_layers_that_the_loop_would_run_wrongly_are_refused() -> None:
+    window = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}
+    with pytest.raises(UnsupportedModelError, match=r"M-RoPE.*sliding_attention"):
+        qwen2_5_vl(text=window)
+    chunked = {"layer_types": ["chunked_attention"] * 5}
+    with pytest.raises(UnsupportedModelError, match="chunked_attention"):
+        internvl(text={"model_type": "qwen3", **chunked})
+    with pytest.raises(UnsupportedModelError, match="gpt_oss"):
+        check_decoder(AutoConfig.for_model("gpt_oss"), position_axes=1)
+    ahead = AutoConfig.for_model("gemma3_text", use_bidirectional_attention=True)
+    with pytest.raises(UnsupportedModelError, match="use_bidirectional_attention"):
+        check_decoder(ahead, position_axes=1)

@@ -18,7 +18,11 @@ from tests.tiny_models import FAMILIES, ragged_records
 
 @pytest.fixture(params=sorted(FAMILIES))
 def vlm(request: Any) -> VLM:
-    return FAMILIES[request.param]()
+    vlm = FAMILIES[request.param]()
+    if request.param.endswith("moe"):
+        # Grouped matrix products are not in the counter's registry.
+        vlm.model.set_experts_implementation("eager")
+    return vlm
 
 
 class Counter(FlopCounterMode):
@@ -75,5 +79,4 @@ def test_vision(vlm: VLM, index: int) -> None:
     record = ragged_records()[index]
     with torch.inference_mode(), Counter() as counter:
         batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
-    expected = vlm.family.vision_flops(batch.grids[0])
-    assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
+    assert counter.get_total_flops() == pytest.approx(batch.vision_flops[0], rel=0.02)

@@ -84,3 +84,18 @@ def test_other_images_are_refused_and_no_images_are_fine() -> None:
         resample(np.ones(1, np.float32), one, (*one, TokenGrid(1, 1, 1, WHOLE)))
     empty = np.zeros(0, np.float32)
     assert resample(empty, (), ()) is empty
+
+
+def test_line_breaks_give_nothing_and_get_nothing() -> None:
+    """Rows of two tokens, each with a token without area behind it."""
+    lines = tuple(
+        TokenGrid(0, 1, columns, (left, row / 2, 1.0, (row + 1) / 2))
+        for row in (0, 1)
+        for columns, left in ((2, 0.0), (1, 1.0))
+    )
+    plain = (TokenGrid(0, 2, 2, WHOLE),)
+    importance = np.arange(1, 5, dtype=np.float32)
+    with_breaks = np.array([1, 2, 0, 3, 4, 0], np.float32)
+    np.testing.assert_allclose(resample(importance, plain, lines), with_breaks)
+    with_breaks[2::3] = 9
+    np.testing.assert_allclose(resample(with_breaks, lines, plain), importance)

@@ -10,8 +10,8 @@ import torch
 
 from sgl import generation
 from sgl.attention import ATTENTION_NAME
-from sgl.compaction import Selection
-from sgl.decoder import decode_step, prefill
+from sgl.compaction import Selection, prune_prompt
+from sgl.decoder import decode_step, prefill, score_answers
 from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
@@ -19,7 +19,7 @@ from sgl.prompt import build_prompts
 from sgl.ranking import top_visual_tokens
 from sgl.types import Guidance, ImageQuestion, Route
 from sgl.vlm import VLM
-from tests.tiny_models import FAMILIES, internvl, picture, qwen2_5_vl, ragged_records
+from tests.tiny_models import FAMILIES, internvl, picture, ragged_records
 
 MAX_NEW = 6
 
@@ -29,35 +29,45 @@ def vlm(request: Any) -> VLM:
     return FAMILIES[request.param]()
 
 
-def full_sequence(vlm: VLM, record: ImageQuestion, answer: tuple[int, ...]) -> tuple[Prompt, Any]:
-    """Embeddings of prompt and fed answer tokens, one record, unpadded, and positions."""
-    with torch.inference_mode():
-        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).prompt
-        fed = torch.tensor([answer[:-1]], dtype=torch.long)
-        embeds = torch.cat(
-            [prompt.embeds_BTD, vlm.language_model.text_model.embed_tokens(fed)], dim=1
-        )
-        steps = prompt.next_position_B[:, None] + torch.arange(fed.shape[1])
-        axes = prompt.position_ids_ABT.shape[0]
-        positions = torch.cat([prompt.position_ids_ABT, steps.expand(axes, -1, -1)], dim=2)
-    return prompt, (embeds, positions)
+def native_inputs(
+    vlm: VLM, record: ImageQuestion, answer: tuple[int, ...] = ()
+) -> dict[str, torch.Tensor]:
+    """What the native model takes: one record, unpadded, and perhaps tokens of its answer."""
+    grids, inputs = [], {}
+    if record.images:
+        images = vlm.family.encode_images(record.images, [len(record.images)])
+        grids, inputs = images.grids, images.model_inputs
+    content = [{"type": "image"}] * len(record.images) + [{"type": "text", "text": record.question}]
+    text = vlm.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    pieces = text.split(vlm.family.placeholder)
+    expanded = [vlm.family.placeholder_tokens(image) for image in grids]
+    text = "".join(part for pair in zip(pieces, [*expanded, ""], strict=True) for part in pair)
+    ids = vlm.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    assert ids.shape[1] == build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).lengths[0]
+    ids = torch.cat([ids, torch.tensor([answer], dtype=torch.long)], dim=1)
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        **inputs,
+        **vlm.family.text_inputs(ids),
+    }
 
 
 def test_importance_equals_summed_eager_attention(vlm: VLM) -> None:
     records = ragged_records()
+    text_model = vlm.language_model.text_model
     for record, guidance in zip(records, vlm.guide(records, max_new_tokens=MAX_NEW), strict=True):
-        prompt, (embeds, positions) = full_sequence(vlm, record, guidance.token_ids)
-        text_model = vlm.language_model.text_model
+        inputs = native_inputs(vlm, record, guidance.token_ids[:-1])
+        vlm.family.reset(vlm.model)
         text_model.set_attn_implementation("eager")
         with torch.inference_mode():
-            maps = text_model(
-                inputs_embeds=embeds,
-                position_ids=positions[0] if positions.shape[0] == 1 else positions,
-                output_attentions=True,
-            ).attentions
+            maps = vlm.model(**inputs, output_attentions=True).attentions
         text_model.set_attn_implementation(ATTENTION_NAME)
+        assert len(maps) == vlm.layers
         total_TT = sum(layer[0].sum(dim=0) for layer in maps)
-        visual = prompt.visual_BT[0].nonzero()[:, 0]
+        visual = (inputs["input_ids"][0] == vlm.family.config.image_token_id).nonzero()[:, 0]
         expected = total_TT[int(visual[-1]) + 1 :, visual].sum(dim=0)
         np.testing.assert_allclose(guidance.importance, expected.numpy(), rtol=1e-4)
 
@@ -66,34 +76,11 @@ def native_answers(vlm: VLM, records: list[ImageQuestion]) -> list[list[int]]:
     """`model.generate` on one record at a time."""
     answers = []
     for record in records:
-        images = vlm.family.encode_images(record.images)
-        batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
-        text = vlm.tokenizer.apply_chat_template(
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "image"}] * len(record.images)
-                    + [{"type": "text", "text": record.question}],
-                }
-            ],
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        pieces = text.split(vlm.family.placeholder)
-        expanded = [vlm.family.placeholder_tokens(grids) for grids in images.grids]
-        text = "".join(part for pair in zip(pieces, [*expanded, ""], strict=True) for part in pair)
-        ids = vlm.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        assert ids.shape[1] == batch.lengths[0]
+        inputs = native_inputs(vlm, record)
         output = vlm.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            **images.model_inputs,
-            **vlm.family.text_inputs(ids),
-            max_new_tokens=MAX_NEW,
-            min_new_tokens=1,
-            do_sample=False,
+            **inputs, max_new_tokens=MAX_NEW, min_new_tokens=1, do_sample=False
         )
-        answers.append(output[0, ids.shape[1] :].tolist())
+        answers.append(output[0, inputs["input_ids"].shape[1] :].tolist())
     return answers
 
 
@@ -108,6 +95,16 @@ def test_unpruned_equals_generate_token_for_token(vlm: VLM) -> None:
         records, guidance, prune_layer=0.4, keep_ratio=1.0, max_new_tokens=MAX_NEW
     )
     assert [list(one.token_ids) for one in kept_all] == native
+
+
+def test_windows_of_a_text_model_with_one_frequency_are_its_native_ones() -> None:
+    window = {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2}
+    vlm, records = internvl(text=window), ragged_records()
+    assert vlm.language_model.has_windows
+    guidance = vlm.guide(records, max_new_tokens=MAX_NEW)
+    assert [list(one.token_ids) for one in guidance] == native_answers(vlm, records)
+    unbounded = internvl().guide(records, max_new_tokens=MAX_NEW)
+    assert [one.token_ids for one in guidance] != [one.token_ids for one in unbounded]
 
 
 @pytest.mark.parametrize(("layer", "keep_ratio"), [(0, 0.5), (2, 0.2), (4, 0.05)])
@@ -151,11 +148,23 @@ def masked_logits(
     length = embeds_BTD.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     itself = torch.eye(length, dtype=torch.bool)
-    hidden, rope = embeds_BTD, lm.rope(embeds_BTD, positions)
-    for index, block in enumerate(lm.text_model.layers):
+    behind = positions[0][:, None, :, None] - positions[0][:, None, None, :]
+    if prompt.block_BT is not None:
+        block = torch.nn.functional.pad(prompt.block_BT, (0, len(fed)), value=-1)[:, None]
+        causal = causal | (block[..., None] == block[..., None, :]) & (block >= 0)[..., None]
+    hidden = embeds_BTD
+    for index, layer_of in enumerate(lm.text_model.layers):
+        kind = lm.layer_type(index)
         visible = valid & keep if index >= layer else valid
-        mask = (causal & visible[:, None, None, :]) | itself
-        hidden = block(hidden, attention_mask=mask, position_embeddings=rope, position_ids=None)
+        mask = causal & visible[:, None, None, :]
+        if kind == "sliding_attention":
+            mask = mask & (behind < lm.text_model.config.sliding_window)
+        rope = lm.rope(embeds_BTD, positions, kind)
+        hidden = layer_of(
+            hidden, attention_mask=mask | itself, position_embeddings=rope, position_ids=None
+        )
+        if index < len(prompt.deepstack):
+            hidden[:, : -len(fed) or None] += prompt.deepstack[index]
     return lm.lm_head(lm.text_model.norm(hidden[:, -1]))
 
 
@@ -167,6 +176,21 @@ def assert_same_guidance(one: Guidance, other: Guidance) -> None:
     assert one.consistency == pytest.approx(other.consistency, rel=1e-3)
     np.testing.assert_allclose(one.importance, other.importance, rtol=1e-4)
     assert one.usage.flops == other.usage.flops
+
+
+@pytest.mark.parametrize("keep_ratio", [1.0, 0.3])
+def test_scores_of_an_answer_are_those_of_its_generation(vlm: VLM, keep_ratio: float) -> None:
+    lm = vlm.language_model
+    with torch.inference_mode():
+        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, ragged_records()).prompt
+        importance_BT = torch.rand(prompt.visual_BT.shape)
+        keep_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
+        keep_BT |= ~prompt.visual_BT
+        limits = Limits(frozenset(), [3, 6, 1, 4], min_new_tokens=0)
+        answers = generate_greedy(lm, prompt, limits, selection=Selection(0, keep_BT))
+        scored = score_answers(lm, prune_prompt(prompt, keep_BT), answers.token_ids)
+    for score, log_probs in zip(scored, answers.log_probs, strict=True):
+        np.testing.assert_allclose(score, log_probs, atol=1e-4)
 
 
 def test_ragged_batch_equals_single(vlm: VLM) -> None:
@@ -239,6 +263,9 @@ def test_bad_records_are_refused_with_typed_errors(vlm: VLM) -> None:
         vlm.guide([ImageQuestion("a", "  ", (image,))])
     with pytest.raises(RecordError, match="placeholder"):
         vlm.guide([ImageQuestion("a", f"w1 {vlm.family.placeholder}", (image,))])
+    image_token = vlm.tokenizer.convert_ids_to_tokens(vlm.family.config.image_token_id)
+    with pytest.raises(RecordError, match="placeholder"):
+        vlm.guide([ImageQuestion("a", f"w1 {image_token}", (image,))])
     with pytest.raises(RecordError, match="at least 1"):
         vlm.guide([ImageQuestion("a", "w1", (image,), max_new_tokens=0)])
     with pytest.raises(PromptTooLongError, match="512"):
@@ -253,19 +280,26 @@ def test_a_ranking_of_other_images_is_refused() -> None:
         vlm.answer([two], guidance, max_new_tokens=1)
 
 
-def test_models_that_cut_images_differently_guide_each_other() -> None:
+PAIRS = [(name, "qwen2_5_vl") for name in sorted(FAMILIES)]
+PAIRS += [("internvl", name) for name in sorted(FAMILIES)]
+
+
+@pytest.mark.parametrize(("small", "large"), PAIRS)
+def test_models_that_cut_images_differently_guide_each_other(small: str, large: str) -> None:
     """Another family with other tokens: the large model keeps what covers the hot spot."""
-    guide, large = internvl(), qwen2_5_vl()
+    guide, guided = FAMILIES[small](), FAMILIES[large]()
     record = ImageQuestion("a", "w1 w2", (picture(3, 64, 96),))
     (guidance,) = guide.guide([record], max_new_tokens=2)
-    batch = build_prompts(large.model, large.tokenizer, large.family, [record])
-    assert guidance.grids != batch.grids[0]
-    assert len(guidance.importance) != batch.visual_tokens(0)
+    batch = build_prompts(guided.model, guided.tokenizer, guided.family, [record])
     hot = np.zeros_like(guidance.importance)
     hot[0] = 1.0  # the top left corner
-    kept_BT = large._kept_tokens(batch, [replace(guidance, importance=hot)], 0.01)
-    assert kept_BT[batch.prompt.visual_BT].nonzero().ravel().tolist() == [0]
-    (answer,) = large.answer([record], [guidance], keep_ratio=0.5, max_new_tokens=2)
+    kept_BT = guided._kept_tokens(batch, [replace(guidance, importance=hot)], 0.01)
+    kept = kept_BT[batch.prompt.visual_BT].nonzero().ravel().tolist()
+    firsts = np.cumsum([0, *(grid.rows * grid.columns for grid in batch.grids[0])])
+    assert len(kept) == 1
+    assert kept[0] in firsts
+    assert batch.grids[0][firsts.tolist().index(kept[0])].box[:2] == pytest.approx((0, 0), abs=0.1)
+    (answer,) = guided.answer([record], [guidance], keep_ratio=0.5, max_new_tokens=2)
     assert 0 < answer.usage.kept_tokens < answer.usage.visual_tokens
 
 
@@ -303,6 +337,11 @@ def test_finished_records_leave_the_decode_batch_and_nothing_changes(
         assert alone.token_ids == answer.token_ids
 
 
+def other(token: int) -> int:
+    """Another token of the vocabulary."""
+    return (token + 1) % 50
+
+
 @pytest.mark.parametrize("layer_share", [0.0, 0.4, 1.0])
 def test_drafts_change_no_token_of_the_answers(
     vlm: VLM, layer_share: float, monkeypatch: pytest.MonkeyPatch
@@ -322,8 +361,8 @@ def test_drafts_change_no_token_of_the_answers(
     said = [list(one.token_ids) for one in plain]
     drafts = [
         said[0],
-        [said[1][0] + 1],
-        [*said[2][:2], said[2][2] + 1],
+        [other(said[1][0])],
+        [*said[2][:2], other(said[2][2])],
         said[3] * 3,
         said[4],
         [],

@@ -1,0 +1,69 @@
+"""What runs in a rank: its share of a VLM, every batch in step with the other ranks."""
+
+import os
+import sys
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from actors.config import ModelConfig
+from actors.loading import device_type, load_model
+from actors.ranks import Rank
+from actors.sharding import Request
+from actors.tensor_parallel import Collectives, Parameters, parameters, split
+from sgl.types import Answer, Guidance
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+"""A collective that lasts so long hangs; torch then fails or ends the rank."""
+
+
+class ShardedRank:
+    """A rank's worker (see actors.ranks.RankWorker) for a VLM whose layers are split.
+
+    Raises (on construction):
+        ModelLoadError: the checkpoint cannot be read.
+    """
+
+    def __init__(self, config: ModelConfig, rank: Rank) -> None:
+        on_gpu = device_type(config) == "cuda"
+        device = torch.device("cuda", rank.index) if on_gpu else torch.device("cpu")
+        if on_gpu:
+            torch.cuda.set_device(device)
+        _join_group(rank, device)
+        self._collectives = Collectives()
+        # Never whole on the device, which need not be able to hold it.
+        self._vlm = load_model(config, device="cpu")
+        split(self._vlm, self._collectives)
+        self._vlm.model.to(device)
+
+    @property
+    def collectives(self) -> int:
+        """Entered so far."""
+        return self._collectives.entered
+
+    def introduce(self) -> Parameters:
+        """What of the model is here."""
+        return parameters(self._vlm.model)
+
+    def run(self, request: Request) -> tuple[list[Guidance] | list[Answer], Any]:
+        """Run a batch; the ranks must agree on the tokens."""
+        results = getattr(self._vlm, request.method)(*request.arguments, **request.settings)
+        return results, [one.token_ids for one in results]
+
+
+def _join_group(rank: Rank, device: torch.device) -> None:
+    on_gpu = device.type == "cuda"
+    if not on_gpu and sys.platform == "linux":
+        # Left alone, gloo looks up the host's own name, which not every host can.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=TCPStore("127.0.0.1", rank.store_port, is_master=False),
+        rank=rank.index,
+        world_size=rank.ranks,
+        timeout=COLLECTIVE_TIMEOUT,
+        device_id=device if on_gpu else None,
+    )

@@ -1,0 +1,110 @@
+"""Idefics3 and SmolVLM: square tiles row-major, an overview last, marks between in the text."""
+
+import itertools
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+from sgl.errors import UnsupportedModelError
+from sgl.families.base import WHOLE, EncodedImages, Family
+from sgl.flops import linear_flops, vision_tower_flops
+from sgl.types import ImageInput, TokenGrid
+
+_MARK = "<fake_token_around_image>"
+_OVERVIEW = "<global-img>"
+_TINY = 1e-7
+
+
+class Idefics3(Family):
+    """Every tile has (image size / patch size / scale factor)^2 tokens.
+
+    Raises:
+        UnsupportedModelError: the image processor's tiles are not of the vision tower's size.
+    """
+
+    model_types = frozenset({"idefics3"})
+    placeholder = "<image>"
+    image_processor_class = Idefics3ImageProcessorPil
+    # The native processor asks for it on every call.
+    image_processor_settings = MappingProxyType({"return_row_col_info": True})
+
+    def __init__(self, config: Any, image_processor: Any) -> None:
+        super().__init__(config, image_processor)
+        tile, size = image_processor.max_image_size["longest_edge"], config.vision_config.image_size
+        if tile != size:
+            raise UnsupportedModelError(
+                f"the image processor cuts tiles of {tile} pixels (max_image_size) and the vision "
+                f"tower takes {size}; their tokens could not be counted"
+            )
+
+    def encode_images(
+        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
+    ) -> EncodedImages:
+        """`pixel_values` (1, tiles of all images, 3, size, size) float32."""
+        encoded = self.preprocess(images)
+        (rows,), (columns,) = encoded["rows"], encoded["cols"]
+        grids = [
+            self._grids(index, int(tile_rows), int(tile_columns))
+            for index, (tile_rows, tile_columns) in enumerate(zip(rows, columns, strict=True))
+        ]
+        flops = [len(of_image) * self._tile_flops() for of_image in grids]
+        return EncodedImages({"pixel_values": _never_zero(encoded["pixel_values"])}, grids, flops)
+
+    def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
+        """Each tile's tokens behind a mark and its place, each row of tiles on a line."""
+        *tiles, overview = grids
+        text = ""
+        for row, (_, line) in enumerate(itertools.groupby(tiles, lambda tile: tile.box[1])):
+            for column, tile in enumerate(line):
+                text += f"{_MARK}<row_{row + 1}_col_{column + 1}>" + self._tokens(tile)
+            text += "\n"
+        start = "\n" if tiles else ""
+        return f"{text}{start}{_MARK}{_OVERVIEW}{self._tokens(overview)}{_MARK}"
+
+    def _tokens(self, grid: TokenGrid) -> str:
+        return self.placeholder * (grid.rows * grid.columns)
+
+    @property
+    def _side(self) -> int:
+        vision = self.config.vision_config
+        return int(vision.image_size // vision.patch_size // self.config.scale_factor)
+
+    def _grids(self, image: int, rows: int, columns: int) -> tuple[TokenGrid, ...]:
+        side = self._side
+        tiles = [
+            TokenGrid(
+                image,
+                side,
+                side,
+                (c / columns, r / rows, (c + 1) / columns, (r + 1) / rows),
+            )
+            for r in range(rows)
+            for c in range(columns)
+        ]
+        return (*tiles, TokenGrid(image, side, side, WHOLE, thumbnail=bool(tiles)))
+
+    def _tile_flops(self) -> float:
+        vision, scale = self.config.vision_config, self.config.scale_factor
+        patches = (vision.image_size // vision.patch_size) ** 2
+        connector = linear_flops(
+            self._side**2, vision.hidden_size * scale**2, self.config.text_config.hidden_size
+        )
+        return vision_tower_flops(vision, patches) + connector
+
+
+class SmolVLM(Idefics3):
+    """Idefics3 with an image processor of its own name."""
+
+    model_types = frozenset({"smolvlm"})
+    image_processor_class = SmolVLMImageProcessorPil
+
+
+def _never_zero(pixels: torch.Tensor) -> torch.Tensor:
+    """The native model takes tiles of zeros alone for padding and would drop them."""
+    zero = (pixels == 0).flatten(2).all(dim=2)
+    pixels[zero] = _TINY
+    return pixels

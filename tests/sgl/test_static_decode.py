@@ -1,0 +1,99 @@
+"""Static caches against growing ones; on a GPU the recorded graph too."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from sgl.compaction import Selection
+from sgl.decoder import DecodeState, decode_step, prefill
+from sgl.language_model import LanguageModel, Prompt
+from sgl.static_decode import StaticDecode
+from tests.tiny_models import FAMILIES
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+STEPS = 6
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def lm(request: pytest.FixtureRequest) -> LanguageModel:
+    vlm = FAMILIES[request.param]()
+    vlm.model.to(DEVICE)
+    return vlm.language_model
+
+
+def ragged_prompt(lm: LanguageModel, length: int, seed: int = 0) -> Prompt:
+    """Three prompts, two of them padded, with visual tokens in their middle."""
+    torch.manual_seed(seed)
+    valid = torch.arange(length) >= torch.tensor([[0], [3], [5]])
+    positions = (valid.cumsum(1) - 1).clamp(min=0)
+    visual = (torch.arange(length) >= 6) & (torch.arange(length) < length - 4)
+    return Prompt(
+        embeds_BTD=torch.randn(3, length, lm.text_model.config.hidden_size).to(DEVICE),
+        position_ids_ABT=positions[None].to(DEVICE),
+        valid_BT=valid.to(DEVICE),
+        visual_BT=visual.expand(3, -1).to(DEVICE),
+        next_position_B=positions[:, -1].to(DEVICE) + 1,
+    )
+
+
+def half_of_the_visual_tokens(prompt: Prompt, layer: int) -> Selection:
+    places = torch.arange(prompt.visual_BT.shape[1], device=DEVICE)
+    return Selection(layer, ~prompt.visual_BT | (places % 2 == 0))
+
+
+def decode(step: Callable[[torch.Tensor], torch.Tensor], logits_BN: torch.Tensor) -> torch.Tensor:
+    """(B, S, N): the logits of every greedy step."""
+    steps = [logits_BN]
+    for _ in range(STEPS):
+        steps.append(step(steps[-1].argmax(dim=-1)).clone())
+    return torch.stack(steps, dim=1)
+
+
+@torch.inference_mode()
+def both_ways(
+    lm: LanguageModel, prompt: Prompt, selection: Selection | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    logits, state = prefill(lm, prompt, selection)
+    static = StaticDecode(lm, state, STEPS)
+    fixed = decode(static.step, logits)
+    grown = decode(lambda token: decode_step(lm, state, token), logits)
+    return fixed, grown
+
+
+@pytest.mark.parametrize("layer", [None, 0, 2, 5])
+def test_it_decodes_what_the_growing_cache_decodes(lm: LanguageModel, layer: int | None) -> None:
+    prompt = ragged_prompt(lm, length=20)
+    selection = None if layer is None else half_of_the_visual_tokens(prompt, layer)
+    fixed, grown = both_ways(lm, prompt, selection)
+    assert torch.equal(fixed.argmax(dim=-1), grown.argmax(dim=-1))
+    torch.testing.assert_close(fixed, grown, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_another_batch_of_its_shape_leaves_no_trace_of_the_last(lm: LanguageModel) -> None:
+    def prefilled(length: int) -> tuple[torch.Tensor, DecodeState]:
+        prompt = ragged_prompt(lm, length, seed=length)
+        return prefill(lm, prompt, half_of_the_visual_tokens(prompt, 2))
+
+    logits, state = prefilled(24)
+    static = StaticDecode(lm, state, STEPS)
+    decode(static.step, logits)
+    logits, state = prefilled(17)
+    static.load(state)
+    fixed = decode(static.step, logits)
+    grown = decode(lambda token: decode_step(lm, state, token), logits)
+    torch.testing.assert_close(fixed, grown, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_what_does_not_fit_is_refused(lm: LanguageModel) -> None:
+    _, state = prefill(lm, ragged_prompt(lm, length=63))
+    static = StaticDecode(lm, state, new_tokens=1)
+    token = torch.zeros(3, dtype=torch.int64, device=DEVICE)
+    static.step(token)
+    with pytest.raises(ValueError, match="full"):
+        static.step(token)
+    _, longer = prefill(lm, ragged_prompt(lm, length=70))
+    with pytest.raises(ValueError, match="room for 64"):
+        static.load(longer)
