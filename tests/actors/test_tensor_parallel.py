@@ -11,8 +11,10 @@ from tests.tiny_models import FAMILIES, internvl
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_families_can_be_split(family: str) -> None:
-    assert obstacle(FAMILIES[family]().model) is None
+def test_dense_families_can_be_split_and_experts_are_left_whole(family: str) -> None:
+    """A model with experts is spread layer by layer instead, see `actors.sharding`."""
+    reason = obstacle(FAMILIES[family]().model)
+    assert reason is None if "moe" not in family else "no plain linear mlp." in str(reason)
 
 
 def layer_of(model: Any) -> Any:
