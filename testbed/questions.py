@@ -203,8 +203,8 @@ SHARES: dict[str, float] = {
     "compare": 0.12,
     "count": 0.08,
     "neighbour": 0.02,
-    "two_hop": 0.12,
-    "three_hop": 0.14,
+    "two_hop": 0.1,
+    "three_hop": 0.16,
     "names": 0.05,
     "caption": 0.05,
 }
