@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.decoders import INTERNVL3_1B, Decoder, image_prompt
+from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_1B, Decoder, image_prompt
 from benchmarks.measure import Ratio, Work, peak_bytes, take_turns
-from sgl.attention import ColumnSums, RowCapture
+from sgl.attention import ATTENTION_NAME, ColumnSums, RowCapture
 from sgl.decoder import prefill
 from sgl.language_model import LanguageModel, Prompt
 
@@ -59,7 +59,7 @@ def measure(
 
 def eager_bytes(decoder: Decoder, visual: int) -> int:
     """What all attention maps of one prompt take, float32."""
-    length = visual + 64
+    length = BEFORE + visual + AFTER
     return 4 * decoder.layers * decoder.heads * length * length
 
 
@@ -111,7 +111,7 @@ def _eager(lm: LanguageModel, prompt: Prompt) -> object:
     try:
         out = lm.text_model(inputs_embeds=prompt.embeds_BTD, use_cache=True, output_attentions=True)
     finally:
-        LanguageModel.__post_init__(lm)
+        lm.text_model.set_attn_implementation(ATTENTION_NAME)
     after = int(prompt.visual_BT[0].nonzero().max()) + 1
     return lm.lm_head(out.last_hidden_state[:, -1]), sum(
         attn_BHTT[:, :, after:].sum(dim=(1, 2)) for attn_BHTT in out.attentions

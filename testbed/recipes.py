@@ -20,7 +20,7 @@ SHARES: Mapping[str, float] = {
     "names": 0.05,
     "caption": 0.05,
 }
-"""Of the question kinds in training: more of the hard ones than in the shipped data."""
+"""Of the question kinds in training; those of the splits are in `testbed.questions`."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 First the vision tower learns to name what is in every cell; then it is frozen and projector and
 language model learn to answer, many questions per page in one sequence. In the first part of the
 training they are also taught where to look and what a visual token should know of its
-surroundings; these lessons fade out, and from then on the answers alone are learned.
+surroundings; these lessons fade out, and from then on the answers alone are learned. A recipe may
+end with a finish, in which pages are pruned and the lessons come back for its first half.
 
 The same command resumes from DIR/checkpoint.pt. All schedules go by step, data and weights by seed:
 the same command gives the same weights on the same machine.
@@ -57,7 +58,7 @@ def train(name: ModelName, steps: int, output: Path, device: str = "cpu") -> Non
 
     Args:
         name: which of the pair.
-        steps: of the language model.
+        steps: of the language model, without the finish.
         output: gets checkpoint.pt, log.jsonl and, at the end, the folder `model`.
         device: a torch device.
     """
@@ -447,7 +448,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m testbed.train", description=__doc__)
     parser.add_argument("--model", choices=MODEL_NAMES, required=True)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--steps", type=int, help="of the language model; default: the recipe's")
+    parser.add_argument("--steps", type=int, help="without the finish; default: the recipe's")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="a torch device, such as cuda")
     options = parser.parse_args()
