@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sgl.flops import DecoderShape, capture_flops, generation_flops, scoring_flops
+from sgl.layout import PromptLayout
 from sgl.prompt import PromptBatch
 from sgl.ranking import keep_count
 from sgl.types import Usage
@@ -24,29 +25,25 @@ class Meter:
 
     def guidance_flops(
         self,
-        batch: PromptBatch,
-        record: int,
+        layout: PromptLayout,
         *,
         new_tokens: int,
         consistency_keep_ratio: float,
         include_last_visual_row: bool,
     ) -> float:
         """Vision, generation, capture and consistency pass of one record of `VLM.guide`."""
-        visual, prompt = batch.visual_tokens(record), batch.lengths[record]
-        rows = batch.rows_after_image[record] + (include_last_visual_row and visual > 0)
+        visual, prompt = layout.visual_tokens, layout.length
+        rows = layout.rows_after_image + (include_last_visual_row and visual > 0)
         seen_again = prompt - visual + keep_count(visual, consistency_keep_ratio)
         return (
-            self.answer_flops(
-                batch, record, new_tokens=new_tokens, split=self.shape.layers, kept=visual
-            )
+            self.answer_flops(layout, new_tokens=new_tokens, split=self.shape.layers, kept=visual)
             + capture_flops(self.shape, prompt=prompt, rows=rows, new_tokens=new_tokens)
             + scoring_flops(self.shape, prompt=seen_again, new_tokens=new_tokens)
         )
 
     def answer_flops(
         self,
-        batch: PromptBatch,
-        record: int,
+        layout: PromptLayout,
         *,
         new_tokens: int,
         split: int,
@@ -55,11 +52,10 @@ class Meter:
         accepted: int = 0,
     ) -> float:
         """Vision and generation of one record, `kept` visual tokens left from layer `split` on."""
-        prompt = batch.lengths[record]
-        return batch.vision_flops[record] + generation_flops(
+        return layout.vision_flops + generation_flops(
             self.shape,
-            prompt=prompt,
-            pruned_prompt=prompt - batch.visual_tokens(record) + kept,
+            prompt=layout.length,
+            pruned_prompt=layout.length - layout.visual_tokens + kept,
             prune_layer=split,
             new_tokens=new_tokens,
             drafted=drafted,
@@ -93,12 +89,14 @@ def usages(
     total = sum(flops)
     return [
         Usage(
-            prompt_tokens=batch.lengths[b],
-            visual_tokens=batch.visual_tokens(b),
+            prompt_tokens=batch.layouts[b].length,
+            visual_tokens=batch.layouts[b].visual_tokens,
             kept_tokens=kept[b],
             completion_tokens=len(answer),
             flops=flops[b],
             device_s=seconds * flops[b] / total,
+            batch_records=len(answers),
+            padded_tokens=batch.width,
         )
         for b, answer in enumerate(answers)
     ]

@@ -12,8 +12,9 @@ Departure from the paper's code: the large model sees escalated records only.
 from collections.abc import Sequence
 
 from sgl.early_exit import exits
+from sgl.layout import DEFAULT_MAX_NEW_TOKENS
 from sgl.types import Answer, ConsistencyForm, Guidance, ImageQuestion, Route
-from sgl.vlm import DEFAULT_MAX_NEW_TOKENS, VLM
+from sgl.vlm import VLM
 
 
 def run_cascade(

@@ -6,19 +6,17 @@ Shapes: B records, T prompt tokens (left-padded), D hidden, A position axes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn, TypeVar
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sgl.errors import EmptyQuestionError, PromptTooLongError, RecordError
-from sgl.families.base import EncodedImages, Family
+from sgl.families.base import Family
 from sgl.language_model import Prompt
-from sgl.types import ImageQuestion, TokenGrid
-
-T = TypeVar("T")
+from sgl.layout import PromptEncoder, PromptLayout
+from sgl.types import ImageQuestion
 
 
 @dataclass(frozen=True)
@@ -27,25 +25,16 @@ class PromptBatch:
 
     Attributes:
         prompt: for the decoder.
-        grids: per record, its visual tokens.
-        lengths: per record, T without padding.
-        rows_after_image: per record, the prompt tokens after its last visual token.
-        vision_flops: per record, the cost of its images' embeddings.
+        layouts: per record.
     """
 
     prompt: Prompt
-    grids: list[tuple[TokenGrid, ...]]
-    lengths: list[int]
-    rows_after_image: list[int]
-    vision_flops: list[float]
+    layouts: list[PromptLayout]
 
-    def visual_tokens(self, record: int) -> int:
-        """V of one record."""
-        return sum(grid.rows * grid.columns for grid in self.grids[record])
-
-    def all_visual_tokens(self) -> list[int]:
-        """V of every record."""
-        return [self.visual_tokens(record) for record in range(len(self.grids))]
+    @property
+    def width(self) -> int:
+        """T, padding included."""
+        return int(self.prompt.valid_BT.shape[1])
 
 
 class _TextModelReachedError(Exception):
@@ -56,40 +45,24 @@ class _TextModelReachedError(Exception):
 
 
 def build_prompts(
-    model: Any, tokenizer: Any, family: Family, records: Sequence[ImageQuestion]
+    model: Any,
+    encoder: PromptEncoder,
+    records: Sequence[ImageQuestion],
+    layouts: Sequence[PromptLayout],
 ) -> PromptBatch:
-    """Preprocess, tokenize, pad and embed a batch.
+    """Preprocess, pad and embed a batch.
 
     Args:
         model: the native vision-language model.
-        tokenizer: with the checkpoint's chat template.
-        family: of the model.
+        encoder: of the model.
         records: at least one.
-
-    Raises:
-        EmptyQuestionError: a question without text.
-        RecordError: a question that contains the image placeholder.
+        layouts: of the records.
     """
-    images = [image for record in records for image in record.images]
-    counts = [len(record.images) for record in records]
-    encoded = family.encode_images(images, counts) if images else EncodedImages({}, [], [])
-    grids = [_numbered(of_record) for of_record in _per_record(encoded.grids, counts)]
-    token_ids = [
-        _tokenize(tokenizer, family, record, encoded_grids)
-        for record, encoded_grids in zip(records, grids, strict=True)
-    ]
-    input_ids_BT, valid_BT = _left_pad(token_ids, _pad_token(tokenizer), model.device)
-    visual_BT = (input_ids_BT == family.config.image_token_id) & valid_BT
-    arrived = _run_to_text_model(
-        model,
-        family,
-        {
-            "input_ids": input_ids_BT,
-            "attention_mask": valid_BT.long(),
-            **{name: tensor.to(model.device) for name, tensor in encoded.model_inputs.items()},
-            **family.text_inputs(input_ids_BT),
-        },
-    )
+    inputs = native_inputs(encoder, records, layouts)
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    valid_BT = inputs["attention_mask"].bool()
+    visual_BT = (inputs["input_ids"] == encoder.family.config.image_token_id) & valid_BT
+    arrived = _run_to_text_model(model, encoder.family, inputs)
     positions = _positions(arrived.get("position_ids"), valid_BT)
     prompt = Prompt(
         embeds_BTD=arrived["inputs_embeds"],
@@ -98,78 +71,37 @@ def build_prompts(
         visual_BT=visual_BT,
         next_position_B=positions.masked_fill(~valid_BT, 0).amax(dim=(0, 2)) + 1,
         deepstack=_deepstack(arrived, visual_BT),
-        block_BT=_image_blocks(visual_BT) if family.bidirectional_images else None,
+        block_BT=_image_blocks(visual_BT) if encoder.family.bidirectional_images else None,
     )
-    flat_grids = [tuple(grid for image in record for grid in image) for record in grids]
-    rows = [_tokens_after_last(ids, family.config.image_token_id) for ids in token_ids]
-    flops = [sum(of_record) for of_record in _per_record(encoded.flops, counts)]
-    return PromptBatch(prompt, flat_grids, [len(ids) for ids in token_ids], rows, flops)
+    return PromptBatch(prompt, list(layouts))
 
 
-def check_context(batch: PromptBatch, max_new_tokens: Sequence[int], context: int) -> None:
-    """Refuse records that outgrow the model's context.
-
-    Raises:
-        PromptTooLongError: prompt and answer limit exceed `context` tokens.
-    """
-    for length, limit in zip(batch.lengths, max_new_tokens, strict=True):
-        if length + limit > context:
-            raise PromptTooLongError(
-                f"{length} prompt tokens and {limit} answer tokens exceed the model's context of "
-                f"{context} tokens; shorten the question, shrink the image or lower max_new_tokens"
-            )
-
-
-def _per_record(values: Sequence[T], counts: Sequence[int]) -> list[list[T]]:
-    """Hand what is known of each image back to the records."""
-    remaining = iter(values)
-    return [[next(remaining) for _ in range(count)] for count in counts]
-
-
-def _numbered(grids: Sequence[tuple[TokenGrid, ...]]) -> list[tuple[TokenGrid, ...]]:
-    """Images counted from 0 within their record."""
-    return [
-        tuple(replace(grid, image=index) for grid in of_image)
-        for index, of_image in enumerate(grids)
-    ]
-
-
-def _tokenize(
-    tokenizer: Any, family: Family, record: ImageQuestion, grids: Sequence[tuple[TokenGrid, ...]]
-) -> list[int]:
-    if not record.question.strip():
-        raise EmptyQuestionError("the question is empty; every record needs a question")
-    image_token = tokenizer.convert_ids_to_tokens(family.config.image_token_id)
-    for token in (family.placeholder, image_token):
-        if token in record.question:
-            raise RecordError(
-                f"the question contains the model's image placeholder {token!r}; remove it"
-            )
-    content = [{"type": "image"} for _ in grids] + [{"type": "text", "text": record.question}]
-    text: str = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+def native_inputs(
+    encoder: PromptEncoder, records: Sequence[ImageQuestion], layouts: Sequence[PromptLayout]
+) -> dict[str, Tensor]:
+    """What the native model's `forward` and `generate` take: a left-padded batch, on the host."""
+    images = [image for record in records for image in record.images]
+    counts = [len(record.images) for record in records]
+    input_ids_BT, valid_BT = _left_pad(
+        [layout.token_ids for layout in layouts], _pad_token(encoder.tokenizer)
     )
-    pieces = text.split(family.placeholder)
-    assert len(pieces) == len(grids) + 1, "the chat template wrote another number of images"
-    expanded = pieces[0] + "".join(
-        family.placeholder_tokens(image) + piece
-        for image, piece in zip(grids, pieces[1:], strict=True)
-    )
-    ids: list[int] = tokenizer(expanded, add_special_tokens=False)["input_ids"]
-    return ids
+    return {
+        "input_ids": input_ids_BT,
+        "attention_mask": valid_BT.long(),
+        **(encoder.family.model_inputs(images, counts) if images else {}),
+        **encoder.family.text_inputs(input_ids_BT),
+    }
 
 
 def _pad_token(tokenizer: Any) -> int:
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
-def _left_pad(
-    token_ids: Sequence[Sequence[int]], pad: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _left_pad(token_ids: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
     width = max(len(ids) for ids in token_ids)
     padded = [[*[pad] * (width - len(ids)), *ids] for ids in token_ids]
     valid = [[*[False] * (width - len(ids)), *[True] * len(ids)] for ids in token_ids]
-    return torch.tensor(padded, device=device), torch.tensor(valid, device=device)
+    return torch.tensor(padded), torch.tensor(valid)
 
 
 def _run_to_text_model(
@@ -215,8 +147,3 @@ def _image_blocks(visual_BT: Tensor) -> Tensor:
     """(B, T) int64: runs of image tokens counted from 0 in each record, -1 on text."""
     starts_BT = visual_BT & ~pad(visual_BT, (1, 0))[:, :-1]
     return (starts_BT.cumsum(dim=1) - 1).masked_fill(~visual_BT, -1)
-
-
-def _tokens_after_last(ids: Sequence[int], token: int) -> int:
-    """How many tokens follow the last occurrence; 0 where there is none."""
-    return next((i for i, id_ in enumerate(reversed(ids)) if id_ == token), 0)

@@ -82,6 +82,8 @@ class Usage:
         completion_tokens: n, the end token included when it was generated.
         flops: floating point operations of all phases (a multiply-add counts two).
         device_s: the record's share of its batch's device-seconds, shared by FLOPs.
+        batch_records: records of the forward pass that it was part of.
+        padded_tokens: prompt tokens of each of them there, its own padding included.
     """
 
     prompt_tokens: int
@@ -90,6 +92,8 @@ class Usage:
     completion_tokens: int
     flops: float
     device_s: float
+    batch_records: int = 1
+    padded_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

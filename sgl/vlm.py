@@ -15,12 +15,13 @@ from sgl.attention import RowCapture
 from sgl.checkpoint import read_family, read_image_processor, read_tokenizer
 from sgl.compaction import Selection, prune_prompt
 from sgl.decoder import score_answers
-from sgl.errors import ModelLoadError, RecordError, SglError
+from sgl.errors import ModelLoadError, SglError
 from sgl.families import Family
 from sgl.flops import DecoderShape
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
-from sgl.prompt import PromptBatch, build_prompts, check_context
+from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptEncoder
+from sgl.prompt import PromptBatch, build_prompts
 from sgl.ranking import (
     average_retention,
     keep_count,
@@ -36,8 +37,6 @@ from sgl.types import (
     Pruning,
     Route,
 )
-
-DEFAULT_MAX_NEW_TOKENS = 64
 
 
 def load(
@@ -103,6 +102,7 @@ class VLM:
         self.model = model
         self.tokenizer = tokenizer
         self.family = family
+        self.encoder = PromptEncoder(tokenizer, family)
         self.language_model = LanguageModel(
             model.get_decoder(), model.get_output_embeddings(), family.position_axes
         )
@@ -139,13 +139,13 @@ class VLM:
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
         watch = Stopwatch(self.model.device)
-        batch, limits = self._prepare(records, max_new_tokens)
+        batch = self.prompts(records, max_new_tokens)
         prompt = batch.prompt
         capture = RowCapture(len(records), prompt.valid_BT.shape[1], prompt.valid_BT.device)
         answers = generate_greedy(
             self.language_model,
             prompt,
-            Limits(self.end_token_ids, limits, min_new_tokens),
+            self._limits(batch, min_new_tokens),
             capture=capture,
             include_last_visual_row=include_last_visual_row,
         )
@@ -155,8 +155,7 @@ class VLM:
         )
         flops = [
             self._meter.guidance_flops(
-                batch,
-                b,
+                batch.layouts[b],
                 new_tokens=len(tokens),
                 consistency_keep_ratio=consistency_keep_ratio,
                 include_last_visual_row=include_last_visual_row,
@@ -165,7 +164,7 @@ class VLM:
         ]
         usage = usages(
             batch,
-            kept=batch.all_visual_tokens(),
+            kept=[layout.visual_tokens for layout in batch.layouts],
             answers=answers.token_ids,
             flops=flops,
             seconds=watch.seconds(),
@@ -183,7 +182,7 @@ class VLM:
                     consistency=steady,
                     exit_score=early_exit.exit_score(sure, steady),
                     importance=importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
-                    grids=batch.grids[b],
+                    grids=batch.layouts[b].grids,
                     usage=usage[b],
                 )
             )
@@ -225,8 +224,9 @@ class VLM:
                 f"prune_layer ({prune_layer}) and keep_ratio ({keep_ratio}) are shares, 0 to 1"
             )
         watch = Stopwatch(self.model.device)
-        batch, limits = self._prepare(records, max_new_tokens)
-        split, kept, selection = self.layers, batch.all_visual_tokens(), None
+        batch = self.prompts(records, max_new_tokens)
+        kept = [layout.visual_tokens for layout in batch.layouts]
+        split, selection = self.layers, None
         if guidance:
             split = int(self.layers * prune_layer)
             kept = [keep_count(count, keep_ratio) for count in kept]
@@ -234,14 +234,13 @@ class VLM:
         answers = generate_greedy(
             self.language_model,
             batch.prompt,
-            Limits(self.end_token_ids, limits, min_new_tokens),
+            self._limits(batch, min_new_tokens),
             selection=selection,
             drafts=[self._draft(one) for one in guidance] if guidance and use_drafts else None,
         )
         flops = [
             self._meter.answer_flops(
-                batch,
-                b,
+                batch.layouts[b],
                 new_tokens=len(tokens),
                 split=split,
                 kept=kept[b],
@@ -255,7 +254,9 @@ class VLM:
         )
         results = []
         for b, record in enumerate(records):
-            retention = average_retention(split, self.layers, kept[b], batch.visual_tokens(b))
+            retention = average_retention(
+                split, self.layers, kept[b], batch.layouts[b].visual_tokens
+            )
             results.append(
                 Answer(
                     id=record.id,
@@ -270,18 +271,21 @@ class VLM:
             )
         return results
 
-    def _prepare(
-        self, records: Sequence[ImageQuestion], max_new_tokens: int
-    ) -> tuple[PromptBatch, list[int]]:
-        limits = [
-            max_new_tokens if record.max_new_tokens is None else record.max_new_tokens
-            for record in records
-        ]
-        if min(limits) < 1:
-            raise RecordError("max_new_tokens must be at least 1; an answer has one token or more")
-        batch = build_prompts(self.model, self.tokenizer, self.family, records)
-        check_context(batch, limits, self.family.config.text_config.max_position_embeddings)
-        return batch, limits
+    @torch.inference_mode()
+    def prompts(
+        self, records: Sequence[ImageQuestion], max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    ) -> PromptBatch:
+        """What the decoder's first layer sees of a batch.
+
+        Raises:
+            RecordError: one of the records is bad; which kind, its subclass tells.
+        """
+        layouts = [self.encoder.lay_out(record, max_new_tokens) for record in records]
+        return build_prompts(self.model, self.encoder, records, layouts)
+
+    def _limits(self, batch: PromptBatch, min_new_tokens: int) -> Limits:
+        limits = [layout.max_new_tokens for layout in batch.layouts]
+        return Limits(self.end_token_ids, limits, min_new_tokens)
 
     def _look_again(
         self,
@@ -304,8 +308,8 @@ class VLM:
         """
         visual_BT = batch.prompt.visual_BT
         importance = [
-            resample(one.importance, one.grids, grids)
-            for one, grids in zip(guidance, batch.grids, strict=True)
+            resample(one.importance, one.grids, layout.grids)
+            for one, layout in zip(guidance, batch.layouts, strict=True)
         ]
         importance_BT = spread(importance, visual_BT)
         return top_visual_tokens(importance_BT, visual_BT, keep_ratio) | ~visual_BT

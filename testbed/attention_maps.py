@@ -14,7 +14,6 @@ from torch import Tensor
 import sgl
 from sgl.attention import RowCapture, attention_rows
 from sgl.decoder import prefill
-from sgl.prompt import build_prompts
 from sgl.types import ImageQuestion
 
 FASTV_LAYER = 1
@@ -66,7 +65,7 @@ class _LayerCapture(RowCapture):
 @torch.inference_mode()
 def layer_maps(model: sgl.VLM, records: Sequence[ImageQuestion]) -> list[LayerMaps]:
     """Of one batch of records with images, from one pass over their prompts."""
-    prompt = build_prompts(model.model, model.tokenizer, model.family, records).prompt
+    prompt = model.prompts(records).prompt
     capture = _LayerCapture(prompt.visual_BT)
     prefill(model.language_model, prompt, capture=capture)
     after_BLT, last_BLT = (

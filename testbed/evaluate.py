@@ -19,7 +19,6 @@ import torch
 import sgl
 from sgl.compaction import Selection
 from sgl.generation import Limits, generate_greedy
-from sgl.prompt import build_prompts
 from sgl.ranking import average_retention, keep_count, spread, top_visual_tokens
 from sgl.types import ConsistencyForm, Guidance, ImageQuestion
 from testbed import GUIDES, MODEL_NAMES, ModelName, model_path
@@ -281,7 +280,7 @@ def _pruned_answers(
     for start in range(0, len(data.records), _BATCH):
         batch = slice(start, start + _BATCH)
         records = data.records[batch]
-        prompt = build_prompts(large.model, large.tokenizer, large.family, records).prompt
+        prompt = large.prompts(records).prompt
         limits = Limits(large.end_token_ids, [_MAX_NEW_TOKENS] * len(records))
         drafts = [one.token_ids for one in rankings[OWN][batch]]
         for setting in settings:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +16,23 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 """The box of a whole image."""
 
 
+Size: TypeAlias = tuple[int, int]
+"""(height, width) in pixels."""
+
+
 @dataclass(frozen=True)
-class EncodedImages:
-    """Images as a family's vision tower takes them.
+class ImageLayout:
+    """What an image becomes, told by its size alone.
 
     Attributes:
-        model_inputs: keyword arguments of the native forward, such as `pixel_values`.
-        grids: per image, its visual tokens in prompt order; `TokenGrid.image` is the index here.
-        flops: per image, the cost of turning it into visual embeddings (a multiply-add counts two).
+        grids: its visual tokens in prompt order.
+        patches: tokens of the vision tower, all tiles together.
+        flops: the cost of turning it into visual embeddings (a multiply-add counts two).
     """
 
-    model_inputs: dict[str, Tensor]
-    grids: list[tuple[TokenGrid, ...]]
-    flops: list[float]
+    grids: tuple[TokenGrid, ...]
+    patches: int
+    flops: float
 
 
 class Family(ABC):
@@ -70,10 +74,18 @@ class Family(ABC):
         ]
 
     @abstractmethod
-    def encode_images(
+    def layouts(self, sizes: Sequence[Size]) -> list[ImageLayout]:
+        """What the images of one record become; `TokenGrid.image` is the index here.
+
+        Raises:
+            ImageError: an image is of a shape that the family does not take.
+        """
+
+    @abstractmethod
+    def model_inputs(
         self, images: Sequence[ImageInput], images_per_record: Sequence[int]
-    ) -> EncodedImages:
-        """Preprocess a batch's images, at least one.
+    ) -> dict[str, Tensor]:
+        """Preprocess a batch's images, at least one: arguments of the native forward.
 
         Args:
             images: of all records, one after the other.
@@ -93,6 +105,6 @@ class Family(ABC):
         """Forget what the native model remembers of an earlier batch; nothing by default."""
 
 
-def size_of(image: ImageInput) -> tuple[int, int]:
-    """(height, width) in pixels."""
+def size_of(image: ImageInput) -> Size:
+    """Of a picture of either kind."""
     return (image.height, image.width) if isinstance(image, Image) else image.shape[:2]

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from torch import Tensor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
-from sgl.families.base import WHOLE, EncodedImages, Family
+from sgl.families.base import WHOLE, Family, ImageLayout, Size
 from sgl.flops import linear_flops, vision_tower_flops
 from sgl.types import ImageInput, TokenGrid
 
@@ -24,16 +24,22 @@ class Gemma3(Family):
     # Published checkpoints leave it open; the native Gemma3Processor does not crop unless asked.
     image_processor_settings = MappingProxyType({"do_pan_and_scan": False})
 
-    def encode_images(
-        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
-    ) -> EncodedImages:
-        """`pixel_values` (images, 3, size, size) float32."""
-        pixels = self.preprocess(images)["pixel_values"]
+    def layouts(self, sizes: Sequence[Size]) -> list[ImageLayout]:
+        """The same for every size."""
+        vision = self.config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
         side = int(self.config.mm_tokens_per_image**0.5)
-        grids: list[tuple[TokenGrid, ...]] = [
-            (TokenGrid(index, side, side, WHOLE),) for index in range(len(images))
+        flops = self._image_flops(patches)
+        return [
+            ImageLayout((TokenGrid(index, side, side, WHOLE),), patches, flops)
+            for index in range(len(sizes))
         ]
-        return EncodedImages({"pixel_values": pixels}, grids, [self._image_flops()] * len(images))
+
+    def model_inputs(
+        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """`pixel_values` (images, 3, size, size) float32."""
+        return {"pixel_values": self.preprocess(images)["pixel_values"]}
 
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """The soft tokens between marks, a paragraph of its own."""
@@ -44,9 +50,8 @@ class Gemma3(Family):
         """`token_type_ids`, 1 on image tokens: natively they make the blocks."""
         return {"token_type_ids": (input_ids_BT == self.config.image_token_id).long()}
 
-    def _image_flops(self) -> float:
+    def _image_flops(self, patches: int) -> float:
         vision = self.config.vision_config
-        patches = (vision.image_size // vision.patch_size) ** 2
         projection = linear_flops(
             self.config.mm_tokens_per_image, vision.hidden_size, self.config.text_config.hidden_size
         )

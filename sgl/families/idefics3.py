@@ -10,7 +10,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from sgl.errors import UnsupportedModelError
-from sgl.families.base import WHOLE, EncodedImages, Family
+from sgl.families.base import WHOLE, Family, ImageLayout, Size
 from sgl.flops import linear_flops, vision_tower_flops
 from sgl.types import ImageInput, TokenGrid
 
@@ -41,18 +41,23 @@ class Idefics3(Family):
                 f"tower takes {size}; their tokens could not be counted"
             )
 
-    def encode_images(
+    def layouts(self, sizes: Sequence[Size]) -> list[ImageLayout]:
+        """Rows and columns of tiles, and the overview."""
+        vision = self.config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
+        flops = self._tile_flops(patches)
+        found = []
+        for index, (height, width) in enumerate(sizes):
+            _, rows, columns = self.image_processor.get_number_of_image_patches(height, width)
+            grids = self._grids(index, rows, columns)
+            found.append(ImageLayout(grids, len(grids) * patches, len(grids) * flops))
+        return found
+
+    def model_inputs(
         self, images: Sequence[ImageInput], images_per_record: Sequence[int]
-    ) -> EncodedImages:
+    ) -> dict[str, torch.Tensor]:
         """`pixel_values` (1, tiles of all images, 3, size, size) float32."""
-        encoded = self.preprocess(images)
-        (rows,), (columns,) = encoded["rows"], encoded["cols"]
-        grids = [
-            self._grids(index, int(tile_rows), int(tile_columns))
-            for index, (tile_rows, tile_columns) in enumerate(zip(rows, columns, strict=True))
-        ]
-        flops = [len(of_image) * self._tile_flops() for of_image in grids]
-        return EncodedImages({"pixel_values": _never_zero(encoded["pixel_values"])}, grids, flops)
+        return {"pixel_values": _never_zero(self.preprocess(images)["pixel_values"])}
 
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """Each tile's tokens behind a mark and its place, each row of tiles on a line."""
@@ -87,9 +92,8 @@ class Idefics3(Family):
         ]
         return (*tiles, TokenGrid(image, side, side, WHOLE, thumbnail=bool(tiles)))
 
-    def _tile_flops(self) -> float:
+    def _tile_flops(self, patches: int) -> float:
         vision, scale = self.config.vision_config, self.config.scale_factor
-        patches = (vision.image_size // vision.patch_size) ** 2
         connector = linear_flops(
             self._side**2, vision.hidden_size * scale**2, self.config.text_config.hidden_size
         )

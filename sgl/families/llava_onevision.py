@@ -16,13 +16,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
 from transformers.image_processing_utils import select_best_resolution
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
 
 from sgl.errors import UnsupportedModelError
-from sgl.families.base import WHOLE, EncodedImages, Family, size_of
+from sgl.families.base import WHOLE, Family, ImageLayout, Size
 from sgl.flops import linear_flops, vision_tower_flops
 from sgl.types import ImageInput, TokenGrid
 
@@ -57,24 +58,27 @@ class LlavaOnevision(Family):
                 "image_grid_pinpoints of the model and of its image processor differ"
             )
 
-    def encode_images(
+    def layouts(self, sizes: Sequence[Size]) -> list[ImageLayout]:
+        """Overview and lines of an image that is alone, else one square and a newline."""
+        alone = len(sizes) == 1
+        found = []
+        for index, size in enumerate(sizes):
+            grids = self._anyres(index, size) if alone else self._square(index, size)
+            tiles = 1 + math.prod(self._tiling(size)) if alone else 1
+            found.append(ImageLayout(grids, tiles * self._side**2, tiles * self._tile_flops()))
+        return found
+
+    def model_inputs(
         self, images: Sequence[ImageInput], images_per_record: Sequence[int]
-    ) -> EncodedImages:
+    ) -> dict[str, Tensor]:
         """`pixel_values` (images, tiles, 3, height, width) float32, and the images' sizes."""
         arrays = iter(self.arrays(images))
         nested = [[next(arrays) for _ in range(count)] for count in images_per_record if count]
         encoded = self.image_processor(
             images=nested, input_data_format="channels_last", return_tensors="pt"
         )
-        alone = [count == 1 for count in images_per_record for _ in range(count)]
-        sizes = [size_of(image) for image in images]
-        grids, flops = [], []
-        for index, (size, single) in enumerate(zip(sizes, alone, strict=True)):
-            grids.append(self._anyres(index, size) if single else self._square(index, size))
-            tiles = 1 + math.prod(self._tiling(size)) if single else 1
-            flops.append(tiles * self._tile_flops())
         names = ("pixel_values", "image_sizes", "batch_num_images")
-        return EncodedImages({name: encoded[name] for name in names}, grids, flops)
+        return {name: encoded[name] for name in names}
 
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """One image token per visual token, newlines included."""

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
 
 from sgl.errors import ImageError
-from sgl.families.base import WHOLE, EncodedImages, Family, size_of
+from sgl.families.base import WHOLE, Family, ImageLayout, Size
 from sgl.types import ImageInput, TokenGrid
 
 LONGEST = 200
@@ -22,29 +25,35 @@ class QwenVL(Family):
     position_axes = 3
     image_processor_class = Qwen2VLImageProcessorPil
 
-    def encode_images(
-        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
-    ) -> EncodedImages:
-        """Resize to multiples of the merged patch: flat patches and their grid sizes.
+    def layouts(self, sizes: Sequence[Size]) -> list[ImageLayout]:
+        """The grid of the image resized to multiples of the merged patch.
 
         Raises:
             ImageError: an image is longer than the image processor takes.
         """
-        for height, width in map(size_of, images):
-            if max(height, width) > LONGEST * min(height, width):
-                raise ImageError(
-                    f"an image of {width} x {height} pixels is more than {LONGEST} times as long "
-                    "as wide; the model takes none such, crop it"
-                )
+        return [self._layout(index, size) for index, size in enumerate(sizes)]
+
+    def _layout(self, index: int, size: Size) -> ImageLayout:
+        height, width = size
+        if max(height, width) > LONGEST * min(height, width):
+            raise ImageError(
+                f"an image of {width} x {height} pixels is more than {LONGEST} times as long "
+                "as wide; the model takes none such, crop it"
+            )
+        processor = self.image_processor
+        unit = processor.patch_size * processor.merge_size
+        limits = processor.size
+        resized = smart_resize(height, width, unit, limits["shortest_edge"], limits["longest_edge"])
+        grid = TokenGrid(index, resized[0] // unit, resized[1] // unit, WHOLE)
+        patches = grid.rows * grid.columns * processor.merge_size**2
+        return ImageLayout((grid,), patches, self.image_flops(grid))
+
+    def model_inputs(
+        self, images: Sequence[ImageInput], images_per_record: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Flat patches and their grid sizes."""
         encoded = self.preprocess(images)
-        merge = self.config.vision_config.spatial_merge_size
-        grids = [
-            TokenGrid(index, int(rows) // merge, int(columns) // merge, WHOLE)
-            for index, (_, rows, columns) in enumerate(encoded["image_grid_thw"])
-        ]
-        inputs = {name: encoded[name] for name in ("pixel_values", "image_grid_thw")}
-        flops = [self.image_flops(grid) for grid in grids]
-        return EncodedImages(inputs, [(grid,) for grid in grids], flops)
+        return {name: encoded[name] for name in ("pixel_values", "image_grid_thw")}
 
     @abstractmethod
     def image_flops(self, grid: TokenGrid) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgl.prompt import PromptBatch, build_prompts
+from sgl.prompt import PromptBatch
 from sgl.types import ImageInput, ImageQuestion, TokenGrid
 from sgl.vlm import VLM
 from tests.tiny_models import FAMILIES, picture
@@ -30,10 +30,11 @@ def test_a_spot_changes_the_tokens_whose_boxes_it_lies_in(
     spotted[top:bottom, left:right] = 220
     more = (picture(0, 32, 32),) * others
     without, with_spot = (prompt_of(vlm, (image, *more)) for image in (blank, spotted))
-    assert without.grids == with_spot.grids
+    grids = without.layouts[0].grids
+    assert with_spot.layouts[0].grids == grids
     embeds = [batch.prompt.embeds_BTD[batch.prompt.visual_BT] for batch in (without, with_spot)]
     changed = ((embeds[0] - embeds[1]).abs().amax(dim=1) > 1e-4).tolist()
-    tokens = [(grid.image, box) for grid in without.grids[0] for box in boxes(grid)]
+    tokens = [(grid.image, box) for grid in grids for box in boxes(grid)]
     assert len(tokens) == len(changed)
     for (image, box), differs in zip(tokens, changed, strict=True):
         if image == 0 and overlap(box, SPOT) > 0.3:
@@ -46,7 +47,7 @@ def test_a_spot_changes_the_tokens_whose_boxes_it_lies_in(
 def prompt_of(vlm: VLM, images: tuple[ImageInput, ...]) -> PromptBatch:
     record = ImageQuestion("a", "w1", images)
     with torch.inference_mode():
-        return build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
+        return vlm.prompts([record])
 
 
 def blind_to_neighbours(vlm: VLM) -> None:

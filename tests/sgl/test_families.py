@@ -40,7 +40,7 @@ def area_in_image(grid: TokenGrid) -> float:
 
 def test_internvl_tiles_are_row_major_with_the_thumbnail_last() -> None:
     vlm = internvl()
-    grids = vlm.family.encode_images([picture(0, 64, 64)], [1]).grids[0]
+    grids = vlm.family.layouts([(64, 64)])[0].grids
     assert [grid.box for grid in grids] == [
         (0.0, 0.0, 0.5, 0.5),
         (0.5, 0.0, 1.0, 0.5),
@@ -53,7 +53,7 @@ def test_internvl_tiles_are_row_major_with_the_thumbnail_last() -> None:
 
 def test_llava_onevision_thins_out_large_grids_and_ends_their_rows() -> None:
     family = llava_onevision().family
-    overview, *lines = family.encode_images([picture(0, 48, 48)], [1]).grids[0]
+    overview, *lines = family.layouts([(48, 48)])[0].grids
     assert (overview.rows, overview.columns, overview.thumbnail) == (4, 4, True)
     # 12 x 12 tokens of 9 tiles, thinned out to those of 4 tiles.
     assert [(line.rows, line.columns) for line in lines] == [(1, 8), (1, 1)] * 8
@@ -63,11 +63,10 @@ def test_llava_onevision_thins_out_large_grids_and_ends_their_rows() -> None:
 
 
 def test_llava_onevision_looks_at_one_of_several_images_once() -> None:
-    images = [picture(0, 32, 64), picture(1, 8, 8)]
-    wide, square = llava_onevision().family.encode_images(images, [2]).grids
-    for looked_at, newline in (wide, square):
+    wide, square = llava_onevision().family.layouts([(32, 64), (8, 8)])
+    for looked_at, newline in (wide.grids, square.grids):
         assert (looked_at.rows, looked_at.columns, newline.rows, newline.columns) == (4, 4, 1, 1)
-    assert wide[0].box == (0.0, -0.5, 1.0, 1.5)
+    assert wide.grids[0].box == (0.0, -0.5, 1.0, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +90,7 @@ def test_smolvlm_prompts_as_its_native_processor_does(rows: int, columns: int) -
     # Images are scaled up to 48 pixels, so that none is a single tile unless splitting is off.
     family.image_processor.do_image_splitting = rows > 0
     family.image_processor.size = {"longest_edge": 16 * max(rows, columns, 1)}
-    image = picture(0, 10 * max(rows, 1), 10 * max(columns, 1))
-    grids = family.encode_images([image], [1]).grids[0]
+    grids = family.layouts([(10 * max(rows, 1), 10 * max(columns, 1))])[0].grids
     assert len(grids) == rows * columns + 1
     marks = ("<fake_token_around_image>", "<image>", "<global-img>")
     assert family.placeholder_tokens(grids) == get_image_prompt_string(rows, columns, 4, *marks)
@@ -115,7 +113,7 @@ def test_smolvlm_with_tiles_of_another_size_is_refused() -> None:
 
 def test_qwen_grid_follows_the_image() -> None:
     vlm = qwen2_5_vl()
-    grid = vlm.family.encode_images([picture(0, 32, 64)], [1]).grids[0][0]
+    grid = vlm.family.layouts([(32, 64)])[0].grids[0]
     assert (grid.rows, grid.columns) == (4, 8)
 
 

@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from sgl.compaction import Selection, prune_prompt
 from sgl.decoder import decode_step, prefill, score_answers
 from sgl.flops import DecoderShape, generation_flops, scoring_flops
-from sgl.prompt import build_prompts
 from sgl.ranking import top_visual_tokens
 from sgl.vlm import VLM
 from tests.tiny_models import FAMILIES, ragged_records
@@ -45,7 +44,7 @@ def test_pruned_generation(vlm: VLM) -> None:
     record, lm, split = ragged_records()[1], vlm.language_model, 2
     shape = DecoderShape.of(vlm.family.config.text_config)
     with torch.inference_mode():
-        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).prompt
+        prompt = vlm.prompts([record]).prompt
         visual = prompt.visual_BT
         keep = top_visual_tokens(torch.rand(visual.shape), visual, 0.25) | ~visual
         with Counter() as counter:
@@ -66,7 +65,7 @@ def test_consistency_pass(vlm: VLM) -> None:
     record, lm = ragged_records()[1], vlm.language_model
     shape = DecoderShape.of(vlm.family.config.text_config)
     with torch.inference_mode():
-        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).prompt
+        prompt = vlm.prompts([record]).prompt
         pruned = prune_prompt(prompt, ~prompt.visual_BT)
         with Counter() as counter:
             score_answers(lm, pruned, [[4, 5, 6]])
@@ -78,5 +77,5 @@ def test_consistency_pass(vlm: VLM) -> None:
 def test_vision(vlm: VLM, index: int) -> None:
     record = ragged_records()[index]
     with torch.inference_mode(), Counter() as counter:
-        batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
-    assert counter.get_total_flops() == pytest.approx(batch.vision_flops[0], rel=0.02)
+        batch = vlm.prompts([record])
+    assert counter.get_total_flops() == pytest.approx(batch.layouts[0].vision_flops, rel=0.02)

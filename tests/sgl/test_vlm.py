@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from sgl import generation
+from sgl import prompt as prompts
 from sgl.attention import ATTENTION_NAME
 from sgl.compaction import Selection, prune_prompt
 from sgl.decoder import decode_step, prefill, score_answers
 from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
-from sgl.prompt import build_prompts
 from sgl.ranking import top_visual_tokens
 from sgl.types import Guidance, ImageQuestion, Route
 from sgl.vlm import VLM
@@ -33,26 +33,9 @@ def native_inputs(
     vlm: VLM, record: ImageQuestion, answer: tuple[int, ...] = ()
 ) -> dict[str, torch.Tensor]:
     """What the native model takes: one record, unpadded, and perhaps tokens of its answer."""
-    grids, inputs = [], {}
-    if record.images:
-        images = vlm.family.encode_images(record.images, [len(record.images)])
-        grids, inputs = images.grids, images.model_inputs
-    content = [{"type": "image"}] * len(record.images) + [{"type": "text", "text": record.question}]
-    text = vlm.tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
-    pieces = text.split(vlm.family.placeholder)
-    expanded = [vlm.family.placeholder_tokens(image) for image in grids]
-    text = "".join(part for pair in zip(pieces, [*expanded, ""], strict=True) for part in pair)
-    ids = vlm.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-    assert ids.shape[1] == build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record]).lengths[0]
-    ids = torch.cat([ids, torch.tensor([answer], dtype=torch.long)], dim=1)
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        **inputs,
-        **vlm.family.text_inputs(ids),
-    }
+    layout = vlm.encoder.lay_out(record)
+    read = replace(layout, token_ids=[*layout.token_ids, *answer])
+    return prompts.native_inputs(vlm.encoder, [record], [read])
 
 
 def test_importance_equals_summed_eager_attention(vlm: VLM) -> None:
@@ -114,7 +97,7 @@ def test_pruned_equals_full_length_with_dropped_tokens_masked(
     records = ragged_records()
     lm = vlm.language_model
     with torch.inference_mode():
-        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, records).prompt
+        prompt = vlm.prompts(records).prompt
         importance_BT = torch.rand(prompt.visual_BT.shape)
         keep_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
         keep_BT |= ~prompt.visual_BT
@@ -182,7 +165,7 @@ def assert_same_guidance(one: Guidance, other: Guidance) -> None:
 def test_scores_of_an_answer_are_those_of_its_generation(vlm: VLM, keep_ratio: float) -> None:
     lm = vlm.language_model
     with torch.inference_mode():
-        prompt = build_prompts(vlm.model, vlm.tokenizer, vlm.family, ragged_records()).prompt
+        prompt = vlm.prompts(ragged_records()).prompt
         importance_BT = torch.rand(prompt.visual_BT.shape)
         keep_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
         keep_BT |= ~prompt.visual_BT
@@ -290,15 +273,16 @@ def test_models_that_cut_images_differently_guide_each_other(small: str, large: 
     guide, guided = FAMILIES[small](), FAMILIES[large]()
     record = ImageQuestion("a", "w1 w2", (picture(3, 64, 96),))
     (guidance,) = guide.guide([record], max_new_tokens=2)
-    batch = build_prompts(guided.model, guided.tokenizer, guided.family, [record])
+    batch = guided.prompts([record])
+    grids = batch.layouts[0].grids
     hot = np.zeros_like(guidance.importance)
     hot[0] = 1.0  # the top left corner
     kept_BT = guided._kept_tokens(batch, [replace(guidance, importance=hot)], 0.01)
     kept = kept_BT[batch.prompt.visual_BT].nonzero().ravel().tolist()
-    firsts = np.cumsum([0, *(grid.rows * grid.columns for grid in batch.grids[0])])
+    firsts = np.cumsum([0, *(grid.rows * grid.columns for grid in grids)])
     assert len(kept) == 1
     assert kept[0] in firsts
-    assert batch.grids[0][firsts.tolist().index(kept[0])].box[:2] == pytest.approx((0, 0), abs=0.1)
+    assert grids[firsts.tolist().index(kept[0])].box[:2] == pytest.approx((0, 0), abs=0.1)
     (answer,) = guided.answer([record], [guidance], keep_ratio=0.5, max_new_tokens=2)
     assert 0 < answer.usage.kept_tokens < answer.usage.visual_tokens
 
@@ -379,7 +363,7 @@ def test_drafts_change_no_token_of_the_answers(
 
 def test_a_right_draft_needs_one_pass(vlm: VLM) -> None:
     (record,) = ragged_records(limit=6)[:1]
-    batch = build_prompts(vlm.model, vlm.tokenizer, vlm.family, [record])
+    batch = vlm.prompts([record])
     limits = Limits(frozenset(), [6])
     plain = generate_greedy(vlm.language_model, batch.prompt, limits)
     drafted = generate_greedy(vlm.language_model, batch.prompt, limits, drafts=[plain.token_ids[0]])

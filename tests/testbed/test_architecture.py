@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from sgl.families.internvl import InternVL
-from sgl.prompt import build_prompts
 from sgl.types import ImageQuestion
 from sgl.vlm import VLM
 from testbed.architecture import TILE_TOKENS, build_image_processor, build_model, build_tokenizer
@@ -59,7 +58,7 @@ def test_training_sees_the_prompt_that_inference_builds(style: PageStyle) -> Non
         packed = draw_batch(pool, [0], np.random.default_rng(3), {"lookup": 1.0}, 1, WHOLE)
         asked = ask_like(packed.input_ids_BT[0].tolist())
         record = ImageQuestion("a", asked, (image,))
-        prompt = build_prompts(model, vlm.tokenizer, vlm.family, [record]).prompt
+        prompt = vlm.prompts([record]).prompt
         length = prompt.valid_BT.shape[1]
         visual = packed.input_ids_BT[0] == TOKEN_ID["<IMG_CONTEXT>"]
         assert visual.nonzero().tolist() == prompt.visual_BT[0].nonzero().tolist()

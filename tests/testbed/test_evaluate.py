@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import sgl
 from sgl.attention import RowCapture
 from sgl.decoder import prefill
-from sgl.prompt import build_prompts
 from testbed import GUIDES, model_path
 from testbed.attention_maps import FASTV_LAYER, layer_maps
 from testbed.evaluate import PRESETS, evaluate, load_split, report
@@ -95,7 +94,7 @@ def test_layer_maps_add_up_to_the_captured_importance_of_the_prompt() -> None:
     data = load_split("validation", 6)
     model = sgl.load(model_path("large"), device="cpu")
     maps = layer_maps(model, data.records)
-    prompt = build_prompts(model.model, model.tokenizer, model.family, data.records).prompt
+    prompt = model.prompts(data.records).prompt
     capture = RowCapture(len(maps), prompt.valid_BT.shape[1], prompt.valid_BT.device)
     steps = np.arange(prompt.valid_BT.shape[1])
     last = (steps * prompt.visual_BT.numpy()).max(axis=1)
