@@ -1,4 +1,4 @@
-"""Batches of records, isolated from each other's errors."""
+"""Batches of records of like length that fit into memory, isolated from each other's errors."""
 
 import logging
 import re
@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from sgl.errors import DeviceError, RecordError
+from sgl.layout import PromptLayout
 from sgl.types import Failure
 
 logger = logging.getLogger(__name__)
+
+MOST_PADDING = 0.15
+"""Of a batch's tokens: records of other lengths wait for a batch of their own."""
 
 
 class HasId(Protocol):
@@ -26,26 +30,78 @@ Item = TypeVar("Item", bound=HasId)
 Result = TypeVar("Result")
 
 
-def run_isolated(
+@dataclass(frozen=True)
+class BatchPlanner:
+    """Cuts records into batches by the lengths of their prompts.
+
+    Attributes:
+        most: records of a batch.
+        fits: whether a batch of such prompts fits into the device's memory.
+        most_padding: share of a batch's tokens that may be padding.
+    """
+
+    most: int
+    fits: Callable[[Sequence[PromptLayout]], bool]
+    most_padding: float = MOST_PADDING
+
+    def plan(self, layouts: Sequence[PromptLayout]) -> list[list[int]]:
+        """Batches of indices, the longest prompts first: what does not fit shows at once.
+
+        A record that fits nowhere is a batch of its own.
+        """
+        batches: list[list[int]] = []
+        batch: list[int] = []
+        for index in sorted(range(len(layouts)), key=lambda i: -layouts[i].length):
+            longer = [layouts[i] for i in (*batch, index)]
+            if batch and not (
+                len(batch) < self.most
+                and padding([layout.length for layout in longer]) <= self.most_padding
+                and self.fits(longer)
+            ):
+                batches.append(batch)
+                batch = []
+            batch.append(index)
+        return [*batches, batch] if batch else batches
+
+
+def padding(lengths: Sequence[int]) -> float:
+    """Share of a batch's tokens that is padding."""
+    longest = max(lengths)
+    return 1 - sum(lengths) / (len(lengths) * longest) if longest else 0.0
+
+
+def run_planned(
     run: Callable[[Sequence[Item]], Sequence[Result]],
     items: Sequence[Item],
     *,
-    batch_size: int,
+    lay_out: Callable[[Item], PromptLayout],
+    planner: BatchPlanner,
     stage: str,
 ) -> list[Result | Failure]:
     """Run batches; where one fails, run less at once and keep the errors of records as rows.
 
-    A batch that does not fit into the device's memory is halved until it fits. Where any record
-    raises, its batch runs again record by record. Other errors of the device (a lost GPU) are no
-    record's fault and propagate.
+    Bad records are told from their layouts, before their batch runs. A batch that does not fit into
+    the device's memory all the same is halved until it fits. Where any record raises, its batch
+    runs again record by record. Other errors of the device (a lost GPU) are no record's fault and
+    propagate.
 
     Returns:
         One result or failure per item, in order.
     """
-    results: list[Result | Failure] = []
-    for start in range(0, len(items), batch_size):
-        results += _run_batch(run, items[start : start + batch_size], stage)
-    return results
+    results: dict[int, Result | Failure] = {}
+    layouts: dict[int, PromptLayout] = {}
+    for index, item in enumerate(items):
+        try:
+            layouts[index] = lay_out(item)
+        except Exception as error:
+            outcome = _judged(error, stage)
+            results[index] = Failure(item.id, stage, outcome.type, outcome.message)
+    good = list(layouts)
+    for batch in planner.plan(list(layouts.values())):
+        indices = [good[place] for place in batch]
+        done = _run_batch(run, [items[index] for index in indices], stage)
+        results |= dict(zip(indices, done, strict=True))
+    return [results[index] for index in range(len(items))]
 
 
 def _run_batch(

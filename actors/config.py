@@ -26,6 +26,8 @@ class ModelConfig(StrictModel):
         tensor_parallel: processes of one replica that split every layer between them, with a GPU
             each or, where the replica has none, on the CPU. None: as many as the replica has GPUs,
             if the model can be split so, else its layers are spread over them. 1: always spread.
+        cuda_graphs: whether the large model decodes as one CUDA graph per batch, which takes a
+            second copy of its caches. Only for a model on one GPU.
     """
 
     path: str = Field(min_length=1)
@@ -35,6 +37,7 @@ class ModelConfig(StrictModel):
     cpu_threads: int = Field(default=1, ge=1)
     batch_size: int = Field(default=16, ge=1)
     tensor_parallel: int | None = Field(default=None, ge=1)
+    cuda_graphs: bool = False
 
 
 class DecodingConfig(StrictModel):

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from PIL.Image import Image
 
-from actors.batching import run_isolated
+from actors.batching import BatchPlanner, run_planned
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
-from actors.sharding import load_engine
+from actors.sharding import load_replica
+from sgl.layout import PromptLayout
 from sgl.types import Answer, Failure, Guidance, ImageInput, ImageQuestion
 
 
@@ -46,6 +48,7 @@ class LargeVLM:
         pruning: where, and how much.
         decoding: when answers end.
         gpus: whole GPUs of the replica; see actors.sharding.
+        gpu_share: of a GPU, where replicas share one.
 
     Raises (on construction):
         ConfigurationError: it cannot run on these devices as configured.
@@ -60,20 +63,36 @@ class LargeVLM:
         decoding: DecodingConfig,
         *,
         gpus: int = 1,
+        gpu_share: float = 1.0,
     ) -> None:
-        self._vlm = load_engine(model, gpus)
-        self._batch_size = model.batch_size
+        self._replica = load_replica(model, gpus, gpu_share)
+        self._most = model.batch_size
         self._pruning = pruning
         self._decoding = decoding
 
     def run(self, requests: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
         """One result per request, in order; either all of them have guidance or none."""
-        return run_isolated(self._answer, requests, batch_size=self._batch_size, stage="large")
+        guided = any(request.guidance for request in requests)
+        return run_planned(
+            self._answer,
+            requests,
+            lay_out=self._lay_out,
+            planner=BatchPlanner(self._most, partial(self._fits, guided=guided)),
+            stage="large",
+        )
+
+    def _lay_out(self, request: GuidedQuestion) -> PromptLayout:
+        return self._replica.encoder.lay_out(request.record, self._decoding.max_new_tokens)
+
+    def _fits(self, layouts: Sequence[PromptLayout], guided: bool) -> bool:
+        pruning = self._pruning.model_dump() if guided else {}
+        needed = self._replica.memory.peak_bytes(layouts, **pruning)
+        return needed <= self._replica.room_bytes
 
     def _answer(self, requests: Sequence[GuidedQuestion]) -> list[Answer]:
         guidance = [request.guidance for request in requests if request.guidance is not None]
         assert len(guidance) in (0, len(requests)), "guided and unguided requests in one batch"
-        return self._vlm.answer(
+        return self._replica.engine.answer(
             [request.record for request in requests],
             guidance=guidance or None,
             prune_layer=self._pruning.prune_layer,

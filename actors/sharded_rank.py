@@ -10,10 +10,11 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from actors.config import ModelConfig
+from actors.devices import room_bytes
 from actors.loading import device_type, load_model
 from actors.ranks import Rank
-from actors.sharding import Request
-from actors.tensor_parallel import Collectives, Parameters, parameters, split
+from actors.sharding import Introduction, Request
+from actors.tensor_parallel import Collectives, parameters, split
 from sgl.types import Answer, Guidance
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
@@ -38,15 +39,17 @@ class ShardedRank:
         self._vlm = load_model(config, device="cpu")
         split(self._vlm, self._collectives)
         self._vlm.model.to(device)
+        self._cpu_threads = config.cpu_threads
 
     @property
     def collectives(self) -> int:
         """Entered so far."""
         return self._collectives.entered
 
-    def introduce(self) -> Parameters:
-        """What of the model is here."""
-        return parameters(self._vlm.model)
+    def introduce(self) -> Introduction:
+        """What of the model is here, and what room is left."""
+        room = room_bytes(self._vlm.model, gpu_share=1.0, cpu_threads=self._cpu_threads)
+        return Introduction(parameters(self._vlm.model), self._vlm.memory, room)
 
     def run(self, request: Request) -> tuple[list[Guidance] | list[Answer], Any]:
         """Run a batch; the ranks must agree on the tokens."""

@@ -9,7 +9,7 @@ divide by N and layers that `actors.tensor_parallel` knows. The second is no fas
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -20,6 +20,9 @@ from sgl.errors import ConfigurationError, DeviceError, ModelLoadError, Unsuppor
 from sgl.types import Answer, ConsistencyForm, Guidance, ImageQuestion
 
 if TYPE_CHECKING:
+    from actors.tensor_parallel import Parameters
+    from sgl.layout import PromptEncoder
+    from sgl.memory import BatchMemory
     from sgl.vlm import VLM
 
 logger = logging.getLogger(__name__)
@@ -55,13 +58,31 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(config: ModelConfig, gpus: int = 1) -> Engine:
+@dataclass(frozen=True)
+class Replica:
+    """A model on all devices of one replica.
+
+    Attributes:
+        engine: runs batches.
+        encoder: lays out their prompts.
+        memory: what they need of each device.
+        room_bytes: what the fullest device has for them.
+    """
+
+    engine: Engine
+    encoder: "PromptEncoder"
+    memory: "BatchMemory"
+    room_bytes: int
+
+
+def load_replica(config: ModelConfig, gpus: int = 1, gpu_share: float = 1.0) -> Replica:
     """Load one replica's model on all devices that the replica owns.
 
     Args:
         config: which checkpoint, and whether it is split.
         gpus: whole GPUs of the replica, all visible to this process. On a machine without any it
             says how many processes split the model on the CPU.
+        gpu_share: of a GPU, where replicas share one.
 
     Raises:
         ConfigurationError: the model cannot be split as configured, or GPUs are missing.
@@ -71,13 +92,21 @@ def load_engine(config: ModelConfig, gpus: int = 1) -> Engine:
     """
     ranks = config.tensor_parallel or gpus
     if max(ranks, gpus) == 1:
-        return load_model(config)
+        vlm = load_model(config)
+        vlm.cuda_graphs = config.cuda_graphs
+        return _in_one_process(config, vlm, gpu_share)
+    if config.cuda_graphs:
+        raise ConfigurationError(
+            "cuda_graphs: a graph is of one GPU, and this replica has several or is split; "
+            "leave it out"
+        )
     _check_gpus(config, ranks, gpus)
     if ranks > 1:
         skeleton = _skeleton(config)
         reason = _obstacle(skeleton, ranks)
         if reason is None:
-            return ShardedVLM(config, ranks, skeleton)
+            split = ShardedVLM(config, ranks, skeleton)
+            return Replica(split, split.encoder, split.memory, split.room_bytes)
         if config.tensor_parallel:
             raise ConfigurationError(
                 f"tensor_parallel: {config.path} cannot be split over {ranks} processes: {reason}; "
@@ -88,7 +117,19 @@ def load_engine(config: ModelConfig, gpus: int = 1) -> Engine:
             "the model but is no faster than one GPU",
             *(config.path, gpus, reason),
         )
-    return _load_spread(config, gpus)
+    return _in_one_process(config, _load_spread(config, gpus), layer_parts=gpus)
+
+
+def _in_one_process(
+    config: ModelConfig, vlm: "VLM", gpu_share: float = 1.0, layer_parts: int = 1
+) -> Replica:
+    from actors.devices import room_bytes
+
+    room = room_bytes(vlm.model, gpu_share=gpu_share, cpu_threads=config.cpu_threads)
+    memory = vlm.memory.split(layers=layer_parts)
+    if config.cuda_graphs:
+        memory = replace(memory, caches=2)
+    return Replica(vlm, vlm.encoder, memory, room)
 
 
 def indivisible(text_config: Mapping[str, Any], ranks: int) -> str | None:
@@ -119,6 +160,21 @@ class Request:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What a rank says of itself.
+
+    Attributes:
+        share: of the model's parameters.
+        memory: what batches need of a device that holds the whole model.
+        room_bytes: what this rank's device has for them.
+    """
+
+    share: "Parameters"
+    memory: "BatchMemory"
+    room_bytes: int
+
+
 class ShardedVLM:
     """A VLM whose layers are split over the ranks of a group; runs what an Engine runs.
 
@@ -127,6 +183,11 @@ class ShardedVLM:
         ranks: how many processes; the model divides by it.
         skeleton: the native model without weights.
 
+    Attributes:
+        encoder: lays out its prompts.
+        memory: what its batches need of each rank's device.
+        room_bytes: what the fullest of these has for them.
+
     Raises (on construction):
         ModelLoadError: the checkpoint cannot be read.
         DeviceError: a rank died, or holds another part of the model than its share.
@@ -134,11 +195,14 @@ class ShardedVLM:
 
     def __init__(self, config: ModelConfig, ranks: int, skeleton: Any) -> None:
         from actors.sharded_rank import ShardedRank
-        from actors.tensor_parallel import Parameters, parameters
+        from actors.tensor_parallel import parameters
+        from sgl.loading import load_encoder
 
+        self.encoder = load_encoder(config.path, revision=config.revision)
         self._group = RankGroup(partial(ShardedRank, config), ranks)
         whole = parameters(skeleton)
-        shares: list[Parameters] = self._group.introductions
+        introductions: list[Introduction] = self._group.introductions
+        shares = [rank.share for rank in introductions]
         if any(share.split * ranks != whole.split for share in shares):
             self._group.close()
             raise DeviceError(f"the ranks hold {shares} of {whole}: they are not split")
@@ -146,6 +210,9 @@ class ShardedVLM:
             "%s: %d ranks, each with %.1f M of %.1f M parameters",
             *(config.path, ranks, shares[0].total / 1e6, whole.total / 1e6),
         )
+
+        self.memory = introductions[0].memory.split(heads=ranks)
+        self.room_bytes = min(rank.room_bytes for rank in introductions)
 
     def guide(self, records: Sequence[ImageQuestion], **settings: Any) -> list[Guidance]:
         """As VLM.guide; DeviceError where the ranks have failed, and this replica with them."""

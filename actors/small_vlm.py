@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from actors.batching import run_isolated
+from actors.batching import BatchPlanner, run_planned
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig
-from actors.sharding import load_engine
+from actors.sharding import load_replica
+from sgl.layout import PromptLayout
 from sgl.types import Failure, Guidance, ImageQuestion
 
 
@@ -16,6 +17,7 @@ class SmallVLM:
         guidance: how it scores and ranks.
         decoding: when answers end.
         gpus: whole GPUs of the replica; see actors.sharding.
+        gpu_share: of a GPU, where replicas share one.
 
     Raises (on construction):
         ConfigurationError: it cannot run on these devices as configured.
@@ -30,18 +32,27 @@ class SmallVLM:
         decoding: DecodingConfig,
         *,
         gpus: int = 1,
+        gpu_share: float = 1.0,
     ) -> None:
-        self._vlm = load_engine(model, gpus)
-        self._batch_size = model.batch_size
+        self._replica = load_replica(model, gpus, gpu_share)
+        self._planner = BatchPlanner(model.batch_size, self._fits)
         self._guidance = guidance
         self._decoding = decoding
 
     def run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
         """One result per record, in order; a bad record never costs its neighbours theirs."""
-        return run_isolated(self._guide, records, batch_size=self._batch_size, stage="small")
+        return run_planned(
+            self._guide, records, lay_out=self._lay_out, planner=self._planner, stage="small"
+        )
+
+    def _lay_out(self, record: ImageQuestion) -> PromptLayout:
+        return self._replica.encoder.lay_out(record, self._decoding.max_new_tokens)
+
+    def _fits(self, layouts: Sequence[PromptLayout]) -> bool:
+        return self._replica.memory.peak_bytes(layouts, capture=True) <= self._replica.room_bytes
 
     def _guide(self, records: Sequence[ImageQuestion]) -> list[Guidance]:
-        return self._vlm.guide(
+        return self._replica.engine.guide(
             records,
             max_new_tokens=self._decoding.max_new_tokens,
             min_new_tokens=self._decoding.min_new_tokens,

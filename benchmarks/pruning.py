@@ -21,8 +21,12 @@ from sgl.ranking import average_retention, keep_count, top_visual_tokens
 
 PRESETS = ((0.4, 0.4), (0.19, 0.2), (0.04, 0.05))
 """Prune layer and keep ratio of the paper."""
-PREFILL = replace(INTERNVL3_1B, layers=12)
-DECODE = Decoder(hidden=1024, heads=16, kv_heads=16, intermediate=2816, layers=12, vocabulary=8192)
+LAYERS = 25
+"""The fewest of which int(0.04 * L) is a layer: with fewer, the 9 % preset prunes to 5 %."""
+PREFILL = replace(INTERNVL3_1B, layers=LAYERS)
+DECODE = Decoder(
+    hidden=1024, heads=16, kv_heads=16, intermediate=2816, layers=LAYERS, vocabulary=8192
+)
 """One KV head per head: caches outgrow the weights at few records already."""
 STEPS = 4
 """Tokens of one decode measurement."""

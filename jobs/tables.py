@@ -36,6 +36,7 @@ def _rows(s: Summary, batch_size: int, wall_s: float) -> list[tuple[str, str]]:
     if (fill := s.fill(batch_size)) is not None:
         rows.append(("large batches", f"{s.large_batches:.0f}, {fill:.1%} full of {batch_size}"))
         rows.append(("pruning of the large model", pruning(s)))
+    rows += [(f"padding, {role} model", f"{part:.1%}") for role, part in s.padding.items()]
     if s.overlap_s is not None:
         rows.append(("large stage started", overlap(s.overlap_s)))
     if s.stream_s:

@@ -72,19 +72,22 @@ def write(rows: Dataset, job: JobConfig) -> None:
 
 def loaders_of(job: JobConfig, resources: Resources) -> Loaders:
     """The real models, each on all GPUs of its replica."""
-    gpus = {role: placement.whole_gpus for role, placement in resources.placements.items()}
+    devices = {
+        role: {"gpus": placement.whole_gpus, "gpu_share": placement.gpu_share}
+        for role, placement in resources.placements.items()
+    }
     return Loaders(
-        small=partial(_load_small, job, gpus.get("small", 1)),
-        large=partial(_load_large, job, gpus.get("large", 1)),
+        small=partial(_load_small, job, devices.get("small", {})),
+        large=partial(_load_large, job, devices.get("large", {})),
     )
 
 
-def _load_small(job: JobConfig, gpus: int) -> SmallModel:
-    return SmallVLM(job.model("small"), job.guidance, job.decoding, gpus=gpus)
+def _load_small(job: JobConfig, devices: dict[str, Any]) -> SmallModel:
+    return SmallVLM(job.model("small"), job.guidance, job.decoding, **devices)
 
 
-def _load_large(job: JobConfig, gpus: int) -> LargeModel:
-    return LargeVLM(job.model("large"), job.pruning, job.decoding, gpus=gpus)
+def _load_large(job: JobConfig, devices: dict[str, Any]) -> LargeModel:
+    return LargeVLM(job.model("large"), job.pruning, job.decoding, **devices)
 
 
 def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
@@ -92,6 +95,7 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         run_id=run.id,
         threshold=job.threshold if job.mode is Mode.CASCADE else None,
         max_image_pixels=job.input.max_image_pixels,
+        text_only=job.input.text_only,
         threads=job.input.fetch_threads,
         reporter=run.reporter,
     )

@@ -1,14 +1,15 @@
 """Full batches out of many concurrent calls that each bring a few items.
 
-Flush policy, in this order:
-1. `batch_size` items wait: run them.
-2. Fewer wait, and nothing more can arrive: run them. That is so when as many calls as can run at
-   the same time are waiting already, or when the upstream says that it is drained.
-3. Fewer wait, and nothing has arrived for `linger_s`: run them, so that a slow upstream delays
+A batch is padded to its largest item, so that only items of like size share one. Which run, and
+when, in this order:
+1. `batch_size` items wait, and the oldest has been passed over for `linger_s`: it runs with those
+   of its size.
+2. `batch_size` items of like size wait: run them, the oldest first.
+3. Fewer wait, and nothing more can arrive: run the most that are of like size. That is so when as
+   many calls as can run at the same time are waiting already, or when the upstream says that it is
+   drained.
+4. Fewer wait, and nothing has arrived for `linger_s`: run them, so that a slow upstream delays
    results and never blocks them.
-
-Where more wait than a batch takes, the oldest item runs with those nearest to it in size: a batch
-is padded to its longest item, and nobody waits for ever.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from actors.batching import padding
 
 _POLL_S = 0.25
 
@@ -30,13 +33,11 @@ class Batched(Generic[Result]):
 
     Attributes:
         result: of the item.
-        batch_rows: items of that batch.
         started_at: time.time() when the batch started.
         finished_at: when it ended.
     """
 
     result: Result
-    batch_rows: int
     started_at: float
     finished_at: float
 
@@ -50,6 +51,17 @@ class _Call(Generic[Item, Result]):
         self.finished = asyncio.get_running_loop().create_future()
 
 
+@dataclass(frozen=True)
+class _Waiting(Generic[Item, Result]):
+    """One item of a call, at its place in it."""
+
+    call: "_Call[Item, Result]"
+    place: int
+    item: Item
+    size: int
+    since: float
+
+
 class Coalescer(Generic[Item, Result]):
     """Collects items of concurrent calls into batches that run one at a time.
 
@@ -57,6 +69,7 @@ class Coalescer(Generic[Item, Result]):
         run: runs one batch; one result per item, in order.
         batch_size: the most items of a batch.
         size: of an item, in any unit.
+        most_padding: share of a batch, by size, that may be padding.
         max_calls: how many calls can be in `submit` at the same time.
         linger_s: see the policy above.
         drained: whether no further call will come; asked while a partial batch waits.
@@ -69,6 +82,7 @@ class Coalescer(Generic[Item, Result]):
         *,
         batch_size: int,
         size: Callable[[Item], int],
+        most_padding: float,
         max_calls: int,
         linger_s: float,
         drained: Callable[[], Awaitable[bool]],
@@ -77,11 +91,12 @@ class Coalescer(Generic[Item, Result]):
         self._run = run
         self._batch_size = batch_size
         self._size = size
+        self._most_padding = most_padding
         self._max_calls = max_calls
         self._linger_s = linger_s
         self._drained = drained
         self._on_death = on_death
-        self._waiting: list[tuple[_Call[Item, Result], int, Item]] = []
+        self._waiting: list[_Waiting[Item, Result]] = []
         self._open_calls = 0
         self._arrival = asyncio.Event()
         self._last_arrival = 0.0
@@ -94,8 +109,10 @@ class Coalescer(Generic[Item, Result]):
             return []
         call: _Call[Item, Result] = _Call(items)
         self._open_calls += 1
-        self._waiting.extend((call, place, item) for place, item in enumerate(items))
-        self._last_arrival = time.monotonic()
+        self._last_arrival = now = time.monotonic()
+        self._waiting.extend(
+            _Waiting(call, place, item, self._size(item), now) for place, item in enumerate(items)
+        )
         self._arrival.set()
         self._ensure_pump()
         await call.finished
@@ -108,33 +125,47 @@ class Coalescer(Generic[Item, Result]):
 
     async def _pump(self) -> None:
         while self._waiting:
-            await self._batch_due()
-            batch = self._take()
+            batch = await self._batch_due()
+            taken = set(map(id, batch))
+            self._waiting = [waiting for waiting in self._waiting if id(waiting) not in taken]
             started = time.time()
-            results = await self._run([item for _, _, item in batch])
+            results = await self._run([waiting.item for waiting in batch])
             finished = time.time()
-            for (call, place, _), result in zip(batch, results, strict=True):
-                self._deliver(call, place, Batched(result, len(batch), started, finished))
+            for waiting, result in zip(batch, results, strict=True):
+                self._deliver(waiting.call, waiting.place, Batched(result, started, finished))
 
-    def _take(self) -> list[tuple[_Call[Item, Result], int, Item]]:
-        """The oldest waiting item and those nearest to it in size, in their order of arrival."""
-        sizes = [self._size(item) for _, _, item in self._waiting]
-        nearest = sorted(range(len(sizes)), key=lambda place: abs(sizes[place] - sizes[0]))
-        taken = set(nearest[: self._batch_size])
-        batch = [entry for place, entry in enumerate(self._waiting) if place in taken]
-        self._waiting = [entry for place, entry in enumerate(self._waiting) if place not in taken]
-        return batch
-
-    async def _batch_due(self) -> None:
-        while len(self._waiting) < self._batch_size:
+    async def _batch_due(self) -> "list[_Waiting[Item, Result]]":
+        while True:
             # Before anything is awaited: an arrival during `drained` must end the wait below.
             self._arrival.clear()
+            passed_over = self._waiting[0].since + self._linger_s <= time.monotonic()
+            if len(self._waiting) >= self._batch_size:
+                batch = self._fullest(with_oldest=passed_over)
+                if passed_over or len(batch) == self._batch_size:
+                    return batch
             if self._open_calls >= self._max_calls or await self._drained():
-                return
+                return self._fullest()
             left = self._last_arrival + self._linger_s - time.monotonic()
             if left <= 0:
-                return
+                return self._fullest()
             await self._next_arrival(min(left, _POLL_S))
+
+    def _fullest(self, *, with_oldest: bool = False) -> "list[_Waiting[Item, Result]]":
+        """The most items of like size; of several such batches the one that holds the oldest."""
+        found: tuple[int, int, list[int]] = (0, 0, [])
+        order = sorted(range(len(self._waiting)), key=lambda place: self._waiting[place].size)
+        start = 0
+        for end in range(len(order)):
+            start = max(start, end + 1 - self._batch_size)
+            while self._padding(order[start : end + 1]) > self._most_padding:
+                start += 1
+            places = order[start : end + 1]
+            if not with_oldest or 0 in places:
+                found = max(found, (len(places), -min(places), places))
+        return [self._waiting[place] for place in sorted(found[2])]
+
+    def _padding(self, places: Sequence[int]) -> float:
+        return padding([self._waiting[place].size for place in places])
 
     async def _next_arrival(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -56,6 +56,9 @@ class InputConfig(StrictModel):
         limit: at most so many records, from the start of the input.
         max_image_pixels: larger pictures become failed rows before they are decoded.
         fetch_threads: pictures fetched at the same time by one CPU task.
+        text_only: whether a record may come without an image. It is then answered as all others,
+            with nothing to rank or prune; by default it is a failed row, because an image that is
+            missing is more often a fault of the data.
     """
 
     path: str = Field(min_length=1)
@@ -66,6 +69,7 @@ class InputConfig(StrictModel):
     limit: int | None = Field(default=None, ge=1)
     max_image_pixels: int = Field(default=100_000_000, ge=1)
     fetch_threads: int = Field(default=4, ge=1)
+    text_only: bool = False
 
 
 class OutputConfig(StrictModel):
@@ -233,6 +237,7 @@ class JobConfig(StrictModel):
         """
         parts = [f"mode={self.mode}", self.decoding.model_dump_json()]
         parts.append(f"max_image_pixels={self.input.max_image_pixels}")
+        parts.append(f"text_only={self.input.text_only}")
         for role in ("small", "large"):
             if self.uses(role):
                 model = self.model(role)

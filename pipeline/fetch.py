@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.images import load_image
+from pipeline.images import has_image, load_image
 from pipeline.progress import Reporter
 from pipeline.schema import IMAGES, OUTPUT
 from pipeline.stage import check_columns, check_conserved, failed, replace_columns
@@ -29,6 +29,7 @@ class FetchStage:
         run_id: of this run, for every row.
         threshold: of the cascade; None in the other modes.
         max_image_pixels: see InputConfig.
+        text_only: likewise.
         threads: pictures fetched at the same time.
         reporter: told of the rows done.
     """
@@ -36,6 +37,7 @@ class FetchStage:
     run_id: str
     threshold: float | None
     max_image_pixels: int
+    text_only: bool
     threads: int
     reporter: Reporter
 
@@ -57,6 +59,8 @@ class FetchStage:
                 raise EmptyQuestionError("the question is empty, or no valid UTF-8")
             if record["max_new_tokens"] is not None and record["max_new_tokens"] < 1:
                 raise RecordError(f"max_new_tokens is {record['max_new_tokens']}; 1 is the least")
+            if self.text_only and not has_image(record["image"]):
+                return []
             pixels = load_image(record["image"], self.max_image_pixels)
         except RecordError as error:
             return Failure(record["id"], "fetch", type(error).__name__, str(error))

@@ -71,6 +71,8 @@ def guided_cells(guidance: Guidance, rate: Rate) -> dict[str, Any]:
         "cost_usd": rate.usd(usage),
         "small_flops": usage.flops,
         "flops": usage.flops,
+        "small_batch_rows": usage.batch_records,
+        "small_padded_tokens": usage.padded_tokens,
     }
 
 
@@ -128,6 +130,8 @@ def unpack_guidance(table: pa.Table, row: int) -> Guidance | None:
             completion_tokens=read["small_completion_tokens"],
             flops=packed["flops"],
             device_s=packed["device_s"],
+            batch_records=read["small_batch_rows"],
+            padded_tokens=read["small_padded_tokens"],
         ),
     )
 
@@ -140,6 +144,8 @@ _GUIDED = (
     "exit_score",
     "small_prompt_tokens",
     "small_completion_tokens",
+    "small_batch_rows",
+    "small_padded_tokens",
 )
 
 
@@ -166,5 +172,7 @@ def answered_cells(answer: Answer, spent: dict[str, Any], rate: Rate) -> dict[st
         "large_gpu_s": rate.device_seconds(usage),
         "cost_usd": None if usd is None else usd + (spent["cost_usd"] or 0.0),
         "large_flops": usage.flops,
+        "large_batch_rows": usage.batch_records,
+        "large_padded_tokens": usage.padded_tokens,
         "flops": usage.flops + (spent["flops"] or 0.0),
     }

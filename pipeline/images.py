@@ -37,18 +37,24 @@ def load_image(reference: dict[str, Any] | None, max_pixels: int) -> npt.NDArray
     return decode(fetch(reference), max_pixels)
 
 
+def has_image(reference: dict[str, Any] | None) -> bool:
+    """Whether a reference points to anything."""
+    return reference is not None and (
+        reference.get("bytes") is not None or bool(reference.get("uri"))
+    )
+
+
 def fetch(reference: dict[str, Any] | None) -> bytes:
     """The encoded file behind a reference.
 
     Raises:
         ImageError: there is none, or it cannot be read.
     """
-    reference = reference or {}
+    if reference is None or not has_image(reference):
+        raise ImageError("the record has no image")
     if reference.get("bytes") is not None:
         return bytes(reference["bytes"])
-    uri = reference.get("uri")
-    if not uri:
-        raise ImageError("the record has no image")
+    uri = reference["uri"]
     if uri.startswith("data:"):
         return _from_data_uri(uri)
     if uri.startswith(("http://", "https://")):

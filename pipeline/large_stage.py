@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from actors.batching import MOST_PADDING
 from actors.large_vlm import GuidedQuestion
 from pipeline.coalescer import Batched, Coalescer
 from pipeline.handover import Rate, answered_cells, questions, unpack_guidance
@@ -33,7 +34,7 @@ WRITES = (
     *("answer", "route", "visual_tokens", "kept_tokens", "prune_layer", "keep_ratio"),
     *("average_retention", "large_prompt_tokens", "large_completion_tokens", "large_gpu_s"),
     *("cost_usd", "large_flops", "flops", "error"),
-    *("large_started_at", "large_finished_at", "large_batch_rows"),
+    *("large_started_at", "large_finished_at", "large_batch_rows", "large_padded_tokens"),
 )
 
 
@@ -97,6 +98,7 @@ class LargeStage:
                 self._run,
                 batch_size=self._settings.batch_size,
                 size=lambda request: request.size,
+                most_padding=MOST_PADDING,
                 max_calls=self._settings.concurrent_blocks,
                 linger_s=self._settings.linger_s,
                 drained=self._reporter.drained,
@@ -119,7 +121,6 @@ class LargeStage:
         batch = {
             "large_started_at": instant(item.started_at),
             "large_finished_at": instant(item.finished_at),
-            "large_batch_rows": item.batch_rows,
         }
         if isinstance(item.result, Failure):
             return failed(item.result) | batch

@@ -36,6 +36,11 @@ class Placement:
         """How many devices its model may be on; a share of a GPU is one, and so is the CPU."""
         return max(1, math.ceil(self.num_gpus))
 
+    @property
+    def gpu_share(self) -> float:
+        """Of each of them."""
+        return min(1.0, self.num_gpus) or 1.0
+
 
 @dataclass(frozen=True)
 class Resources:

@@ -74,7 +74,10 @@ OUTPUT = pa.schema(
         ("small_finished_at", INSTANT),
         ("large_started_at", INSTANT),  # of the row's batch in the large model
         ("large_finished_at", INSTANT),
-        ("large_batch_rows", pa.int32()),  # rows of that batch: sum(1 / it) counts the batches
+        ("small_batch_rows", pa.int32()),  # of its forward pass: sum(1 / it) counts the passes
+        ("large_batch_rows", pa.int32()),
+        ("small_padded_tokens", pa.int32()),  # prompt tokens there, its own padding included
+        ("large_padded_tokens", pa.int32()),
     ]
 )
 """One row per input row, always, ahead of the carried columns."""

@@ -34,6 +34,7 @@ WRITES = (
     *("answer", "route", "exit_score", "confidence", "consistency", "small_answer"),
     *("visual_tokens", "small_prompt_tokens", "small_completion_tokens", "small_gpu_s"),
     *("cost_usd", "small_flops", "flops", "error", "small_started_at", "small_finished_at"),
+    *("small_batch_rows", "small_padded_tokens"),
     *("images", "guidance"),
 )
 """And `importance` on request. `images` and `guidance` are null in rows that do not escalate."""

@@ -47,6 +47,7 @@ class Summary:
         large_flops: of the large one.
         cost_usd: None without prices.
         large_batches: that the large model ran.
+        padding: by model, the share of its prompt tokens that was padding.
         prune_layer: None where nothing was pruned.
         keep_ratio: likewise.
         average_retention: mean over the pruned records; likewise.
@@ -69,6 +70,7 @@ class Summary:
     large_flops: float
     cost_usd: float | None
     large_batches: float
+    padding: dict[str, float]
     prune_layer: float | None
     keep_ratio: float | None
     average_retention: float | None
@@ -111,7 +113,7 @@ def summarise(rows: pa.Table, run_id: str) -> Summary:
     return Summary(
         records=rows.num_rows,
         exits=_count(rows, Route.SMALL),
-        escalated=rows.num_rows - rows["large_batch_rows"].null_count,
+        escalated=rows.num_rows - rows["large_started_at"].null_count,
         doubtful=_doubtful(rows),
         failed=dict(Counter(error["type"] for error in rows["error"].to_pylist() if error)),
         accuracy=_accuracy(rows),
@@ -121,6 +123,7 @@ def summarise(rows: pa.Table, run_id: str) -> Summary:
         large_flops=_sum(rows, "large_flops"),
         cost_usd=pc.sum(rows["cost_usd"]).as_py(),
         large_batches=pc.sum(pc.divide(1.0, rows["large_batch_rows"])).as_py() or 0.0,
+        padding=_padding(rows),
         prune_layer=pc.max(rows["prune_layer"]).as_py(),
         keep_ratio=pc.max(rows["keep_ratio"]).as_py(),
         average_retention=pc.mean(rows["average_retention"]).as_py(),
@@ -181,6 +184,16 @@ def _doubtful(rows: pa.Table) -> int:
 
 def _sum(rows: pa.Table, name: str) -> float:
     return float(pc.sum(rows[name]).as_py() or 0.0)
+
+
+def _padding(rows: pa.Table) -> dict[str, float]:
+    """By model, where it ran."""
+    padded = {role: _sum(rows, f"{role}_padded_tokens") for role in ("small", "large")}
+    return {
+        role: 1 - _sum(rows, f"{role}_prompt_tokens") / total
+        for role, total in padded.items()
+        if total
+    }
 
 
 def _first(rows: pa.Table, name: str) -> datetime | None:

@@ -13,16 +13,21 @@ from sgl.types import Answer, Guidance, ImageQuestion
 
 if TYPE_CHECKING:
     from sgl.cascade import run_cascade
-    from sgl.vlm import VLM, load
+    from sgl.loading import load
+    from sgl.vlm import VLM
 
 __all__ = ["VLM", "Answer", "Guidance", "ImageQuestion", "load", "run_cascade"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"VLM", "load"}:
-        from sgl import vlm
+    if name == "VLM":
+        from sgl.vlm import VLM
 
-        return getattr(vlm, name)
+        return VLM
+    if name == "load":
+        from sgl.loading import load
+
+        return load
     if name == "run_cascade":
         from sgl.cascade import run_cascade
 

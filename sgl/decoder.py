@@ -25,6 +25,9 @@ from sgl.kv_cache import kv_cache
 from sgl.language_model import LanguageModel, Prompt
 from sgl.masks import Attended
 
+SCORED_AT_ONCE = 256
+"""Tokens whose logits over the whole vocabulary are held at the same time."""
+
 
 @dataclass
 class DecodeState:
@@ -154,10 +157,24 @@ def score_answers(
     prompt = add_text(prompt, lm.text_model.embed_tokens(fed_BS), valid_BS)
     attended = Attended.of(prompt, windows=lm.has_windows)
     hidden_BTD = _prefill_layers(lm, range(lm.layers), prompt, attended, None)
-    logits_BSN = output_logits(lm, hidden_BTD[:, width - 1 :])
-    log_probs_BSN = logits_BSN.log_softmax(dim=-1)
-    log_probs_BS = log_probs_BSN.gather(2, target_BS[..., None])[..., 0].tolist()
-    return [row[: len(answer)] for row, answer in zip(log_probs_BS, answers, strict=True)]
+    lengths = [len(answer) for answer in answers]
+    hidden_XD = torch.cat(
+        [hidden_BTD[record, width - 1 :][:length] for record, length in enumerate(lengths)]
+    )
+    target_X = torch.cat([target_BS[record, :length] for record, length in enumerate(lengths)])
+    log_probs = iter(_log_probs(lm, hidden_XD, target_X))
+    return [[next(log_probs) for _ in range(length)] for length in lengths]
+
+
+def _log_probs(lm: LanguageModel, hidden_XD: Tensor, target_X: Tensor) -> list[float]:
+    """Of some tokens behind some hidden states, one each."""
+    found: list[float] = []
+    for hidden_YD, target_Y in zip(
+        hidden_XD.split(SCORED_AT_ONCE), target_X.split(SCORED_AT_ONCE), strict=True
+    ):
+        log_probs_YN = output_logits(lm, hidden_YD).log_softmax(dim=-1)
+        found += log_probs_YN.gather(1, target_Y[:, None])[:, 0].tolist()
+    return found
 
 
 def output_logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:

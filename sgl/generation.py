@@ -18,10 +18,14 @@ from sgl.attention import RowCapture
 from sgl.compaction import Selection, add_text, compaction, take_tokens
 from sgl.decoder import DecodeState, decode_step, output_logits, prefill, prefill_hidden
 from sgl.language_model import LanguageModel, Prompt
+from sgl.static_decode import StaticDecode
 
 _FULL_ENOUGH = 0.5
 """Finished records leave a decode batch once so few of it are unfinished: every step that is saved
 costs its share of one copy of the cache, however the lengths of the answers fall."""
+
+_GRAPH_STEPS = 16
+"""Recording a graph takes as long as a few steps without one."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def generate_greedy(
     drafts: Sequence[Sequence[int]] | None = None,
     capture: RowCapture | None = None,
     include_last_visual_row: bool = False,
+    graph: bool = False,
 ) -> Generation:
     """Answer greedily.
 
@@ -80,6 +85,8 @@ def generate_greedy(
         capture: receives the importance of the prompt's columns: the rows of the prompt tokens
             after the last visual one, and of each generated token that is fed back.
         include_last_visual_row: also count the row of the last visual token.
+        graph: decode long answers in static caches, on a GPU as one CUDA graph; where that cannot
+            be (with `capture`, or sliding windows), as always.
 
     Returns:
         Tokens and their log probabilities.
@@ -93,6 +100,8 @@ def generate_greedy(
             capture.watch(*_rows_after_image(prompt, include_last_visual_row))
         logits_BN, state = prefill(lm, prompt, selection, capture)
         token_B = answers.choose(answers.records, logits_BN)
+    if graph and capture is None and not lm.has_windows and answers.steps_left() >= _GRAPH_STEPS:
+        _decode_in_graph(lm, state, token_B, answers)
     while answers.unfinished:
         if len(answers.unfinished) <= _FULL_ENOUGH * len(answers.records):
             index_R = answers.keep_unfinished(token_B.device)
@@ -105,6 +114,17 @@ def generate_greedy(
         token_B = answers.choose(answers.records, decode_step(lm, state, token_B, capture))
         answers.passes += 1
     return answers.generation()
+
+
+def _decode_in_graph(
+    lm: LanguageModel, state: DecodeState, token_B: Tensor, answers: "_Answers"
+) -> None:
+    """All steps that are left; finished records stay, as a graph is of one batch size."""
+    static = StaticDecode(lm, state, answers.steps_left())
+    state.cache.layers.clear()  # it is copied
+    while answers.unfinished:
+        token_B = answers.choose(answers.records, static.step(token_B))
+        answers.passes += 1
 
 
 @dataclass
@@ -155,6 +175,11 @@ class _Answers:
         rows = [row for row, record in enumerate(self.records) if record in self.unfinished]
         self.records = [self.records[row] for row in rows]
         return torch.tensor(rows, device=device)
+
+    def steps_left(self) -> int:
+        """At most."""
+        limits, done = self.limits.max_new_tokens, self._token_ids
+        return max((limits[record] - len(done[record]) for record in self.unfinished), default=0)
 
     def last_token(self, record: int) -> int:
         """The last one chosen."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-_ROOM = 64
+ROOM = 64
 """Tokens of room made when a layer is full: its cache is copied once per so many."""
 
 
@@ -30,7 +30,7 @@ class RoomyLayer(DynamicLayer):
             return self.keys, self.values
         total = past + key_states.shape[2]
         if total > self._room:
-            self._room = total + _ROOM
+            self._room = total + ROOM
             self._all_keys = _roomy(self.keys, self._room)
             self._all_values = _roomy(self.values, self._room)
         self._all_keys[:, :, past:total] = key_states

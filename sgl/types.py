@@ -92,8 +92,8 @@ class Usage:
     completion_tokens: int
     flops: float
     device_s: float
-    batch_records: int = 1
-    padded_tokens: int = 0
+    batch_records: int
+    padded_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

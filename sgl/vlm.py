@@ -1,26 +1,22 @@
 """A native vision-language model that guides (small) or is guided (large)."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForImageTextToText
 
 from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
-from sgl.checkpoint import read_family, read_image_processor, read_tokenizer
 from sgl.compaction import Selection, prune_prompt
 from sgl.decoder import score_answers
-from sgl.errors import ModelLoadError, SglError
 from sgl.families import Family
 from sgl.flops import DecoderShape
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
 from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptEncoder
+from sgl.memory import BatchMemory
 from sgl.prompt import PromptBatch, build_prompts
 from sgl.ranking import (
     average_retention,
@@ -39,61 +35,15 @@ from sgl.types import (
 )
 
 
-def load(
-    path_or_id: str | Path,
-    *,
-    device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    revision: str | None = None,
-) -> "VLM":
-    """Load a checkpoint in native transformers format.
-
-    Args:
-        path_or_id: a folder or a hub id.
-        device: default: CUDA where there is one, else the CPU.
-        dtype: default: bfloat16 on CUDA, float32 on a CPU.
-        revision: of a hub id.
-
-    Raises:
-        ModelLoadError: it cannot be read.
-        UnsupportedModelError: its architecture cannot be guided or pruned.
-    """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
-    if dtype is None:
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    source = str(path_or_id)
-    try:
-        config, family_class = read_family(source, revision)
-        family = family_class(config, read_image_processor(source, revision, family_class))
-        tokenizer = read_tokenizer(source, revision, family_class)
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            source,
-            revision=revision,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except SglError:
-        raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelLoadError(f"cannot load the checkpoint {source!r}: {error}") from error
-    if missing := sorted(found["missing_keys"]):
-        raise ModelLoadError(
-            f"the checkpoint {source!r} lacks {len(missing)} of the model's weights "
-            f"({', '.join(missing[:3])}, ...); download it again"
-        )
-    return VLM(model.to(device).eval(), tokenizer, family)
-
-
 class VLM:
     """A model with its tokenizer and family; every call is one batch.
 
     Attributes:
+        encoder: lays out its prompts.
+        memory: what its batches need.
         layers: L, decoder layers.
         end_token_ids: any of them ends an answer.
+        cuda_graphs: decode unguided and guided answers, where they can be long, as one CUDA graph.
         sum_over_heads: completes an importance, (B, T) float32, that was summed over this process's
             heads only; the identity where one process has them all.
     """
@@ -108,7 +58,9 @@ class VLM:
         )
         self.layers = self.language_model.layers
         self._meter = Meter(DecoderShape.of(family.config.text_config))
+        self.memory = BatchMemory(self._meter.shape, family.patch_values, model.dtype.itemsize)
         self.end_token_ids = _end_token_ids(model, tokenizer)
+        self.cuda_graphs = False
         self.sum_over_heads: Callable[[Tensor], Tensor] = _identity
 
     @torch.inference_mode()
@@ -237,6 +189,7 @@ class VLM:
             self._limits(batch, min_new_tokens),
             selection=selection,
             drafts=[self._draft(one) for one in guidance] if guidance and use_drafts else None,
+            graph=self.cuda_graphs,
         )
         flops = [
             self._meter.answer_flops(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL.Image import Image
 from torch import Tensor
 
+from sgl.flops import pair
 from sgl.types import ImageInput, TokenGrid
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -96,6 +97,16 @@ class Family(ABC):
     @abstractmethod
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """The prompt text that stands for one image."""
+
+    @property
+    def patch_values(self) -> int:
+        """What the vision tower holds at once for one of its tokens, about: for `sgl.memory`."""
+        vision = self.config.vision_config
+        width = getattr(vision, "embed_dim", None) or vision.hidden_size
+        inner = getattr(vision, "intermediate_size", None) or int(width * vision.mlp_ratio)
+        patch_h, patch_w = pair(vision.patch_size)
+        pixels = 3 * patch_h * patch_w * getattr(vision, "temporal_patch_size", 1)
+        return int(3 * pixels + 4 * width + 4 * inner)
 
     def text_inputs(self, input_ids_BT: Tensor) -> dict[str, Tensor]:
         """Further native arguments that depend on the token ids; none by default."""

@@ -1,14 +1,16 @@
 """One bad record never costs its neighbours theirs."""
 
+import random
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from actors.batching import run_isolated
+from actors.batching import MOST_PADDING, BatchPlanner, padding, run_planned
 from sgl.errors import DeviceError, EmptyQuestionError
+from sgl.layout import PromptLayout
 from sgl.types import Failure
 
 
@@ -16,6 +18,71 @@ from sgl.types import Failure
 class Item:
     id: str
     error: Exception | None = None
+    length: int = 10
+    unreadable: Exception | None = None
+
+
+def layout(length: int) -> PromptLayout:
+    return PromptLayout([0] * length, (), 0, 0, 0.0, 1)
+
+
+def lay_out(item: Item) -> PromptLayout:
+    if item.unreadable:
+        raise item.unreadable
+    return layout(item.length)
+
+
+def run_isolated(
+    run: Callable[[Sequence[Item]], Sequence[str]],
+    items: Sequence[Item],
+    *,
+    batch_size: int,
+    stage: str,
+) -> list[str | Failure]:
+    planner = BatchPlanner(batch_size, lambda _: True)
+    return run_planned(run, items, lay_out=lay_out, planner=planner, stage=stage)
+
+
+def batches(lengths: list[int], most: int, tokens: int = 1000) -> list[list[int]]:
+    """The planned batches' lengths, where so many padded tokens fit into memory."""
+
+    def fits(layouts: Sequence[PromptLayout]) -> bool:
+        return len(layouts) * max(one.length for one in layouts) <= tokens
+
+    planned = BatchPlanner(most, fits).plan([layout(length) for length in lengths])
+    assert sorted(index for batch in planned for index in batch) == list(range(len(lengths)))
+    return [[lengths[index] for index in batch] for batch in planned]
+
+
+def test_batches_hold_prompts_of_like_length_the_longest_first() -> None:
+    assert batches([10, 100, 11, 95, 10, 99], most=3) == [[100, 99, 95], [11, 10, 10]]
+
+
+def test_a_batch_ends_where_padding_or_memory_or_records_do() -> None:
+    assert batches([100, 90, 80, 70], most=9) == [[100, 90, 80], [70]]
+    assert batches([100] * 5, most=9, tokens=250) == [[100, 100], [100, 100], [100]]
+    assert batches([100] * 5, most=4) == [[100] * 4, [100]]
+    assert batches([], most=4) == []
+
+
+def test_a_prompt_that_fits_nowhere_is_a_batch_of_its_own() -> None:
+    assert batches([2000, 10, 10], most=9) == [[2000], [10, 10]]
+
+
+def test_no_batch_pads_more_than_it_may() -> None:
+    draw = random.Random(0)
+    for _ in range(50):
+        lengths = [draw.randint(1, 400) for _ in range(draw.randint(1, 60))]
+        for batch in batches(lengths, most=16, tokens=3000):
+            assert padding(batch) <= MOST_PADDING
+
+
+def test_records_that_cannot_be_laid_out_never_reach_the_model() -> None:
+    model = Model()
+    items = [Item("a"), Item("b", unreadable=EmptyQuestionError("no text")), Item("c", length=40)]
+    results = run_isolated(model.run, items, batch_size=3, stage="small")
+    assert results == ["A", Failure("b", "small", "EmptyQuestionError", "no text"), "C"]
+    assert model.batches == [["c"], ["a"]]
 
 
 class Model:

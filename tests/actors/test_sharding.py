@@ -16,7 +16,7 @@ import actors.sharding
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig, PruningConfig
 from actors.large_vlm import GuidedQuestion, LargeVLM
 from actors.loading import load_model
-from actors.sharding import ShardedVLM, load_engine
+from actors.sharding import Introduction, ShardedVLM, load_replica
 from actors.small_vlm import SmallVLM
 from actors.tensor_parallel import Parameters
 from pipeline.stage import end_process
@@ -128,8 +128,16 @@ def test_the_shipped_model_guides_and_answers_as_in_one_process() -> None:
         ImageQuestion(one.id, one.question.text, (one.image,)) for one in draw_records("heldout", 4)
     ]
     model = ModelConfig(path=str(TESTBED / "large"), device="cpu")
-    alone, split = load_model(model), load_engine(model.model_copy(update={"tensor_parallel": 2}))
+    alone = load_model(model)
+    replica = load_replica(model.model_copy(update={"tensor_parallel": 2}))
+    split = replica.engine
     assert isinstance(split, ShardedVLM)
+    assert replica.room_bytes > 0
+    layouts = [replica.encoder.lay_out(record) for record in records]
+    assert layouts == [alone.encoder.lay_out(record) for record in records]
+    whole, half = alone.memory, replica.memory
+    assert half.shape.kv_heads * 2 == whole.shape.kv_heads
+    assert half.peak_bytes(layouts) < whole.peak_bytes(layouts)
     guidance = alone.guide(records)
     for one, other in zip(guidance, split.guide(records), strict=True):
         assert one.token_ids == other.token_ids
@@ -146,7 +154,7 @@ def test_a_model_that_does_not_divide_is_spread_and_that_is_said(
 ) -> None:
     records = ragged_records(3)
     with caplog.at_level(logging.WARNING):
-        spread = load_engine(one_process, gpus=3)
+        spread = load_replica(one_process, gpus=3).engine
     assert isinstance(spread, VLM)
     assert "cannot be split over 3 GPUs (its 4 attention heads do not divide by 3)" in caplog.text
     assert tokens(spread.answer(records)) == tokens(load_model(one_process).answer(records))
@@ -159,7 +167,7 @@ def test_two_gpus_answer_as_one(one_process: ModelConfig, ranks: int | None) -> 
     on_gpu = {"device": "cuda", "dtype": "float32", "tensor_parallel": ranks}
     model = one_process.model_copy(update=on_gpu)
     records = ragged_records()
-    alone, both = load_model(model), load_engine(model, gpus=2)
+    alone, both = load_model(model), load_replica(model, gpus=2).engine
     assert isinstance(both, VLM if ranks else ShardedVLM)
     guidance = alone.guide(records)
     settings = {"prune_layer": 0.4, "keep_ratio": 0.3, "max_new_tokens": 6, "min_new_tokens": 1}
@@ -169,24 +177,28 @@ def test_two_gpus_answer_as_one(one_process: ModelConfig, ranks: int | None) -> 
 
 def test_layers_are_spread_where_that_is_asked_for(one_process: ModelConfig) -> None:
     asked = one_process.model_copy(update={"tensor_parallel": 1})
-    assert isinstance(load_engine(asked, gpus=2), VLM)
+    assert isinstance(load_replica(asked, gpus=2).engine, VLM)
 
 
 def test_a_split_that_is_asked_for_and_impossible_is_refused(one_process: ModelConfig) -> None:
     asked = one_process.model_copy(update={"tensor_parallel": 4})
     with pytest.raises(ConfigurationError, match=r"tensor_parallel: .* 2 key-value heads"):
-        load_engine(asked)
+        load_replica(asked)
     with pytest.raises(ConfigurationError, match="4 processes would not use the replica's 2 GPUs"):
-        load_engine(asked, gpus=2)
+        load_replica(asked, gpus=2)
+    with pytest.raises(ConfigurationError, match=r"cuda_graphs: .* one GPU"):
+        load_replica(one_process.model_copy(update={"cuda_graphs": True, "tensor_parallel": 2}))
     with pytest.raises(ModelLoadError, match="cannot read the checkpoint"):
-        load_engine(asked.model_copy(update={"path": "/no/where"}))
+        load_replica(asked.model_copy(update={"path": "/no/where"}))
 
 
 def test_ranks_that_hold_the_whole_model_are_refused(
     monkeypatch: pytest.MonkeyPatch, one_process: ModelConfig
 ) -> None:
+    whole = Introduction(Parameters(115200, 200000), internvl().memory, 0)
+
     class Unsplit:
-        introductions = (Parameters(split=115200, total=200000),) * 2
+        introductions = (whole,) * 2
         closed = False
 
         def __init__(self, build: Any, ranks: int) -> None:

@@ -31,7 +31,7 @@ def score_of(record_id: str) -> float:
     return int(hashlib.sha256(record_id.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
 
 
-def usage(completion: int, kept: int = VISUAL) -> Usage:
+def usage(completion: int, kept: int = VISUAL, records: int = 1) -> Usage:
     return Usage(
         prompt_tokens=20,
         visual_tokens=VISUAL,
@@ -39,6 +39,8 @@ def usage(completion: int, kept: int = VISUAL) -> Usage:
         completion_tokens=completion,
         flops=1e6,
         device_s=0.5,
+        batch_records=records,
+        padded_tokens=25,
     )
 
 
@@ -108,9 +110,9 @@ class FakeLarge:
         write_call(self.log, "large", [request.id for request in requests])
         time.sleep(self.seconds)
         self.seen += requests
-        return [self._answer(request) for request in requests]
+        return [self._answer(request, len(requests)) for request in requests]
 
-    def _answer(self, request: GuidedQuestion) -> Answer | Failure:
+    def _answer(self, request: GuidedQuestion, records: int) -> Answer | Failure:
         if request.record.question == POISON:
             return Failure(request.id, "large", "PromptTooLongError", "too long")
         guidance = request.guidance
@@ -120,7 +122,7 @@ class FakeLarge:
             text=f"large {brightness(request.record)} {told}",
             token_ids=(4, 5),
             route=Route.LARGE,
-            usage=usage(2, VISUAL if guidance is None else 1),
+            usage=usage(2, VISUAL if guidance is None else 1, records),
             pruning=None if guidance is None else Pruning(0.19, 0.25, 0.4),
             guidance=guidance,
         )

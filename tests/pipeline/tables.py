@@ -13,11 +13,12 @@ from tests.pipeline.fakes import LocalReporter
 from tests.pipeline.inputs import picture, records, write_parquet
 
 
-def fetch_stage(threshold: float | None = 0.6) -> FetchStage:
+def fetch_stage(threshold: float | None = 0.6, text_only: bool = False) -> FetchStage:
     return FetchStage(
         run_id="run",
         threshold=threshold,
         max_image_pixels=1000,
+        text_only=text_only,
         threads=2,
         reporter=LocalReporter(),
     )

@@ -207,13 +207,13 @@ def test_lost_devices_cost_no_rows(tmp_path: Path) -> None:
     assert {n for n, row in by_id(finished.rows).items() if row["route"] == "large"} == doubtful
 
 
-def test_a_model_is_loaded_on_all_gpus_of_its_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(*_args: Any, gpus: int) -> int:
-        return gpus
+def test_a_model_is_loaded_on_what_its_replica_has_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*_args: Any, gpus: int, gpu_share: float) -> tuple[int, float]:
+        return gpus, gpu_share
 
     monkeypatch.setattr("pipeline.build.SmallVLM", told)
     monkeypatch.setattr("pipeline.build.LargeVLM", told)
     job = job_of("in", "out", pools={"small": {"num_gpus": 0.5}, "large": {"num_gpus": 2}})
     nodes = [{"Alive": True, "Resources": {"CPU": 4, "GPU": 4}}]
     loaders = pickle.loads(pickle.dumps(loaders_of(job, resolve(job, nodes))))
-    assert (loaders.small(), loaders.large()) == (1, 2)
+    assert (loaders.small(), loaders.large()) == ((1, 0.5), (2, 1.0))

@@ -39,6 +39,7 @@ def coalescer(
         run,
         batch_size=batch_size,
         size=size,
+        most_padding=0.15,
         max_calls=max_calls,
         linger_s=linger_s,
         drained=is_drained,
@@ -85,9 +86,6 @@ def test_every_item_comes_back_once_in_order_and_no_call_hangs(
     assert [values(result) for result in results] == [[2 * i for i in items] for items in calls]
     assert sorted(i for batch in run.batches for i in batch) == sorted(i for c in calls for i in c)
     assert all(1 <= len(batch) <= batch_size for batch in run.batches)
-    assert all(
-        item.batch_rows in {len(batch) for batch in run.batches} for r in results for item in r
-    )
 
 
 def test_items_of_several_calls_share_a_batch() -> None:
@@ -216,15 +214,45 @@ def test_an_error_of_the_model_is_told_and_nothing_is_delivered() -> None:
     assert [str(error) for error in deaths] == ["device lost"]
 
 
-def test_the_batch_of_an_item_is_told() -> None:
-    async def scenario() -> list[list[Batched[int]]]:
-        shared = coalescer(Recorder(), batch_size=2, drained=lambda: True)
-        return await asyncio.gather(shared.submit([1, 2, 3]))
+def test_when_the_batch_of_an_item_ran_is_told() -> None:
+    async def scenario() -> list[Batched[int]]:
+        return await coalescer(Recorder(), batch_size=2, drained=lambda: True).submit([1, 2, 3])
 
-    items = asyncio.run(scenario())[0]
-    assert [item.batch_rows for item in items] == [2, 2, 1]
-    assert sum(1 / item.batch_rows for item in items) == 2
-    assert all(item.started_at <= item.finished_at for item in items)
+    first, second, third = asyncio.run(scenario())
+    assert (first.started_at, first.finished_at) == (second.started_at, second.finished_at)
+    assert first.started_at <= first.finished_at <= third.started_at <= third.finished_at
+
+
+def test_sizes_that_would_pad_too_much_wait_for_their_like() -> None:
+    run = Recorder()
+
+    async def scenario() -> None:
+        shared = coalescer(run, size=lambda item: item, drained=lambda: False)
+        first = asyncio.create_task(shared.submit([100, 30, 99, 31]))
+        await asyncio.sleep(0.05)
+        assert run.batches == []
+        second = asyncio.create_task(shared.submit([98, 97, 29, 30]))
+        await asyncio.gather(first, second)
+
+    asyncio.run(scenario())
+    assert run.batches == [[100, 99, 98, 97], [30, 31, 29, 30]]
+
+
+def test_an_item_without_its_like_is_not_passed_over_for_ever() -> None:
+    run = Recorder()
+
+    async def scenario() -> None:
+        shared = coalescer(run, size=lambda item: item, linger_s=0.2)
+        odd = asyncio.create_task(shared.submit([1000]))
+        more = []
+        while not odd.done():
+            more.append(asyncio.create_task(shared.submit([10, 10, 10, 10])))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(odd, *more)
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+    assert [1000] in run.batches
+    assert run.batches[0] == [10, 10, 10, 10]
 
 
 def test_an_arrival_while_the_upstream_is_asked_fills_the_batch_at_once() -> None:
@@ -244,6 +272,7 @@ def test_an_arrival_while_the_upstream_is_asked_fills_the_batch_at_once() -> Non
             run,
             batch_size=2,
             size=lambda item: 0,
+            most_padding=0.15,
             max_calls=100,
             linger_s=FOREVER,
             drained=slow_drained,

@@ -47,6 +47,19 @@ def test_bad_rows_fail_alone(tmp_path: Path) -> None:
     assert (counts.rows, counts.failed) == (6, 5)
 
 
+def test_a_record_without_an_image_passes_where_that_is_allowed(tmp_path: Path) -> None:
+    table = read_table(tmp_path, 2)
+    without = pa.array([None, *table["image"].to_pylist()[1:]], table["image"].type)
+    table = replace_columns(table, {"image": without})
+    refused, allowed = fetch_stage()(table), fetch_stage(text_only=True)(table)
+    assert refused["route"].to_pylist() == ["failed", None]
+    assert refused["error"][0].as_py()["message"] == "the record has no image"
+    assert allowed["route"].to_pylist() == [None, None]
+    first, second = questions(allowed, [0, 1])
+    assert first.images == ()
+    assert len(second.images) == 1
+
+
 def test_an_impossible_token_limit_fails_its_row(tmp_path: Path) -> None:
     table = read_table(tmp_path, 3)
     limits = pa.array([0, None, 1], pa.int64())

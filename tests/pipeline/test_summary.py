@@ -28,6 +28,8 @@ def small(answer: str = "a", **cells: Any) -> dict[str, Any]:
         "exit_score": 0.9,
         "small_gpu_s": 1.0,
         "small_flops": 10.0,
+        "small_prompt_tokens": 60,
+        "small_padded_tokens": 80,
         "small_started_at": at(0),
         "small_finished_at": at(10),
         **cells,
@@ -42,6 +44,8 @@ def large(answer: str = "b", small_answer: str = "a", batch: int = 2, **cells: A
         "large_gpu_s": 2.0,
         "large_flops": 100.0,
         "large_batch_rows": batch,
+        "large_prompt_tokens": 90,
+        "large_padded_tokens": 100,
         "large_started_at": at(4),
         "large_finished_at": at(14),
         "prune_layer": 0.2,
@@ -72,6 +76,12 @@ def test_batches_and_their_fill_come_from_the_rows() -> None:
     assert total.large_batches == pytest.approx(2)
     assert total.fill(4) == pytest.approx(7 / 8)
     assert summarise(rows(small()), "run").fill(4) is None
+
+
+def test_padding_is_told_of_the_models_that_ran() -> None:
+    total = summarise(rows(small(), large(), failed()), "run")
+    assert total.padding == {"small": pytest.approx(0.25), "large": pytest.approx(0.1)}
+    assert summarise(rows(small()), "run").padding.keys() == {"small"}
 
 
 def test_accuracy_is_exact_match_with_any_accepted_answer() -> None:

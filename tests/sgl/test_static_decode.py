@@ -1,16 +1,18 @@
 """Static caches against growing ones; on a GPU the recorded graph too."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
+from sgl import generation
 from sgl.compaction import Selection
 from sgl.decoder import DecodeState, decode_step, prefill
 from sgl.errors import UnsupportedModelError
 from sgl.language_model import LanguageModel, Prompt
 from sgl.static_decode import StaticDecode
-from tests.tiny_models import FAMILIES
+from tests.tiny_models import FAMILIES, ragged_records
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 STEPS = 6
@@ -106,3 +108,33 @@ def test_what_does_not_fit_is_refused(lm: LanguageModel) -> None:
     _, longer = prefill(lm, ragged_prompt(lm, length=70))
     with pytest.raises(ValueError, match="room for 64"):
         static.load(longer)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_answers_are_the_same_in_a_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pruned, ragged and begun from drafts; some families have windows and go on as always."""
+    vlm, records = FAMILIES[name](), ragged_records()
+    vlm.model.to(DEVICE)
+    limits = [24, 3, 17, 30]
+    records = [
+        replace(record, max_new_tokens=limit) for record, limit in zip(records, limits, strict=True)
+    ]
+    guidance = vlm.guide(records)
+    told = [replace(one, answer=" ".join(one.answer.split()[:2])) for one in guidance]
+    plain = [vlm.answer(records, given, prune_layer=0.5) for given in (None, guidance, told)]
+    used = []
+
+    class Counted(StaticDecode):
+        def step(self, token_B: torch.Tensor) -> torch.Tensor:
+            used.append(token_B)
+            return super().step(token_B)
+
+    monkeypatch.setattr(generation, "StaticDecode", Counted)
+    vlm.cuda_graphs = True
+    graphed = [vlm.answer(records, given, prune_layer=0.5) for given in (None, guidance, told)]
+    for one, other in zip(plain, graphed, strict=True):
+        assert [a.token_ids for a in one] == [a.token_ids for a in other]
+    assert bool(used) != vlm.language_model.has_windows
+    used.clear()
+    vlm.answer([replace(record, max_new_tokens=8) for record in records])
+    assert not used  # short answers are not worth a graph

@@ -1,0 +1,48 @@
+"""How much memory a replica's devices have for batches."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_GPU_SHARE = 0.9
+"""Of a GPU's memory; the rest is fragmentation, and what libraries allocate for themselves."""
+_CPU_SHARE = 0.5
+"""Of the memory that goes with a replica's cores; the rest is for data on its way."""
+
+
+def room_bytes(model: Any, *, gpu_share: float, cpu_threads: int) -> int:
+    """What the fullest of a model's devices has for batches.
+
+    Args:
+        model: native, loaded.
+        gpu_share: of each GPU, that this replica may use.
+        cpu_threads: of this replica: on a CPU it may use as large a share of the memory as of the
+            cores.
+    """
+    devices = {parameter.device for parameter in model.parameters()}
+    return min(
+        _on_gpu(device, gpu_share) if device.type == "cuda" else _on_cpu(cpu_threads)
+        for device in devices
+    )
+
+
+def _on_gpu(device: torch.device, share: float) -> int:
+    free, total = torch.cuda.mem_get_info(device)
+    used = torch.cuda.memory_allocated(device)
+    unused = torch.cuda.memory_reserved(device) - used
+    return int(_GPU_SHARE * min(share * total - used, free + unused))
+
+
+def _on_cpu(threads: int) -> int:
+    return int(_CPU_SHARE * min(1.0, threads / (os.cpu_count() or 1)) * _memory_bytes())
+
+
+def _memory_bytes() -> int:
+    """Of this machine, or of the container that this process runs in."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such limit, or "max"
+        return memory

@@ -1,0 +1,106 @@
+"""What a batch needs at its peak beside the weights, from a model's configuration.
+
+Both caches are counted, the layers below K with the whole prompt and those from K on with what is
+left of it, and what one layer holds while it works. It is an estimate from above, within a factor
+of two or so of what torch's allocators report; a batch that does not fit all the same is halved by
+the actors.
+
+Widths are padded ones. Shapes: B records, T prompt tokens, W tokens after pruning, N vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sgl.decoder import SCORED_AT_ONCE
+from sgl.flops import DecoderShape, kv_cache_bytes
+from sgl.kv_cache import ROOM
+from sgl.layout import PromptLayout
+from sgl.ranking import keep_count
+
+_CAPTURED_BYTES = 3 << 28
+"""Of the rows that the capture holds at once in torch: scores, their softmax, a masked copy."""
+_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class BatchMemory:
+    """Of one device.
+
+    Attributes:
+        shape: of the decoder, or of this device's share of it.
+        patch_values: values that the vision tower holds at once for one of its tokens.
+        bytes_per_value: of the dtype.
+        caches: copies of the KV caches that are held at once.
+    """
+
+    shape: DecoderShape
+    patch_values: int
+    bytes_per_value: int
+    caches: int = 1
+
+    def split(self, *, heads: int = 1, layers: int = 1) -> "BatchMemory":
+        """Of a device that holds one part of so many of every layer, or of the layers."""
+        shape = self.shape
+        kept = shape.feed_forward[: -(-shape.layers // layers)]
+        share = replace(
+            shape,
+            heads=-(-shape.heads // heads),
+            kv_heads=-(-shape.kv_heads // heads),
+            feed_forward=tuple(-(-weights // heads) for weights in kept),
+        )
+        return replace(self, shape=share)
+
+    def peak_bytes(
+        self,
+        layouts: Sequence[PromptLayout],
+        *,
+        prune_layer: float = 1.0,
+        keep_ratio: float = 1.0,
+        capture: bool = False,
+    ) -> int:
+        """Of one batch of such prompts.
+
+        Args:
+            layouts: at least one.
+            prune_layer: K = int(L * prune_layer).
+            keep_ratio: share of the visual tokens that stays from layer K on.
+            capture: the importance is captured.
+        """
+        records = len(layouts)
+        width = max(layout.length for layout in layouts)
+        short = max(
+            layout.length - layout.visual_tokens + keep_count(layout.visual_tokens, keep_ratio)
+            for layout in layouts
+        )
+        new = max(layout.max_new_tokens for layout in layouts) + ROOM
+        cache = records * kv_cache_bytes(
+            self.shape,
+            prompt=width + new,
+            pruned_prompt=short + new,
+            prune_layer=int(self.shape.layers * prune_layer),
+            bytes_per_value=self.bytes_per_value,
+        )
+        at_work = max(
+            self._vision_bytes(layouts),
+            self._layer_bytes(records, width) + (_CAPTURED_BYTES if capture else 0),
+            self._logits_bytes(records),
+        )
+        embeddings = records * width * self.shape.hidden * self.bytes_per_value
+        return self.caches * cache + embeddings + at_work
+
+    def _layer_bytes(self, records: int, width: int) -> int:
+        """Hidden states and what comes between them, the mask of a ragged batch included."""
+        shape = self.shape
+        attention = 5 * shape.heads * shape.head_dim + 3 * shape.kv_heads * shape.head_dim
+        widest = max(shape.feed_forward) // (3 * shape.hidden)
+        values = records * width * (3 * shape.hidden + max(4 * widest, attention))
+        mask = records * width * width * (2 + self.bytes_per_value)
+        return values * self.bytes_per_value + mask
+
+    def _vision_bytes(self, layouts: Sequence[PromptLayout]) -> int:
+        return sum(layout.patches for layout in layouts) * self.patch_values * self.bytes_per_value
+
+    def _logits_bytes(self, records: int) -> int:
+        """In the model's dtype, in float32, and their log-softmax."""
+        rows = max(records, SCORED_AT_ONCE)
+        return rows * self.shape.vocabulary * (self.bytes_per_value + 2 * _FLOAT)

@@ -1,0 +1,92 @@
+"""The estimate of a batch's memory, against what torch really takes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks.decoders import Decoder, image_prompt
+from benchmarks.measure import Work, peak_bytes
+from sgl.compaction import Selection
+from sgl.decoder import prefill
+from sgl.layout import PromptLayout
+from sgl.memory import BatchMemory
+from sgl.ranking import top_visual_tokens
+from sgl.types import TokenGrid
+from tests.tiny_models import FAMILIES, ragged_records
+
+DECODER = Decoder(hidden=256, heads=8, kv_heads=4, intermediate=1024, layers=4, vocabulary=8192)
+BATCH, VISUAL = 6, 960
+LAYOUT = PromptLayout([0] * (VISUAL + 64), (TokenGrid(0, 30, 32, (0, 0, 1, 1)),), 48, 0, 0.0, 1)
+MEMORY = BatchMemory(DECODER.shape, patch_values=1, bytes_per_value=4)
+
+
+def prefill_of(prune_layer: float, keep_ratio: float, ragged: bool) -> Work:
+    """Ready to run, in a process of its own."""
+    lm = DECODER.build()
+    prompt = image_prompt(lm, VISUAL, BATCH)
+    if ragged:
+        prompt.valid_BT[1:, :10] = False
+    importance_BT = torch.rand(prompt.visual_BT.shape)
+    kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
+    selection = Selection(int(DECODER.layers * prune_layer), kept_BT | ~prompt.visual_BT)
+
+    @torch.inference_mode()
+    def work() -> object:
+        return prefill(lm, prompt, selection)
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("prune_layer", "keep_ratio", "ragged"),
+    [(1.0, 1.0, False), (1.0, 1.0, True), (0.25, 0.1, False)],
+)
+def test_a_prefill_takes_what_is_estimated_and_not_much_less(
+    prune_layer: float, keep_ratio: float, ragged: bool
+) -> None:
+    needed = MEMORY.peak_bytes([LAYOUT] * BATCH, prune_layer=prune_layer, keep_ratio=keep_ratio)
+    # The prompt is there before the peak is measured.
+    prompt = BATCH * LAYOUT.length * DECODER.hidden * 4
+    taken = prompt + peak_bytes(prefill_of, prune_layer, keep_ratio, ragged)
+    assert taken <= needed <= 2.5 * taken
+
+
+def test_pruning_leaves_room_for_more_records() -> None:
+    def records(prune_layer: float, keep_ratio: float) -> int:
+        layout = replace(LAYOUT, max_new_tokens=64)
+        return next(
+            count
+            for count in range(1, 1000)
+            if MEMORY.peak_bytes([layout] * count, prune_layer=prune_layer, keep_ratio=keep_ratio)
+            > 2**30
+        )
+
+    full, pruned = records(1.0, 1.0), records(0.04, 0.05)
+    assert pruned > full
+
+
+def test_longer_answers_and_wider_batches_need_more() -> None:
+    short = replace(LAYOUT, token_ids=[0] * 1000)
+    base = MEMORY.peak_bytes([LAYOUT, short])
+    assert MEMORY.peak_bytes([LAYOUT, LAYOUT]) == base  # padded
+    assert MEMORY.peak_bytes([LAYOUT, replace(short, max_new_tokens=100)]) > base
+    assert MEMORY.peak_bytes([LAYOUT, short, short]) > base
+    assert MEMORY.peak_bytes([LAYOUT, short], capture=True) > base
+
+
+def test_a_device_that_holds_a_part_needs_a_part() -> None:
+    layouts = [LAYOUT] * BATCH
+    whole = MEMORY.peak_bytes(layouts)
+    assert MEMORY.split(heads=2).peak_bytes(layouts) < whole
+    assert MEMORY.split(layers=2).peak_bytes(layouts) < whole
+    assert MEMORY.split(layers=2).shape.layers == 2
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_family_says_what_its_vision_tower_holds(name: str) -> None:
+    vlm = FAMILIES[name]()
+    layouts = [vlm.encoder.lay_out(record) for record in ragged_records()]
+    blind = replace(vlm.memory, patch_values=0)
+    assert vlm.memory.peak_bytes(layouts) >= blind.peak_bytes(layouts) > 0
+    assert vlm.memory.patch_values > 0
