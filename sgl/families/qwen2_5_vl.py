@@ -10,31 +10,25 @@ class Qwen25VL(QwenVL):
 
     model_types = frozenset({"qwen2_5_vl"})
 
-    def image_flops(self, grid: TokenGrid) -> float:
-        """Vision tower and merger."""
-        vision = self.config.vision_config
-        unit, dim = vision.spatial_merge_size**2, vision.hidden_size
-        patches = grid.rows * grid.columns * unit
-        patch_values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    def mlp_flops(self, patches: int) -> float:
+        """A gated MLP."""
+        inner = self.config.vision_config.intermediate_size
+        return 3 * linear_flops(patches, self.vision_width, inner)
+
+    def all_attention_flops(self, grid: TokenGrid, patches: int) -> float:
+        """In windows, and in a few layers over the whole image."""
+        vision, width = self.config.vision_config, self.vision_width
+        unit = vision.spatial_merge_size**2
         window = vision.window_size // vision.spatial_merge_size // vision.patch_size
         windows = [
             rows * columns * unit
             for rows in _segments(grid.rows, window)
             for columns in _segments(grid.columns, window)
         ]
-        full_layers = len(vision.fullatt_block_indexes)
-        per_layer = 4 * linear_flops(patches, dim, dim) + 3 * linear_flops(
-            patches, dim, vision.intermediate_size
-        )
-        windowed = sum(attention_flops(length, length, dim) for length in windows)
-        merged, joined = patches // unit, dim * unit
-        return (
-            linear_flops(patches, patch_values, dim)
-            + vision.depth * per_layer
-            + full_layers * attention_flops(patches, patches, dim)
-            + (vision.depth - full_layers) * windowed
-            + linear_flops(merged, joined, joined)
-            + linear_flops(merged, joined, vision.out_hidden_size)
+        windowed = sum(attention_flops(length, length, width) for length in windows)
+        whole = len(vision.fullatt_block_indexes)
+        return float(
+            whole * attention_flops(patches, patches, width) + (vision.depth - whole) * windowed
         )
 
 

@@ -1,30 +1,21 @@
 """Qwen2-VL: the whole image in one attention."""
 
 from sgl.families.qwen_vl import QwenVL
-from sgl.flops import attention_flops, linear_flops
-from sgl.types import TokenGrid
+from sgl.flops import linear_flops
 
 
 class Qwen2VL(QwenVL):
-    """Vision width and text width are `embed_dim` and `hidden_size` of the vision config."""
+    """In its vision config `hidden_size` is the text's width, `embed_dim` its own."""
 
     model_types = frozenset({"qwen2_vl"})
 
-    def image_flops(self, grid: TokenGrid) -> float:
-        """Vision tower and merger."""
-        vision = self.config.vision_config
-        unit, dim = vision.spatial_merge_size**2, vision.embed_dim
-        patches = grid.rows * grid.columns * unit
-        patch_values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-        layer = (
-            4 * linear_flops(patches, dim, dim)
-            + attention_flops(patches, patches, dim)
-            + 2 * linear_flops(patches, dim, int(dim * vision.mlp_ratio))
-        )
-        merged, joined = patches // unit, dim * unit
-        return (
-            linear_flops(patches, patch_values, dim)
-            + vision.depth * layer
-            + linear_flops(merged, joined, joined)
-            + linear_flops(merged, joined, vision.hidden_size)
-        )
+    @property
+    def vision_width(self) -> int:
+        """Of the vision tower's hidden states."""
+        return int(self.config.vision_config.embed_dim)
+
+    def mlp_flops(self, patches: int) -> float:
+        """A plain MLP."""
+        width = self.vision_width
+        inner = int(width * self.config.vision_config.mlp_ratio)
+        return 2 * linear_flops(patches, width, inner)

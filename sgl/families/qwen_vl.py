@@ -12,6 +12,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
 
 from sgl.errors import ImageError
 from sgl.families.base import WHOLE, Family, ImageLayout, Size
+from sgl.flops import attention_flops, linear_flops
 from sgl.types import ImageInput, TokenGrid
 
 LONGEST = 200
@@ -55,9 +56,42 @@ class QwenVL(Family):
         encoded = self.preprocess(images)
         return {name: encoded[name] for name in ("pixel_values", "image_grid_thw")}
 
-    @abstractmethod
     def image_flops(self, grid: TokenGrid) -> float:
-        """Vision tower and merger, on one image."""
+        """Vision tower and mergers, on one image."""
+        vision, dim = self.config.vision_config, self.vision_width
+        unit = vision.spatial_merge_size**2
+        tokens, joined = grid.rows * grid.columns, dim * unit
+        patches = tokens * unit
+        patch_values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        layer = 4 * linear_flops(patches, dim, dim) + self.mlp_flops(patches)
+        merger = linear_flops(tokens, joined, joined) + linear_flops(
+            tokens, joined, self.config.text_config.hidden_size
+        )
+        return (
+            linear_flops(patches, patch_values, dim)
+            + vision.depth * layer
+            + self.all_attention_flops(grid, patches)
+            + self.mergers * merger
+        )
+
+    @property
+    def vision_width(self) -> int:
+        """Of the vision tower's hidden states."""
+        return int(self.config.vision_config.hidden_size)
+
+    @property
+    def mergers(self) -> int:
+        """How many times patches are merged into tokens."""
+        return 1
+
+    @abstractmethod
+    def mlp_flops(self, patches: int) -> float:
+        """Of one layer."""
+
+    def all_attention_flops(self, grid: TokenGrid, patches: int) -> float:
+        """Of all layers; the whole image in one attention, unless a family says otherwise."""
+        depth = self.config.vision_config.depth
+        return float(depth * attention_flops(patches, patches, self.vision_width))
 
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """One pad token per visual token."""
