@@ -19,7 +19,7 @@ from sgl.compaction import Selection, add_text, compaction, take_tokens
 from sgl.decoder import DecodeState, decode_step, output_logits, prefill, prefill_hidden
 from sgl.language_model import LanguageModel, Prompt
 
-_FULL_ENOUGH = 0.5
+HALF_LEFT = 0.5
 """Finished records leave a decode batch once so few of it are unfinished: every step that is saved
 costs its share of one copy of the cache, however the lengths of the answers fall."""
 
@@ -68,6 +68,7 @@ def generate_greedy(
     drafts: Sequence[Sequence[int]] | None = None,
     capture: RowCapture | None = None,
     include_last_visual_row: bool = False,
+    leave_at: float = HALF_LEFT,
 ) -> Generation:
     """Answer greedily.
 
@@ -80,6 +81,8 @@ def generate_greedy(
         capture: receives the importance of the prompt's columns: the rows of the prompt tokens
             after the last visual one, and of each generated token that is fed back.
         include_last_visual_row: also count the row of the last visual token.
+        leave_at: finished records leave the batch when at most this share of it is unfinished; 0 is
+            never, 1 at once.
 
     Returns:
         Tokens and their log probabilities.
@@ -94,7 +97,8 @@ def generate_greedy(
         logits_BN, state = prefill(lm, prompt, selection, capture)
         token_B = answers.choose(answers.records, logits_BN)
     while answers.unfinished:
-        if len(answers.unfinished) <= _FULL_ENOUGH * len(answers.records):
+        rows = len(answers.records)
+        if len(answers.unfinished) <= min(leave_at * rows, rows - 1):
             index_R = answers.keep_unfinished(token_B.device)
             state.keep_rows(index_R)
             token_B = token_B[index_R]
