@@ -21,7 +21,7 @@ _FLAGS = {
     "keep_ratio": "pruning.keep_ratio",
 }
 
-BENCHMARKS = ("capture", "pruning")
+BENCHMARKS = ("capture", "engine", "pruning")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

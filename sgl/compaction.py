@@ -49,13 +49,23 @@ def take_tokens(prompt: Prompt, index_BW: Tensor, valid_BW: Tensor) -> Prompt:
     axes = prompt.position_ids_ABT.shape[0]
     return replace(
         prompt,
-        embeds_BTD=_take(prompt.embeds_BTD, index_BW),
+        embeds_BTD=take(prompt.embeds_BTD, index_BW),
         position_ids_ABT=prompt.position_ids_ABT.gather(2, index_BW.expand(axes, -1, -1)),
         valid_BT=valid_BW,
         visual_BT=prompt.visual_BT.gather(1, index_BW) & valid_BW,
-        deepstack=tuple(_take(added_BTD, index_BW) for added_BTD in prompt.deepstack),
+        deepstack=tuple(take(added_BTD, index_BW) for added_BTD in prompt.deepstack),
         block_BT=None if prompt.block_BT is None else prompt.block_BT.gather(1, index_BW),
     )
+
+
+def right_padded(prompt: Prompt) -> tuple[Prompt, Tensor]:
+    """Left-padded prompts padded on the right, and indices (B, T) that lead back by `take`."""
+    length = prompt.valid_BT.shape[1]
+    step_T = torch.arange(length, device=prompt.valid_BT.device)
+    padding_B1 = (~prompt.valid_BT).sum(dim=1, keepdim=True)
+    index_BT = (step_T + padding_B1) % length
+    turned = take_tokens(prompt, index_BT, prompt.valid_BT.gather(1, index_BT))
+    return turned, (step_T - padding_B1) % length
 
 
 def add_text(prompt: Prompt, embeds_BSD: Tensor, valid_BS: Tensor) -> Prompt:
@@ -85,5 +95,6 @@ def add_text(prompt: Prompt, embeds_BSD: Tensor, valid_BS: Tensor) -> Prompt:
     )
 
 
-def _take(hidden_BTD: Tensor, index_BW: Tensor) -> Tensor:
+def take(hidden_BTD: Tensor, index_BW: Tensor) -> Tensor:
+    """(B, W, D), the tokens at some places of each record."""
     return hidden_BTD.gather(1, index_BW[..., None].expand(-1, -1, hidden_BTD.shape[2]))

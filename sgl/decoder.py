@@ -8,8 +8,11 @@ stays keeps its original order and its original position ids, so the rotary embe
 the full sequence.
 
 Batches are ragged and left-padded; pruning re-compacts them to the left-padded width of the
-longest survivor. Shapes: B records, T prompt tokens, W tokens after pruning, Q query tokens,
-D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated tokens.
+longest survivor. Where nothing but their padding needs a mask, layers run them padded on the right:
+causal attention then never sees it, fused attention runs without a mask, and only decode steps mask
+the padding in the middle of their caches. Shapes: B records, T prompt tokens, W tokens after
+pruning, Q query tokens, D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated
+tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +23,7 @@ from torch import Tensor
 from transformers import Cache
 
 from sgl.attention import RowCapture
-from sgl.compaction import Selection, add_text, prune_prompt
+from sgl.compaction import Selection, add_text, prune_prompt, right_padded, take
 from sgl.kv_cache import kv_cache
 from sgl.language_model import LanguageModel, Prompt
 from sgl.masks import Attended
@@ -85,13 +88,12 @@ def prefill_hidden(
     """As `prefill`, with the last layer's hidden states, (B, W, D), in place of logits."""
     split = selection.layer if selection else lm.layers
     cache = kv_cache()
-    below = above = Attended.of(prompt, windows=lm.has_windows)
-    hidden_BTD = _prefill_layers(lm, range(split), prompt, below, cache, capture)
+    hidden_BTD, below = _prefill_layers(lm, range(split), prompt, cache, capture)
+    above = below
     if selection:
         assert capture is None, "columns of pruned layers would not match the prompt's"
         pruned = prune_prompt(replace(prompt, embeds_BTD=hidden_BTD), selection.keep_BT)
-        above = Attended.of(pruned, windows=lm.has_windows)
-        hidden_BTD = _prefill_layers(lm, range(split, lm.layers), pruned, above, cache)
+        hidden_BTD, above = _prefill_layers(lm, range(split, lm.layers), pruned, cache)
     return hidden_BTD, DecodeState(cache, split, below, above, prompt.next_position_B)
 
 
@@ -155,8 +157,7 @@ def score_answers(
     fed_BS = target_BS[:, :-1]
     valid_BS = torch.ones_like(fed_BS, dtype=torch.bool)
     prompt = add_text(prompt, lm.text_model.embed_tokens(fed_BS), valid_BS)
-    attended = Attended.of(prompt, windows=lm.has_windows)
-    hidden_BTD = _prefill_layers(lm, range(lm.layers), prompt, attended, None)
+    hidden_BTD, _ = _prefill_layers(lm, range(lm.layers), prompt, None)
     lengths = [len(answer) for answer in answers]
     hidden_XD = torch.cat(
         [hidden_BTD[record, width - 1 :][:length] for record, length in enumerate(lengths)]
@@ -186,21 +187,34 @@ def _prefill_layers(
     lm: LanguageModel,
     layers: range,
     prompt: Prompt,
-    attended: Attended,
     cache: Cache | None,
     capture: RowCapture | None = None,
-) -> Tensor:
-    """(B, T, D): what leaves the layers; `prompt.embeds_BTD` is what enters them."""
-    return run_layers(
+) -> tuple[Tensor, Attended]:
+    """What leaves the layers, (B, T, D), and the tokens in their caches as these have them.
+
+    `prompt.embeds_BTD` is what enters the layers. Rows to be captured stand at one place in every
+    record as long as the padding is on the left, so with a capture it stays there.
+    """
+    attended = Attended.of(prompt, windows=lm.has_windows)
+    back_BT = None
+    if attended.only_padding_hidden and capture is None:
+        prompt, back_BT = right_padded(prompt)
+        attended = replace(attended, valid_BT=prompt.valid_BT)
+    hidden_BTD = run_layers(
         lm,
         layers,
         prompt.embeds_BTD,
         prompt.position_ids_ABT,
-        attended.prefill_mask,
+        attended.prefill_mask if back_BT is None else _no_mask,
         cache,
         capture,
         prompt.deepstack,
     )
+    return hidden_BTD if back_BT is None else take(hidden_BTD, back_BT), attended
+
+
+def _no_mask(_window: int | None) -> None:
+    """Causal attention over everything."""
 
 
 def run_layers(

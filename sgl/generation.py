@@ -20,7 +20,7 @@ from sgl.decoder import DecodeState, decode_step, output_logits, prefill, prefil
 from sgl.language_model import LanguageModel, Prompt
 from sgl.static_decode import StaticDecode
 
-_FULL_ENOUGH = 0.5
+HALF_LEFT = 0.5
 """Finished records leave a decode batch once so few of it are unfinished: every step that is saved
 costs its share of one copy of the cache, however the lengths of the answers fall."""
 
@@ -73,6 +73,7 @@ def generate_greedy(
     capture: RowCapture | None = None,
     include_last_visual_row: bool = False,
     graph: bool = False,
+    leave_at: float = HALF_LEFT,
 ) -> Generation:
     """Answer greedily.
 
@@ -87,6 +88,8 @@ def generate_greedy(
         include_last_visual_row: also count the row of the last visual token.
         graph: decode long answers in static caches, on a GPU as one CUDA graph; where that cannot
             be (with `capture`, or sliding windows), as always.
+        leave_at: finished records leave the batch when at most this share of it is unfinished; 0 is
+            never, 1 at once.
 
     Returns:
         Tokens and their log probabilities.
@@ -103,7 +106,8 @@ def generate_greedy(
     if graph and capture is None and not lm.has_windows and answers.steps_left() >= _GRAPH_STEPS:
         _decode_in_graph(lm, state, token_B, answers)
     while answers.unfinished:
-        if len(answers.unfinished) <= _FULL_ENOUGH * len(answers.records):
+        rows = len(answers.records)
+        if len(answers.unfinished) <= min(leave_at * rows, rows - 1):
             index_R = answers.keep_unfinished(token_B.device)
             state.keep_rows(index_R)
             token_B = token_B[index_R]

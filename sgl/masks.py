@@ -41,6 +41,11 @@ class Attended:
             block_BT=prompt.block_BT,
         )
 
+    @property
+    def only_padding_hidden(self) -> bool:
+        """Whether there is padding, and attention is plainly causal but for it."""
+        return self.valid_BT is not None and self.position_BT is None and self.block_BT is None
+
     def prefill_mask(self, window: int | None) -> Tensor | None:
         """(X, 1, T, T) bool, of every token over every token.
 
@@ -87,11 +92,12 @@ class Attended:
         )
 
     def without_last(self, count_B: Tensor, width: int) -> "Attended":
-        """Each record's last `count` of `width` tokens are taken back."""
-        stays_BT = torch.arange(width, device=count_B.device) < (width - count_B)[:, None]
-        return replace(
-            self, valid_BT=stays_BT if self.valid_BT is None else self.valid_BT & stays_BT
-        )
+        """Each record's last `count` tokens are taken back; T is `width`."""
+        valid_BT = self.valid_BT
+        if valid_BT is None:
+            valid_BT = torch.ones(len(count_B), width, dtype=torch.bool, device=count_B.device)
+        from_here_BT = valid_BT.flip(1).cumsum(dim=1).flip(1)
+        return replace(self, valid_BT=valid_BT & (from_here_BT > count_B[:, None]))
 
     def keep_rows(self, index_R: Tensor) -> "Attended":
         """Of the records that stay in the batch."""

@@ -321,6 +321,17 @@ def test_finished_records_leave_the_decode_batch_and_nothing_changes(
         assert alone.token_ids == answer.token_ids
 
 
+@pytest.mark.parametrize("leave_at", [0.0, 0.5, 1.0])
+def test_when_they_leave_changes_no_answer(vlm: VLM, leave_at: float) -> None:
+    with torch.inference_mode():
+        prompt = vlm.prompts(ragged_records()).prompt
+        limits = Limits(frozenset(), [1, 6, 3, 2])
+        answers = generate_greedy(vlm.language_model, prompt, limits, leave_at=leave_at)
+        usual = generate_greedy(vlm.language_model, prompt, limits)
+    assert answers.token_ids == usual.token_ids
+    assert answers.passes == usual.passes == 6
+
+
 def other(token: int) -> int:
     """Another token of the vocabulary."""
     return (token + 1) % 50
