@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -57,7 +57,7 @@ class Setup:
     """
 
     rounds: int = 5
-    device: str = "cpu"
+    device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
     records: int = 96
     singles: int = 8
     batch_sizes: tuple[int, ...] = (16, 64)
