@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from infra.s3 import DEFAULT, StorageConfig
 from pipeline.images import load_image
 from pipeline.progress import Reporter
 from pipeline.schema import IMAGES, OUTPUT
@@ -31,6 +32,7 @@ class FetchStage:
         max_image_pixels: see InputConfig.
         threads: pictures fetched at the same time.
         reporter: told of the rows done.
+        storage: how S3 is reached.
     """
 
     run_id: str
@@ -38,6 +40,7 @@ class FetchStage:
     max_image_pixels: int
     threads: int
     reporter: Reporter
+    storage: StorageConfig = DEFAULT
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Decode the pictures of one block."""
@@ -57,7 +60,7 @@ class FetchStage:
                 raise EmptyQuestionError("the question is empty, or no valid UTF-8")
             if record["max_new_tokens"] is not None and record["max_new_tokens"] < 1:
                 raise RecordError(f"max_new_tokens is {record['max_new_tokens']}; 1 is the least")
-            pixels = load_image(record["image"], self.max_image_pixels)
+            pixels = load_image(record["image"], self.max_image_pixels, self.storage)
         except RecordError as error:
             return Failure(record["id"], "fetch", type(error).__name__, str(error))
         height, width, _ = pixels.shape
