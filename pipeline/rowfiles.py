@@ -123,3 +123,10 @@ def ids(output: Output, names: Iterable[str]) -> Iterator[pa.ChunkedArray]:
     """The ids in some data files, file by file; those of a damaged file are none."""
     tables = in_parallel(lambda name: read(output, output.rows, name, ["id"]), names)
     return (table["id"] for table in tables if table is not None)
+
+
+def committed_ids(output: Output) -> Iterator[pa.ChunkedArray]:
+    """The ids that the checkpoint calls done, file by file."""
+    names = [n for n in visible(output, output.checkpoint) if not n.endswith(PENDING)]
+    tables = in_parallel(lambda name: read(output, output.checkpoint, name, ["id"]), names)
+    return (table["id"] for table in tables if table is not None)

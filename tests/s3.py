@@ -69,7 +69,10 @@ class Faults:
             spent by one request.
         every: each so-many-th request of any kind has the next fault of `kinds`; 0: none.
         met: faults injected so far, by kind.
-        requests: all requests so far, by method.
+        requests: all requests so far, by method; a server-side copy is a COPY.
+        last: method and part of the path of the request at which everybody dies: it is not
+            carried out any more, and neither is any later one.
+        over: set by that request.
     """
 
     once: deque[tuple[str, str, str]] = field(default_factory=deque)
@@ -77,11 +80,17 @@ class Faults:
     kinds: Iterator[str] = field(default_factory=lambda: itertools.cycle([SLOW_DOWN, RESET]))
     met: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    last: tuple[str, str] | None = None
+    over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self, method: str, path: str) -> str | None:
         with self._lock:
             self.requests[method] += 1
+            if self.last and method == self.last[0] and self.last[1] in path:
+                self.over.set()
+            if self.over.is_set():
+                return RESET
             kind = self._chosen(method, path)
             if kind is not None:
                 self.met[kind] += 1
@@ -97,6 +106,8 @@ class Faults:
             self.every = 0
             self.met.clear()
             self.requests.clear()
+            self.last = None
+            self.over.clear()
 
     def _chosen(self, method: str, path: str) -> str | None:
         for one in self.once:
@@ -128,7 +139,8 @@ def faulty_proxy(target: Server) -> Iterator[tuple[Server, Faults]]:
 
         def forward(self) -> None:
             body = _body(self)
-            fault = faults.next(self.command, self.path)
+            copies = "x-amz-copy-source" in self.headers
+            fault = faults.next("COPY" if copies else self.command, self.path)
             if fault == SLOW_DOWN:
                 self.answer(503, {"Content-Type": "application/xml"}, _SLOW_DOWN_BODY)
                 return
