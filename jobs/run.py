@@ -15,7 +15,14 @@ from jobs.display import Display
 from jobs.tables import summary_table
 from pipeline.build import Loaders, Run, build, loaders_of, write
 from pipeline.config import JobConfig
-from pipeline.fingerprint import continues, fingerprint_of, identity_of, precision_of, versions
+from pipeline.fingerprint import (
+    continues,
+    fingerprint_of,
+    identity_of,
+    precision_of,
+    unpinned,
+    versions,
+)
 from pipeline.ids import Spill
 from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, check_output
@@ -71,8 +78,9 @@ def run_job(
     ids = check_ids(source)
     record = _record(job, source)
     output = Output(job.output.path, record.fingerprint, job.storage.resolved())
-    for name in job.ignored():
-        _say(console, f"{name}: not looked at in mode '{job.mode}'")
+    ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
+    for line in [*ignored, *unpinned(job)]:
+        _say(console, line)
     with Lease(output, record.run_id) as lease, Spill() as expected:
         spilled(ids.chunks, expected)
         del ids

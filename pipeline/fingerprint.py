@@ -90,6 +90,16 @@ def continues(before: JobRecord | None, now: JobRecord) -> list[str]:
     ]
 
 
+def unpinned(job: JobConfig) -> list[str]:
+    """Models that may change between two runs without anybody noticing, one line each."""
+    return [
+        f"models.{role}.revision: not pinned; if the default branch of {job.model(role).path} "
+        "moves, a resumed run adds answers of another model"
+        for role in ("small", "large")
+        if job.uses(role) and not job.model(role).revision and not _is_local(job.model(role))
+    ]
+
+
 def versions() -> dict[str, str]:
     """Of the packages that answers rest on, as far as they are installed here."""
     found = {}
@@ -149,13 +159,15 @@ def _tensor_spans(file: Path) -> Iterator[tuple[int, int]]:
 
 def _model(name: str, model: ModelConfig) -> dict[str, str]:
     # The folder's name is no part of it where its contents are.
-    folder = Path(model.path)
-    local = (folder / "config.json").is_file()
     return {
-        f"{name}.path": checkpoint_digest(folder) if local else model.path,
+        f"{name}.path": checkpoint_digest(Path(model.path)) if _is_local(model) else model.path,
         f"{name}.revision": _text(model.revision),
         f"{name}.dtype": model.dtype,
     }
+
+
+def _is_local(model: ModelConfig) -> bool:
+    return (Path(model.path) / "config.json").is_file()
 
 
 def _dtype(model: ModelConfig, num_gpus: float) -> str:

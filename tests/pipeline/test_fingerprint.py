@@ -8,7 +8,13 @@ from safetensors.numpy import load_file, save_file
 
 from pipeline import fingerprint
 from pipeline.config import JobConfig
-from pipeline.fingerprint import checkpoint_digest, continues, fingerprint_of, identity_of
+from pipeline.fingerprint import (
+    checkpoint_digest,
+    continues,
+    fingerprint_of,
+    identity_of,
+    unpinned,
+)
 from pipeline.output import JobRecord
 from sgl.errors import ConfigurationError
 from tests.pipeline.inputs import job_of
@@ -120,6 +126,14 @@ def test_large_weights_are_not_read_whole(model: Path) -> None:
     size = (model / "model.safetensors").stat().st_size
     spans = list(fingerprint._spans(model / "model.safetensors", size))
     assert sum(length for _, length in spans) < size / 4
+
+
+def test_a_model_that_may_move_is_told(model: Path) -> None:
+    models = {"small": {"path": str(model)}, "large": {"path": "owner/name"}}
+    (line,) = unpinned(job(models=models))
+    assert line.startswith("models.large.revision: not pinned")
+    pinned = models | {"large": {"path": "owner/name", "revision": "abc"}}
+    assert unpinned(job(models=pinned)) == []
 
 
 def record(**changes: Any) -> JobRecord:
