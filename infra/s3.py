@@ -114,6 +114,18 @@ def _filesystem(storage: StorageConfig, bucket: str) -> S3FileSystem:
     return S3FileSystem(storage, bucket)
 
 
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """The parts of an s3:// URI, as they are, without escapes.
+
+    Raises:
+        ValueError: it holds credentials.
+    """
+    bucket, _, key = uri.removeprefix("s3://").rstrip("/").partition("/")
+    if "@" in bucket or ":" in bucket:
+        raise ValueError("an s3:// URI holds no credentials; leave them to the environment")
+    return bucket, key
+
+
 def s3_client(storage: StorageConfig) -> Any:
     """A boto3 client, for the conditional requests that pyarrow does not have."""
     return _client(storage.resolved())

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
-from infra.s3 import DEFAULT, StorageConfig, patiently, s3_filesystem
+from infra.s3 import DEFAULT, StorageConfig, bucket_and_key, patiently, s3_filesystem
 
 _GLOB = frozenset("*?[")
 PART = ".part"
@@ -27,10 +27,8 @@ def locate(uri: str, storage: StorageConfig = DEFAULT) -> tuple[fs.FileSystem, s
     if not found:
         return fs.LocalFileSystem(), uri
     if scheme == "s3":
-        bucket = path.partition("/")[0]
-        if "@" in bucket or ":" in bucket:
-            raise ValueError("an s3:// URI holds no credentials; leave them to the environment")
-        return s3_filesystem(storage, bucket), path.rstrip("/")
+        bucket, key = bucket_and_key(uri)
+        return s3_filesystem(storage, bucket), f"{bucket}/{key}" if key else bucket
     filesystem, path = fs.FileSystem.from_uri(uri)
     return filesystem, path
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from infra.s3 import DEFAULT, StorageConfig, s3_client
+from infra.s3 import DEFAULT, StorageConfig, bucket_and_key, s3_client
 from infra.storage import locate, read_bytes, write_bytes
 
 _REFUSED = {
@@ -115,7 +115,7 @@ def _swap_s3(uri: str, old: bytes | None, new: bytes | None, storage: StorageCon
 
 
 def _place(uri: str) -> dict[str, Any]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(uri)
     return {"Bucket": bucket, "Key": key}
 
 

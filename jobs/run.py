@@ -25,7 +25,7 @@ from pipeline.fingerprint import (
 )
 from pipeline.ids import Spill
 from pipeline.lease import Lease
-from pipeline.output import JobRecord, Output, check_output
+from pipeline.output import JobRecord, Output, check_output, open_output
 from pipeline.preflight import check_models, resolve
 from pipeline.progress import Board, BoardReporter, StageCount
 from pipeline.resume import Start, begin, finish, spilled
@@ -77,7 +77,7 @@ def run_job(
     source = open_source(job.input, job.storage)
     ids = check_ids(source)
     record = _record(job, source)
-    output = Output(job.output.path, record.fingerprint, job.storage.resolved())
+    output = open_output(job.output.path, record.fingerprint, job.storage)
     ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
     for line in [*ignored, *unpinned(job)]:
         _say(console, line)
@@ -95,7 +95,8 @@ def run_job(
             _say(console, "nothing left to do: every record is in the output")
         if output.success() is None:
             lease.check()
-            finish(output, expected, start, record.run_id)
+            for line in finish(output, expected, start, record.run_id).lines():
+                _say(console, line)
     summary = summarise(read_rows(output.rows, output.storage), record.run_id)
     return Outcome(job, output, record.run_id, summary, time.monotonic() - started)
 

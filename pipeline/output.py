@@ -140,6 +140,20 @@ class Output:
             ) from error
 
 
+def open_output(path: str, fingerprint: str, storage: StorageConfig) -> Output:
+    """An output directory, which may not exist yet.
+
+    Raises:
+        ConfigurationError: its storage is unknown, or cannot be reached.
+    """
+    output = Output(path, fingerprint, storage.resolved())
+    try:
+        peek(output.lease, output.storage)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"output.path: cannot be reached: {error}") from error
+    return output
+
+
 def check_output(output: Output, identity: dict[str, str]) -> None:
     """Refuse a directory that holds rows of other settings, or rows that nobody committed.
 

@@ -60,13 +60,16 @@ def begin(output: Output, expected: Spill, *, retry_errors: bool) -> Start:
     return Start(difference.missing + retried, retried, tasks, repairs)
 
 
-def finish(output: Output, expected: Spill, start: Start, run_id: str) -> Success:
+def finish(output: Output, expected: Spill, start: Start, run_id: str) -> Repairs:
     """Reconcile what a run left, audit the whole output and mark it complete.
+
+    Returns:
+        What had to be mended.
 
     Raises:
         AuditError: it is not.
     """
-    settle(output, start.tasks, run_id)
+    repairs = settle(output, start.tasks, run_id)
     audit(output, expected)
     success = Success(
         run_id=run_id,
@@ -76,7 +79,7 @@ def finish(output: Output, expected: Spill, start: Start, run_id: str) -> Succes
         routes=count_routes(output),
     )
     output.tell(success)
-    return success
+    return repairs
 
 
 def spilled(ids: Iterable[pa.Array], into: Spill) -> Spill:

@@ -15,7 +15,7 @@ from pipeline.build import Loaders
 from pipeline.config import JobConfig
 from pipeline.fingerprint import fingerprint_of, identity_of
 from pipeline.lease import Lease
-from pipeline.output import JobRecord, Output
+from pipeline.output import JobRecord, Output, Success
 from pipeline.status import status
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, calls, guidance_of
@@ -113,22 +113,31 @@ def test_a_life_of_an_output(tmp_path: Path) -> None:
     assert status(job.output.path, 0.0).state == "complete"
 
 
-def finished(folder: Path) -> JobConfig:
-    """A job whose output is whole, without a run."""
+def finished(folder: Path, rows: int = COUNT) -> JobConfig:
+    """A job whose output is marked as whole, without a run."""
     job = job_of(make_input(folder, set()), folder / "out")
     identity = identity_of(job)
     output = Output(job.output.path, fingerprint_of(identity), job.storage)
-    write_task(output, 0, [f"r{i:04d}" for i in range(COUNT)])
+    write_task(output, 0, [f"r{i:04d}" for i in range(rows)])
     record = JobRecord(
         fingerprint=output.fingerprint,
         run_id="r",
-        records=COUNT,
+        records=rows,
         identity=identity,
         precision={},
         versions={},
         job={},
     )
     output.tell(record)
+    output.tell(
+        Success(
+            run_id="r",
+            fingerprint=output.fingerprint,
+            finished_at="then",
+            records=rows,
+            routes={"small": rows},
+        )
+    )
     return job
 
 
@@ -163,9 +172,10 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_lost_rows_is_no_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = job_of(make_input(tmp_path, set()), tmp_path / "out")
+    job = finished(tmp_path, rows=20)
+    assert status(job.output.path, 0.0).state == "complete"
     monkeypatch.setattr("jobs.run.write", lambda *_: None)
-    with pytest.raises(AuditError, match="24 records have no row"):
+    with pytest.raises(AuditError, match="4 records have no row"):
         run(job, tmp_path)
     found = status(job.output.path, 0.0)
-    assert (found.state, found.missing) == ("stopped", COUNT)
+    assert (found.state, found.missing, found.finished_at) == ("stopped", 4, None)

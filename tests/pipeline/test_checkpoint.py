@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.data.checkpoint import CheckpointConfig
 
@@ -10,6 +10,7 @@ from pipeline.checkpoint import DoneFilter, digests_of
 ids = st.lists(st.text(max_size=4), unique=True, max_size=20)
 
 
+@settings(max_examples=50)
 @given(done=ids.filter(bool), block=ids)
 def test_the_filter_leaves_exactly_what_is_not_done(done: list[str], block: list[str]) -> None:
     ready = sorted(digests_of(done).tolist())

@@ -2,7 +2,7 @@ import tracemalloc
 from collections import Counter
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ids import Spill, compare, hashes_of, names_of
@@ -11,6 +11,7 @@ from tests.pipeline.outputs import expected
 names = st.lists(st.text(max_size=3), max_size=30)
 
 
+@settings(max_examples=30)  # each makes 128 files
 @given(names, names)
 def test_a_comparison_is_that_of_multisets(some: list[str], found: list[str]) -> None:
     wanted = sorted(set(some))

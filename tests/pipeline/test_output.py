@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.output import JobRecord, Success, check_output
+from infra.s3 import StorageConfig
+from pipeline.output import JobRecord, Success, check_output, open_output
 from sgl.errors import ConfigurationError
 from tests.pipeline.outputs import FINGERPRINT, output_at, put, rows_of, write_task
+from tests.s3 import Server
 
 IDENTITY = {"threshold": "0.7", "mode": "cascade"}
 
@@ -51,6 +53,20 @@ def test_the_checkpoint_is_not_below_the_rows(tmp_path: Path) -> None:
     # Ray's clean-up deletes by prefix everything below the rows' folder.
     output = output_at(tmp_path)
     assert Path(output.rows) not in Path(output.checkpoint).parents
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("nowhere://bucket/out", "nowhere"),
+        ("s3://key:secret@bucket/out", "no credentials"),
+        ("s3://no-such-bucket-here/out", "NoSuchBucket"),
+    ],
+)
+def test_a_place_that_cannot_be_reached_is_refused(path: str, says: str, s3_server: Server) -> None:
+    storage = StorageConfig(endpoint_url=s3_server.url, region="us-east-1", max_attempts=1)
+    with pytest.raises(ConfigurationError, match=f"output.path: cannot be reached: .*{says}"):
+        open_output(path, FINGERPRINT, storage)
 
 
 def test_the_small_files_are_told_and_read_back(tmp_path: Path) -> None:
