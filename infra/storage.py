@@ -1,39 +1,95 @@
-"""Files by path or URI: the local disk, and whatever pyarrow reaches (s3://, gs://)."""
+"""Files by path or URI: the local disk, S3 (infra/s3.py), and what else pyarrow reaches (gs://)."""
 
+import os
 import posixpath
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pyarrow import fs
 
+from infra.s3 import DEFAULT, StorageConfig, bucket_and_key, patiently, s3_filesystem
+
 _GLOB = frozenset("*?[")
+PART = ".part"
+"""Ends the name of a file that is still being written."""
 
 
-def locate(uri: str) -> tuple[fs.FileSystem, str]:
+def locate(uri: str, storage: StorageConfig = DEFAULT) -> tuple[fs.FileSystem, str]:
     """The filesystem of a local path or a URI, and the path within it.
 
+    What follows s3:// is bucket and key as they are, without escapes.
+
     Raises:
-        ValueError: the scheme is unknown.
+        ValueError: the scheme is unknown, or the URI holds credentials.
     """
-    if "://" in uri:
-        filesystem, path = fs.FileSystem.from_uri(uri)
-        return filesystem, path
-    return fs.LocalFileSystem(), uri
+    scheme, found, path = uri.partition("://")
+    if not found:
+        return fs.LocalFileSystem(), uri
+    if scheme == "s3":
+        bucket, key = bucket_and_key(uri)
+        return s3_filesystem(storage, bucket), f"{bucket}/{key}" if key else bucket
+    filesystem, path = fs.FileSystem.from_uri(uri)
+    return filesystem, path
 
 
-def read_bytes(uri: str) -> bytes:
+def read_bytes(uri: str, storage: StorageConfig = DEFAULT) -> bytes:
     """The whole file.
 
     Raises:
         OSError: it cannot be read; FileNotFoundError where it does not exist.
     """
-    filesystem, path = locate(uri)
-    with filesystem.open_input_stream(path) as stream:
-        return bytes(stream.read())
+    filesystem, path = locate(uri, storage)
+
+    def read() -> Iterator[bytes]:
+        with filesystem.open_input_stream(path) as stream:
+            yield stream.read()
+
+    return next(patiently(read, storage))
 
 
-def list_files(uri: str) -> list[str]:
+def write_bytes(uri: str, data: bytes, storage: StorageConfig = DEFAULT) -> None:
+    """Make a file, or replace it at once: at any moment there is the old one or the new one.
+
+    Folders are made as needed. On the local disk the data are forced out before the name is given.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    filesystem, path = locate(uri, storage)
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}{PART}")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(target)
+
+
+def names_in(uri: str, storage: StorageConfig = DEFAULT) -> dict[str, int]:
+    """Names and sizes of the files that lie in a folder itself, hidden ones included, sorted.
+
+    Empty where there is no such folder.
+    """
+    filesystem, path = locate(uri, storage)
+    found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    files = {info.base_name: info.size for info in found if info.type == fs.FileType.File}
+    return dict(sorted(files.items()))
+
+
+def folders_in(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
+    """Names of the folders that lie in a folder itself, sorted."""
+    filesystem, path = locate(uri, storage)
+    found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+
+def list_files(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
     """The files that a path, a directory or a glob stands for, sorted.
 
     Hidden files and folders (leading "." or "_") are left out of directories. A glob's last parts
@@ -42,7 +98,7 @@ def list_files(uri: str) -> list[str]:
     Raises:
         FileNotFoundError: there is no such file or directory.
     """
-    filesystem, path = locate(uri)
+    filesystem, path = locate(uri, storage)
     if _GLOB & set(path):
         root = _fixed_part(path)
         found = _walk(filesystem, root)

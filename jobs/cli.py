@@ -1,13 +1,16 @@
 """The command `sgl`. Light to import: Ray and the models load when a command runs.
 
-Exit codes: 0 done, 1 crashed, 2 bad configuration.
+Exit codes: 0 done, 1 crashed, 2 bad configuration, 3 another run writes the output, 4 the run ended
+and the output is not complete.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from sgl.errors import ConfigurationError
+from sgl.errors import AuditError, ConfigurationError, OutputBusyError
+
+_EXIT_CODES = {ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
 
 _FLAGS = {
     "input": "input.path",
@@ -29,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except ConfigurationError as error:
+    except tuple(_EXIT_CODES) as error:
         print(f"sgl: {error}", file=sys.stderr)
-        return 2
+        return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="answer every record of a dataset"))
+    _add_status(commands.add_parser("status", help="how far an output is"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
     _add_bench(commands.add_parser("bench", help="speed and memory of the engine, as ratios"))
     return parser
@@ -80,6 +84,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
     )
 
+    parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_status)
+    parser.add_argument("output", metavar="OUTPUT", help="output directory of sgl run, or its URI")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
+
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_demo)
@@ -105,7 +118,14 @@ def _run(options: argparse.Namespace) -> int:
     from jobs.run import report, run_job
 
     console = Console()
-    report(run_job(job, console), console)
+    report(run_job(job, console, retry_errors=options.retry_errors), console)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from jobs.status import show_status
+
+    show_status(options.output, as_json=options.json, endpoint_url=options.endpoint_url)
     return 0
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow.compute as pc
 import ray
 from rich.console import Console
 
@@ -15,10 +14,21 @@ from jobs.cluster import cluster
 from jobs.display import Display
 from jobs.tables import summary_table
 from pipeline.build import Loaders, Run, build, loaders_of, write
-from pipeline.checkpoint import check_output, ids_done, rows_path
 from pipeline.config import JobConfig
+from pipeline.fingerprint import (
+    continues,
+    fingerprint_of,
+    identity_of,
+    precision_of,
+    unpinned,
+    versions,
+)
+from pipeline.ids import Spill
+from pipeline.lease import Lease
+from pipeline.output import JobRecord, Output, check_output, open_output
 from pipeline.preflight import check_models, resolve
 from pipeline.progress import Board, BoardReporter, StageCount
+from pipeline.resume import Start, begin, finish, spilled
 from pipeline.source import Source, check_ids, open_source
 from pipeline.summary import Summary, read_rows, summarise
 
@@ -29,44 +39,66 @@ class Outcome:
 
     Attributes:
         job: its settings.
+        output: where its rows are.
         run_id: the value of that column in its rows.
         summary: of the whole output directory.
         wall_s: of this run, start-up included.
     """
 
     job: JobConfig
+    output: Output
     run_id: str
     summary: Summary
     wall_s: float
 
 
-def run_job(job: JobConfig, console: Console, loaders: Loaders | None = None) -> Outcome:
+def run_job(
+    job: JobConfig,
+    console: Console,
+    loaders: Loaders | None = None,
+    *,
+    retry_errors: bool = False,
+) -> Outcome:
     """Run one job to its end; the same job again does what is left of it.
 
     Args:
         job: with absolute paths.
         console: for progress.
         loaders: of the models; None means the real ones.
+        retry_errors: do failed records again.
 
     Raises:
         ConfigurationError: before a model loads.
+        OutputBusyError: another run writes the output, or has taken it over from this one.
+        AuditError: the run has ended, and the output is not complete.
     """
     started = time.monotonic()
     check_models(job)
-    source = open_source(job.input)
+    source = open_source(job.input, job.storage)
     ids = check_ids(source)
-    check_output(job)
-    left = source.rows - int(pc.sum(pc.is_in(ids, value_set=ids_done(job))).as_py() or 0)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    for name in job.ignored():
-        console.print(f"{name}: not looked at in mode '{job.mode}'", highlight=False)
-    if left:
-        with cluster(job.ray):
-            _stream(job, console, source, left, run_id, loaders)
-    else:
-        console.print("nothing left to do: every record is in the output", highlight=False)
-    summary = summarise(read_rows(rows_path(job)), run_id)
-    return Outcome(job, run_id, summary, time.monotonic() - started)
+    record = _record(job, source)
+    output = open_output(job.output.path, record.fingerprint, job.storage)
+    ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
+    for line in [*ignored, *unpinned(job)]:
+        _say(console, line)
+    with Lease(output, record.run_id) as lease, Spill() as expected:
+        spilled(ids.chunks, expected)
+        del ids
+        check_output(output, record.identity)
+        start = begin(output, expected, retry_errors=retry_errors)
+        for line in start.repairs.lines():
+            _say(console, line)
+        if start.left:
+            with cluster(job.ray):
+                _stream(job, console, source, output, record, start, loaders)
+        else:
+            _say(console, "nothing left to do: every record is in the output")
+        if output.success() is None:
+            lease.check()
+            for line in finish(output, expected, start, record.run_id).lines():
+                _say(console, line)
+    summary = summarise(read_rows(output.rows, output.storage), record.run_id)
+    return Outcome(job, output, record.run_id, summary, time.monotonic() - started)
 
 
 def report(outcome: Outcome, console: Console) -> None:
@@ -74,30 +106,49 @@ def report(outcome: Outcome, console: Console) -> None:
     job = outcome.job
     batch_size = job.model("large").batch_size if job.uses("large") else 1
     console.print(summary_table(outcome.summary, batch_size, outcome.wall_s))
-    console.print(f"rows: {rows_path(job)}", soft_wrap=True, highlight=False)
+    _say(console, f"rows: {outcome.output.rows}")
+
+
+def _record(job: JobConfig, source: Source) -> JobRecord:
+    identity = identity_of(job)
+    return JobRecord(
+        fingerprint=fingerprint_of(identity),
+        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}",
+        records=source.rows,
+        identity=identity,
+        precision={},
+        versions=versions(),
+        job=job.model_dump(mode="json"),
+    )
 
 
 def _stream(
     job: JobConfig,
     console: Console,
     source: Source,
-    left: int,
-    run_id: str,
+    output: Output,
+    record: JobRecord,
+    start: Start,
     loaders: Loaders | None,
 ) -> None:
     resources = resolve(job, ray.nodes())
-    stages = ("fetch", *(role for role in ("small", "large") if job.uses(role)))
-    console.print(
-        f"run {run_id}: {left:,} of {source.rows:,} records, mode {job.mode}; "
-        f"{resources.describe(job)}",
-        highlight=False,
-        soft_wrap=True,
+    record = record.model_copy(update={"precision": precision_of(job, resources)})
+    for line in continues(output.record(), record):
+        _say(console, line)
+    retried = f", {start.retried:,} of them failed before" if start.retried else ""
+    _say(
+        console,
+        f"run {record.run_id}: {start.left:,} of {source.rows:,} records{retried}, "
+        f"mode {job.mode}; {resources.describe(job)}",
     )
-    board = ray.remote(num_cpus=0)(Board).remote(left)
+    output.reopen()
+    output.tell(record)
+    stages = ("fetch", *(role for role in ("small", "large") if job.uses(role)))
+    board = ray.remote(num_cpus=0)(Board).remote(start.left)
     loaders = loaders or loaders_of(job, resources)
-    run = Run(run_id, source, loaders, resources, BoardReporter(board))
-    with Display(console, lambda: _counts(board), stages, left):
-        write(build(job, run), job)
+    run = Run(record.run_id, source, output, loaders, resources, BoardReporter(board))
+    with Display(console, lambda: _counts(board), stages, start.left):
+        write(build(job, run), job, run)
 
 
 def _counts(board: Any) -> Mapping[str, StageCount] | None:
@@ -106,3 +157,7 @@ def _counts(board: Any) -> Mapping[str, StageCount] | None:
     except ray.exceptions.RayError:
         return None
     return counts
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -11,14 +11,16 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, Dataset
+from ray.data.datasource import FilenameProvider
 
 from actors.large_vlm import LargeVLM
 from actors.small_vlm import SmallVLM
-from pipeline.checkpoint import rows_path, switch_on
+from pipeline.checkpoint import switch_on
 from pipeline.config import JobConfig, Mode, PoolConfig
 from pipeline.fetch import FetchStage
 from pipeline.handover import Rate
 from pipeline.large_stage import LargeModel, LargeSettings, LargeStage
+from pipeline.output import Output
 from pipeline.preflight import Placement, Resources
 from pipeline.progress import Reporter
 from pipeline.read import RecordDatasource
@@ -45,6 +47,7 @@ class Run:
 
     id: str
     source: Source
+    output: Output
     loaders: Loaders
     resources: Resources
     reporter: Reporter
@@ -55,7 +58,7 @@ def build(job: JobConfig, run: Run) -> Dataset:
     # Left alone, Ray splits the output of few read tasks into 200 blocks.
     tasks = min(len(run.source.parts), MAX_READ_TASKS)
     rows = ray.data.read_datasource(RecordDatasource(run.source), override_num_blocks=tasks)
-    switch_on(job, rows.context)
+    switch_on(run.output, rows.context)
     rows = rows.repartition(target_num_rows_per_block=job.rows_per_block)
     rows = _fetch(rows, job, run)
     if job.uses("small"):
@@ -65,9 +68,16 @@ def build(job: JobConfig, run: Run) -> Dataset:
     return rows
 
 
-def write(rows: Dataset, job: JobConfig) -> None:
+def write(rows: Dataset, job: JobConfig, run: Run) -> None:
     """Run the graph; returns when every row is written and committed."""
-    rows.write_parquet(rows_path(job), mode="append", min_rows_per_file=job.output.rows_per_file)
+    filesystem, path = run.output.located(run.output.rows)
+    rows.write_parquet(
+        path,
+        filesystem=filesystem,
+        filename_provider=FilenameProvider(dataset_uuid=run.id, file_format="parquet"),
+        mode="append",
+        min_rows_per_file=job.output.rows_per_file,
+    )
 
 
 def loaders_of(job: JobConfig, resources: Resources) -> Loaders:
@@ -98,6 +108,7 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         text_only=job.input.text_only,
         threads=job.input.fetch_threads,
         reporter=run.reporter,
+        storage=run.source.storage,
     )
     return rows.map_batches(
         _apply, fn_kwargs={"stage": stage}, batch_size=job.rows_per_block, **_ARROW

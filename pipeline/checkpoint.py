@@ -1,80 +1,77 @@
-"""Resume: Ray Data's own checkpoint, switched on for one job.
+"""Resume: Ray Data's own checkpoint, switched on for one dataset, with a filter of our own.
 
-Layout of an output directory: `rows/*.parquet`, and `checkpoint/<fingerprint>/*.parquet` with the
-ids that are done. They are neighbours because Ray, when it cleans up after a crash, deletes by
-prefix whatever lies below the data folder, the checkpoint's own files included.
+Ray's filter reads the checkpoint as a dataset, holds every id as a Python object in each of up to
+ten actors and reserves a gigabyte for each. Here the driver reads it, and an id is sixteen bytes.
 """
 
-import posixpath
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.dataset as pa_dataset
-from pyarrow import fs
+import ray
+from ray.data.checkpoint import CheckpointConfig, CheckpointFilter, CheckpointManager
 
-from infra.storage import locate
-from pipeline.config import JobConfig
-from sgl.errors import ConfigurationError
+from pipeline.output import Output
+from pipeline.rowfiles import committed_ids
 
-_PENDING = ".pending.parquet"
+_LEAST_MEMORY = 64 << 20
 
-
-def rows_path(job: JobConfig) -> str:
-    """The folder of the output's Parquet files."""
-    return posixpath.join(job.output.path, "rows")
+Digests = npt.NDArray[np.bytes_]
 
 
-def checkpoint_path(job: JobConfig) -> str:
-    """The folder of the ids that are done under this job's settings."""
-    return posixpath.join(job.output.path, "checkpoint", job.fingerprint())
+class DoneFilter(CheckpointFilter):
+    """Takes the rows out of a block whose ids are done."""
+
+    def __init__(self, config: CheckpointConfig, done: Any) -> None:
+        super().__init__(config, done)
+        self._done: Digests = ray.get(done)
+
+    def filter_rows_for_block(self, block: pa.Table) -> pa.Table:
+        """See Ray's CheckpointFilter."""
+        if not block.num_rows:
+            return block
+        wanted = digests_of(block[self.id_column].to_pylist())
+        at = np.searchsorted(self._done, wanted).clip(max=len(self._done) - 1)
+        return block.filter(pa.array(self._done[at] != wanted))
 
 
-def switch_on(job: JobConfig, context: Any) -> None:
+def manager_of(output: Output) -> type[CheckpointManager]:
+    """What gives Ray the ids that are done in a reconciled output."""
+
+    class DoneManager(CheckpointManager):
+        def load_checkpoint(self, *_: Any, **__: Any) -> tuple[Any, int]:
+            parts = [digests_of(ids.to_pylist()) for ids in committed_ids(output)]
+            if not parts:
+                return None, 0
+            done = np.sort(np.concatenate(parts))
+            return ray.put(done), done.nbytes
+
+    return DoneManager
+
+
+def digests_of(ids: Iterable[str]) -> Digests:
+    """Sixteen bytes per id: of ten million, no two are the same by chance."""
+    joined = b"".join(hashlib.blake2b(i.encode(), digest_size=16).digest() for i in ids)
+    return np.frombuffer(joined, dtype="S16")
+
+
+def switch_on(output: Output, context: Any) -> None:
     """Make a dataset skip ids that are done, and commit its files in two phases.
 
     Args:
-        job: whose output it is.
+        output: whose ids; reconciled.
         context: the dataset's own, so that other datasets of the process are left alone.
     """
-    from ray.data.checkpoint import CheckpointConfig
-
+    filesystem, path = output.located(output.checkpoint)
     context.checkpoint_config = CheckpointConfig(
         id_column="id",
-        checkpoint_path=checkpoint_path(job),
+        checkpoint_path=path,
+        override_filesystem=filesystem,
         delete_checkpoint_on_success=False,
+        checkpoint_filter_cls=DoneFilter,
+        checkpoint_manager_cls=manager_of(output),
     )
-
-
-def check_output(job: JobConfig) -> None:
-    """Refuse an output directory that holds rows of other settings, or files that are not ours.
-
-    Raises:
-        ConfigurationError: names the directory and what is in it.
-    """
-    other = sorted(set(_names(posixpath.join(job.output.path, "checkpoint"))) - {job.fingerprint()})
-    if other:
-        raise ConfigurationError(
-            f"output.path: {job.output.path} holds rows of other settings (fingerprint "
-            f"{other[0]}, these have {job.fingerprint()}); write another directory"
-        )
-    if _names(rows_path(job)) and not _names(checkpoint_path(job)):
-        raise ConfigurationError(
-            f"output.path: {job.output.path} holds rows without their checkpoint; "
-            "write another directory"
-        )
-
-
-def ids_done(job: JobConfig) -> pa.ChunkedArray:
-    """Records that earlier runs have committed under these settings."""
-    filesystem, folder = locate(checkpoint_path(job))
-    names = [name for name in _names(checkpoint_path(job)) if not name.endswith(_PENDING)]
-    if not names:
-        return pa.chunked_array([], pa.string())
-    files = [posixpath.join(folder, name) for name in names]
-    return pa_dataset.dataset(files, filesystem=filesystem, format="parquet").to_table()["id"]
-
-
-def _names(folder: str) -> list[str]:
-    filesystem, path = locate(folder)
-    selector = fs.FileSelector(path, allow_not_found=True)
-    return [info.base_name for info in filesystem.get_file_info(selector)]
+    context.checkpoint_config.checkpoint_actor_memory_bytes = _LEAST_MEMORY

@@ -1,6 +1,5 @@
 """Settings of one job: frozen, strict, one YAML file; light to import (no Ray, no torch)."""
 
-import hashlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from actors.config import (
     PruningConfig,
     StrictModel,
 )
+from infra.s3 import StorageConfig
 
 _MOST_CONCURRENT_BLOCKS = 32
 
@@ -73,7 +73,7 @@ class InputConfig(StrictModel):
 
 
 class OutputConfig(StrictModel):
-    """Where the rows go: `path/rows/*.parquet`, with `path/checkpoint/` beside them.
+    """Where the rows go; the layout is told in `pipeline/output.py`.
 
     Attributes:
         path: the output directory; it is appended to, never overwritten.
@@ -171,6 +171,7 @@ class JobConfig(StrictModel):
     decoding: DecodingConfig = DecodingConfig()
     pools: PoolsConfig = PoolsConfig()
     rows_per_block: int = Field(default=64, ge=1)
+    storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
@@ -229,28 +230,10 @@ class JobConfig(StrictModel):
         }[self.mode]
         return tuple(name for name in unused if name in written)
 
-    def fingerprint(self) -> str:
-        """Twelve hex digits over every setting that changes an answer, in this mode.
-
-        Replicas, batch sizes and paths of the input do not: more records or more devices
-        continue the same job.
-        """
-        parts = [f"mode={self.mode}", self.decoding.model_dump_json()]
-        parts.append(f"max_image_pixels={self.input.max_image_pixels}")
-        parts.append(f"text_only={self.input.text_only}")
-        for role in ("small", "large"):
-            if self.uses(role):
-                model = self.model(role)
-                parts.append(model.model_dump_json(include={"path", "revision", "dtype"}))
-        if self.uses("small"):
-            parts.append(self.guidance.model_dump_json())
-        if self.mode is Mode.CASCADE:
-            parts += [f"threshold={self.threshold}", self.pruning.model_dump_json()]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
     def absolute(self) -> "JobConfig":
-        """The same job with local relative paths made absolute, as workers need them."""
+        """The same job as workers need it: paths absolute, the storage's endpoint settled."""
         data = self.model_dump(exclude_unset=True)
+        data["storage"] = self.storage.resolved().model_dump()
         data["input"]["path"] = absolute_path(self.input.path)
         if self.input.image_root is not None:
             data["input"]["image_root"] = absolute_path(self.input.image_root)

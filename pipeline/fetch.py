@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from infra.s3 import DEFAULT, StorageConfig
 from pipeline.images import has_image, load_image
 from pipeline.progress import Reporter
 from pipeline.schema import IMAGES, OUTPUT
@@ -32,6 +33,7 @@ class FetchStage:
         text_only: likewise.
         threads: pictures fetched at the same time.
         reporter: told of the rows done.
+        storage: how S3 is reached.
     """
 
     run_id: str
@@ -40,6 +42,7 @@ class FetchStage:
     text_only: bool
     threads: int
     reporter: Reporter
+    storage: StorageConfig = DEFAULT
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Decode the pictures of one block."""
@@ -61,7 +64,7 @@ class FetchStage:
                 raise RecordError(f"max_new_tokens is {record['max_new_tokens']}; 1 is the least")
             if self.text_only and not has_image(record["image"]):
                 return []
-            pixels = load_image(record["image"], self.max_image_pixels)
+            pixels = load_image(record["image"], self.max_image_pixels, self.storage)
         except RecordError as error:
             return Failure(record["id"], "fetch", type(error).__name__, str(error))
         height, width, _ = pixels.shape

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from infra.s3 import DEFAULT, StorageConfig
 from infra.storage import locate, read_bytes
 from pipeline.config import ColumnsConfig
 from sgl.errors import ConfigurationError
@@ -56,6 +57,7 @@ def read_tables(
     *,
     only: Sequence[str] | None = None,
     row_groups: Sequence[int] | None = None,
+    storage: StorageConfig = DEFAULT,
 ) -> Iterator[pa.Table]:
     """The rows of one file, in order, in tables of bounded size where the format allows it.
 
@@ -65,15 +67,16 @@ def read_tables(
         columns: the user's names, needed where a format has none or infers types.
         only: columns that suffice; those the file lacks are passed over.
         row_groups: of a Parquet file; None means all.
+        storage: how S3 is reached.
 
     Raises:
         ConfigurationError: the file is not what its format says; names the file.
     """
     try:
         if file_format == "parquet":
-            yield from _read_parquet(uri, only, row_groups)
+            yield from _read_parquet(uri, only, row_groups, storage)
             return
-        table = _READERS[file_format](uri, columns)
+        table = _READERS[file_format](read_bytes(uri, storage), columns)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
         if isinstance(error, ConfigurationError):
             raise
@@ -86,13 +89,13 @@ def read_tables(
     yield table
 
 
-def parquet_layout(uri: str) -> tuple[pa.Schema, list[int]]:
+def parquet_layout(uri: str, storage: StorageConfig = DEFAULT) -> tuple[pa.Schema, list[int]]:
     """Schema and rows per row group, from the footer alone.
 
     Raises:
         ConfigurationError: this is no Parquet file.
     """
-    filesystem, path = locate(uri)
+    filesystem, path = locate(uri, storage)
     try:
         with pq.ParquetFile(path, filesystem=filesystem) as file:
             groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
@@ -103,9 +106,12 @@ def parquet_layout(uri: str) -> tuple[pa.Schema, list[int]]:
 
 
 def _read_parquet(
-    uri: str, only: Sequence[str] | None, row_groups: Sequence[int] | None
+    uri: str,
+    only: Sequence[str] | None,
+    row_groups: Sequence[int] | None,
+    storage: StorageConfig,
 ) -> Iterator[pa.Table]:
-    filesystem, path = locate(uri)
+    filesystem, path = locate(uri, storage)
     with pq.ParquetFile(path, filesystem=filesystem) as file:
         names = file.schema_arrow.names
         chosen = names if only is None else [name for name in names if name in only]
@@ -114,9 +120,9 @@ def _read_parquet(
             yield pa.Table.from_batches([batch]).replace_schema_metadata()
 
 
-def _read_jsonl(uri: str, columns: ColumnsConfig) -> pa.Table:
+def _read_jsonl(data: bytes, columns: ColumnsConfig) -> pa.Table:
     # Not splitlines: it also splits at characters that JSON allows within a string.
-    lines = read_bytes(uri).decode("utf-8-sig").split("\n")
+    lines = data.decode("utf-8-sig").split("\n")
     return _from_records(
         [_object(line, number) for number, line in enumerate(lines, 1) if line.strip()], columns
     )
@@ -132,8 +138,7 @@ def _object(line: str, number: int) -> dict[str, Any]:
     return cast("dict[str, Any]", record)
 
 
-def _read_csv(uri: str, columns: ColumnsConfig) -> pa.Table:
-    data = read_bytes(uri)
+def _read_csv(data: bytes, columns: ColumnsConfig) -> pa.Table:
     # Identifiers and questions stay text even where all of them look like numbers ("007").
     names = (columns.id, columns.image, columns.question, columns.answers)
     return pa_csv.read_csv(
@@ -149,8 +154,8 @@ def _read_csv(uri: str, columns: ColumnsConfig) -> pa.Table:
     )
 
 
-def _read_llava(uri: str, columns: ColumnsConfig) -> pa.Table:
-    records = json.loads(read_bytes(uri))
+def _read_llava(data: bytes, columns: ColumnsConfig) -> pa.Table:
+    records = json.loads(data)
     if not isinstance(records, list):
         raise ConfigurationError("input.path: a LLaVA file is a JSON list of records")
     return _from_records([_flatten(record, columns) for record in records], columns)

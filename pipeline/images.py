@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from infra.s3 import DEFAULT, StorageConfig
 from infra.storage import read_bytes
 from sgl.errors import ImageError
 
@@ -21,12 +22,15 @@ _SHOWN_REFERENCE = 120
 Image.MAX_IMAGE_PIXELS = None
 
 
-def load_image(reference: dict[str, Any] | None, max_pixels: int) -> npt.NDArray[np.uint8]:
+def load_image(
+    reference: dict[str, Any] | None, max_pixels: int, storage: StorageConfig = DEFAULT
+) -> npt.NDArray[np.uint8]:
     """Fetch and decode.
 
     Args:
         reference: `bytes`, else `uri` and the folder `base` of a relative one.
         max_pixels: larger pictures are refused from their header.
+        storage: how S3 is reached.
 
     Returns:
         (height, width, 3) uint8, EXIF orientation applied, first frame of an animation.
@@ -34,7 +38,7 @@ def load_image(reference: dict[str, Any] | None, max_pixels: int) -> npt.NDArray
     Raises:
         ImageError: missing, unreadable, too large or of a kind that is not accepted.
     """
-    return decode(fetch(reference), max_pixels)
+    return decode(fetch(reference, storage), max_pixels)
 
 
 def has_image(reference: dict[str, Any] | None) -> bool:
@@ -44,7 +48,7 @@ def has_image(reference: dict[str, Any] | None) -> bool:
     )
 
 
-def fetch(reference: dict[str, Any] | None) -> bytes:
+def fetch(reference: dict[str, Any] | None, storage: StorageConfig = DEFAULT) -> bytes:
     """The encoded file behind a reference.
 
     Raises:
@@ -60,7 +64,8 @@ def fetch(reference: dict[str, Any] | None) -> bytes:
     if uri.startswith(("http://", "https://")):
         raise ImageError(f"{_shown(uri)}: images are not fetched over http(s)")
     try:
-        return read_bytes(uri if "://" in uri else posixpath.join(reference["base"] or "", uri))
+        located = uri if "://" in uri else posixpath.join(reference["base"] or "", uri)
+        return read_bytes(located, storage)
     except FileNotFoundError as error:
         raise ImageError(f"{_shown(uri)}: no such file") from error
     except (OSError, ValueError) as error:

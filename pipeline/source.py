@@ -3,10 +3,12 @@
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from infra.s3 import DEFAULT, StorageConfig, patiently
 from infra.storage import list_files
 from pipeline.config import InputConfig
 from pipeline.formats import format_of, parquet_layout, read_tables
@@ -42,12 +44,14 @@ class Source:
         file_format: parquet, jsonl, csv or llava.
         shape: from the input's columns to the reader's.
         image_root: folder of relative references; None means each file's own folder.
+        storage: how S3 is reached.
     """
 
     parts: tuple[Part, ...]
     file_format: str
     shape: Shape
     image_root: str | None
+    storage: StorageConfig = DEFAULT
 
     @property
     def rows(self) -> int:
@@ -63,9 +67,16 @@ class Source:
         """The rows of one part, in the reader's schema."""
         base = self.image_root or posixpath.dirname(part.uri)
         left = part.take
-        for table in read_tables(
-            part.uri, self.file_format, self.shape.columns, only=only, row_groups=part.row_groups
-        ):
+        read = partial(
+            read_tables,
+            part.uri,
+            self.file_format,
+            self.shape.columns,
+            only=only,
+            row_groups=part.row_groups,
+            storage=self.storage,
+        )
+        for table in patiently(read, self.storage):
             if left <= 0:
                 return
             taken = table.slice(0, left)
@@ -73,27 +84,32 @@ class Source:
             yield self.shape.apply(taken, base)
 
 
-def open_source(config: InputConfig) -> Source:
+def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source:
     """Find the input's files and columns; only Parquet footers and text manifests are read.
+
+    Args:
+        config: the input.
+        storage: how S3 is reached.
 
     Raises:
         ConfigurationError: nothing is there, or its columns cannot be used.
     """
     try:
-        files = list_files(config.path)
+        files = list_files(config.path, storage)
     except (FileNotFoundError, ValueError, OSError) as error:
         raise ConfigurationError(f"input.path: nothing to read at {config.path}") from error
     file_format, chosen = format_of(files, config.format)
     schemas, parts = [], []
     for file in chosen:
         uri = _with_scheme(config.path, file)
-        schema, found = _inspect(uri, file_format, config)
+        schema, found = _inspect(uri, file_format, config, storage)
         schemas.append(schema)
         parts += found
     if not any(part.rows for part in parts):
         raise ConfigurationError(f"input.path: no records in {config.path}")
     shape = shape_of(_unified(schemas), config.columns, config.drop)
-    return Source(tuple(_limited(parts, config.limit)), file_format, shape, config.image_root)
+    limited = tuple(_limited(parts, config.limit))
+    return Source(limited, file_format, shape, config.image_root, storage)
 
 
 def check_ids(source: Source) -> pa.ChunkedArray:
@@ -132,11 +148,13 @@ def check_ids(source: Source) -> pa.ChunkedArray:
     return ids
 
 
-def _inspect(uri: str, file_format: str, config: InputConfig) -> tuple[pa.Schema, list[Part]]:
+def _inspect(
+    uri: str, file_format: str, config: InputConfig, storage: StorageConfig
+) -> tuple[pa.Schema, list[Part]]:
     if file_format == "parquet":
-        schema, groups = parquet_layout(uri)
+        schema, groups = parquet_layout(uri, storage)
         return schema, [Part(uri, rows, (i,), rows) for i, rows in enumerate(groups)]
-    table = next(read_tables(uri, file_format, config.columns))
+    table = next(read_tables(uri, file_format, config.columns, storage=storage))
     return table.schema, [Part(uri, table.num_rows, None, table.num_rows)]
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
 
+from infra.s3 import DEFAULT, StorageConfig
 from infra.storage import list_files, locate
 from pipeline.schema import OUTPUT
 from sgl.types import Route
@@ -86,10 +87,10 @@ class Summary:
         return self.escalated / (self.large_batches * batch_size)
 
 
-def read_rows(folder: str) -> pa.Table:
+def read_rows(folder: str, storage: StorageConfig = DEFAULT) -> pa.Table:
     """Every row of an output's `rows` folder, without importance maps."""
-    filesystem, _ = locate(folder)
-    files = list_files(folder)
+    filesystem, _ = locate(folder, storage)
+    files = list_files(folder, storage)
     data = pa_dataset.dataset(files, filesystem=filesystem, format="parquet")
     names = [name for name in data.schema.names if name in OUTPUT.names or name == "answers"]
     return data.to_table(columns=names)

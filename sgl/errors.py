@@ -9,6 +9,14 @@ class ConfigurationError(SglError, ValueError):
     """A setting is impossible; raised before a model loads, names the field and the remedy."""
 
 
+class OutputBusyError(SglError, RuntimeError):
+    """Another run writes the output, or has taken it over from this one."""
+
+
+class AuditError(SglError, RuntimeError):
+    """The output does not hold every record of the input exactly once."""
+
+
 class ModelLoadError(SglError, OSError):
     """A checkpoint could not be read."""
 

@@ -1,11 +1,14 @@
 """What the whole suite shares: calm threads, no deadlines, one local Ray."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.s3 import Faults, Server, faulty_proxy, running_server
 
 # Tiny models gain nothing from more threads, and on a busy machine waiting for them made the
 # suite thirty times slower. Read when torch is first imported.
@@ -16,11 +19,50 @@ import torch
 # Where no GPU is, Triton's kernels are interpreted. Read when triton is first imported.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+# Whatever credentials this machine has, the tests have none but these. Ray's workers inherit them.
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
+    os.environ.pop(name, None)
 # Tests never time: a slow machine is no failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    """A real S3 server on loopback."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _proxy(s3_server: Server) -> Iterator[tuple[Server, Faults]]:
+    with faulty_proxy(s3_server) as (server, faults):
+        yield server, faults
+
+
+@pytest.fixture
+def faulty_s3(_proxy: tuple[Server, Faults]) -> Iterator[tuple[Server, Faults]]:
+    """The same server behind a proxy, and what goes wrong there."""
+    server, faults = _proxy
+    faults.forget()
+    yield server, faults
+    faults.forget()
+
+
+@pytest.fixture
+def bucket(s3_server: Server, request: pytest.FixtureRequest) -> str:
+    """The URI of a bucket of the test's own."""
+    digest = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]
+    return s3_server.bucket(f"bucket-{digest}")
 
 
 @pytest.fixture(scope="session")

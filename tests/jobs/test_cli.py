@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,6 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.cli import main
+from sgl.errors import AuditError, ConfigurationError, OutputBusyError
 from tests.pipeline.inputs import png, records, write_jsonl, write_parquet
 from tests.tiny_models import internvl
 
@@ -29,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("demo",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("status",), ("demo",)])
 def test_help_is_there(command: tuple[str, ...]) -> None:
     done = sgl(*command, "--help")
     assert done.returncode == 0
@@ -62,6 +65,24 @@ def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigurationError, 2), (OutputBusyError, 3), (AuditError, 4)],
+)
+def test_each_refusal_has_its_exit_code(
+    error: type[Exception],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error("why")
+
+    monkeypatch.setattr("jobs.status.show_status", refuse)
+    assert main(["status", "out"]) == code
+    assert capsys.readouterr().err == "sgl: why\n"
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_end_to_end_from_another_folder(
@@ -85,6 +106,12 @@ def test_a_run_end_to_end_from_another_folder(
     table = pq.read_table(tmp_path / "out" / "rows")
     assert sorted(table["id"].to_pylist()) == [f"r{i}" for i in range(9)]
     assert set(table["route"].to_pylist()) <= {"small", "large"}
+
+    told = sgl("status", "out", "--json", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert (found["state"], found["records"], found["missing"]) == ("complete", 9, 0)
+    assert sum(found["done"].values()) == 9
 
     again = sgl(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr

@@ -43,43 +43,6 @@ def test_ignored_settings_are_named() -> None:
     assert set(job(mode="large", pruning={"keep_ratio": 0.5}).ignored()) == {"threshold", "pruning"}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"threshold": 0.7},
-        {"pruning": {"keep_ratio": 0.5}},
-        {"pruning": {"prune_layer": 0.5}},
-        {"guidance": {"consistency": "geometric"}},
-        {"decoding": {"max_new_tokens": 3}},
-        {"models": {"small": {"path": "other"}, "large": {"path": "large"}}},
-        {"models": {"small": {"path": "small"}, "large": {"path": "large", "dtype": "float32"}}},
-        {"mode": "small"},
-        {"input": {"max_image_pixels": 5}},
-    ],
-)
-def test_the_fingerprint_changes_with_what_changes_an_answer(change: dict[str, Any]) -> None:
-    assert job(**change).fingerprint() != job().fingerprint()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"rows_per_block": 3},
-        {"models": {"small": {"path": "small", "batch_size": 2}, "large": {"path": "large"}}},
-        {"pools": {"large": {"replicas": 3, "linger_s": 1}}},
-        {"input": {"limit": 5}},
-    ],
-)
-def test_the_fingerprint_outlives_a_change_of_devices(change: dict[str, Any]) -> None:
-    assert job(**change).fingerprint() == job().fingerprint()
-
-
-def test_the_small_mode_does_not_look_at_the_large_model() -> None:
-    one = job(mode="small", models={"small": {"path": "s"}, "large": {"path": "a"}})
-    other = job(mode="small", models={"small": {"path": "s"}, "large": {"path": "b"}})
-    assert one.fingerprint() == other.fingerprint()
-
-
 def test_relative_paths_become_absolute_and_uris_stay(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +54,23 @@ def test_relative_paths_become_absolute_and_uris_stay(
     assert absolute.output.path == "s3://bucket/out"
     assert absolute.model("small").path == str(tmp_path / "weights")
     assert absolute.model("large").path == "owner/name"
+
+
+def test_workers_are_told_the_endpoint_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://from.environment:9000")
+    assert job().absolute().storage.endpoint_url == "http://from.environment:9000"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://of.s3:9000")
+    assert job().absolute().storage.endpoint_url == "http://of.s3:9000"
+    own = job(storage={"endpoint_url": "https://own", "max_attempts": 3}).absolute().storage
+    assert (own.endpoint_url, own.max_attempts) == ("https://own", 3)
+
+
+@pytest.mark.parametrize("url", ["minio:9000", "ftp://host", "http://key:secret@host"])
+def test_an_endpoint_is_an_address_and_holds_no_secret(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"storage\.endpoint_url"):
+        job(storage={"endpoint_url": url})
 
 
 @pytest.mark.parametrize("module", ["pipeline", "pipeline.config", "jobs.cli"])

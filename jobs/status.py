@@ -1,0 +1,84 @@
+"""`sgl status`: how far an output is, as a table or as JSON."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from infra.s3 import StorageConfig
+from jobs.tables import share
+from pipeline.config import absolute_path
+from pipeline.status import Status, status
+from sgl.errors import ConfigurationError
+
+
+def show_status(output: str, *, as_json: bool, endpoint_url: str | None = None) -> None:
+    """Print the status of an output directory.
+
+    Args:
+        output: the directory, or its URI.
+        as_json: one JSON object instead of a table.
+        endpoint_url: of an S3 server other than AWS.
+
+    Raises:
+        ConfigurationError: there is no output of `sgl run`.
+    """
+    try:
+        storage = StorageConfig(endpoint_url=endpoint_url)
+    except ValidationError as error:
+        raise ConfigurationError(f"--endpoint-url: {error.errors()[0]['msg']}") from error
+    now = time.time()
+    found = status(absolute_path(output), now, storage)
+    if as_json:
+        json.dump(plain(found), sys.stdout, indent=1)
+        print()
+    else:
+        Console().print(status_table(found, now))
+
+
+def plain(found: Status) -> dict[str, Any]:
+    """For JSON."""
+    writer = found.writer
+    told = {"run_id", "host", "pid", "beat_at"}
+    return asdict(found) | {"writer": writer and writer.model_dump(include=told)}
+
+
+def status_table(found: Status, now: float) -> Table:
+    """Every figure of a status."""
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in _rows(found, now):
+        table.add_row(name, value)
+    return table
+
+
+def _rows(found: Status, now: float) -> list[tuple[str, str]]:
+    total, failed = found.records, sum(sum(kinds.values()) for kinds in found.failed.values())
+    state = f"{found.state} since {found.finished_at}" if found.finished_at else found.state
+    rows = [
+        ("state", state),
+        ("run", f"{found.run_id}, mode {found.mode}, settings {found.fingerprint}"),
+        ("records", f"{total:,}"),
+        ("done", share(sum(found.done.values()), total)),
+        *((f"  by the {route} model", share(n, total)) for route, n in found.done.items()),
+        ("failed", share(failed, total)),
+    ]
+    for stage, kinds in found.failed.items():
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+        rows.append((f"  in the {stage} stage", listed))
+    rows.append(("missing", share(found.missing, total)))
+    if found.uncommitted:
+        rows.append(("not committed", f"{found.uncommitted:,} data files"))
+    if found.broken:
+        rows.append(("gone or damaged", f"{found.broken:,} data files; the next run redoes them"))
+    if found.writer is not None:
+        one = found.writer
+        heard = f"last heard of {now - one.beat_at:.0f} s ago"
+        rows.append(("writer", f"process {one.pid} on {one.host}, {heard}"))
+    return rows

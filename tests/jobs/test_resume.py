@@ -1,0 +1,181 @@
+"""Runs that end badly, and the same command again; models that answer by arithmetic."""
+
+import io
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from jobs.run import Outcome, run_job
+from pipeline.build import Loaders
+from pipeline.config import JobConfig
+from pipeline.fingerprint import fingerprint_of, identity_of
+from pipeline.lease import Lease
+from pipeline.output import JobRecord, Output, Success
+from pipeline.status import status
+from sgl.errors import AuditError, ConfigurationError, OutputBusyError
+from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, calls, guidance_of
+from tests.pipeline.inputs import job_of, png, write_jsonl
+from tests.pipeline.outputs import write_task
+from tests.pipeline.tables import picture_question
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+COUNT = 24
+GONE = {"r0003", "r0010"}
+
+
+def make_input(folder: Path, without: set[str]) -> Path:
+    """A manifest of pictures, some of which are not there."""
+    rows = []
+    for i in range(COUNT):
+        name = f"r{i:04d}"
+        if name not in without:
+            (folder / f"{name}.png").write_bytes(png(i))
+        rows.append({"id": name, "image": f"{name}.png", "question": f"what is {i}?"})
+    return write_jsonl(folder / "in.jsonl", rows)
+
+
+def run(
+    job: JobConfig, folder: Path, retry_errors: bool = False
+) -> tuple[Outcome, str, Counter[str]]:
+    """The outcome, what was said, and how often the small model saw each record."""
+    log = folder / "log"
+    shutil.rmtree(log, ignore_errors=True)
+    log.mkdir()
+    console = Console(file=io.StringIO(), width=300)
+    loaders = Loaders(Load(FakeSmall, log), Load(FakeLarge, log))  # type: ignore[arg-type]
+    outcome = run_job(job, console, loaders, retry_errors=retry_errors)
+    seen = Counter(name for batch in calls(log, "small") for name in batch)
+    assert isinstance(console.file, io.StringIO)
+    return outcome, console.file.getvalue(), seen
+
+
+def rows_of(job: JobConfig) -> dict[str, dict[str, Any]]:
+    """Every row by id; none twice, and each answered as the models answer it."""
+    rows = pq.read_table(Path(job.output.path) / "rows").to_pylist()
+    found = {row["id"]: row for row in rows}
+    assert len(found) == len(rows)
+    for name, row in found.items():
+        if row["exit_score"] is not None:
+            assert row["small_answer"] == guidance_of(picture_question(int(name[1:]))).answer
+    return found
+
+
+def test_a_life_of_an_output(tmp_path: Path) -> None:
+    job = job_of(make_input(tmp_path, GONE), tmp_path / "out", output={"rows_per_file": 4})
+    everything = {f"r{i:04d}" for i in range(COUNT)}
+    folder = Path(job.output.path)
+
+    outcome, _, seen = run(job, tmp_path)
+    assert set(seen) == everything - GONE
+    assert {name for name, row in rows_of(job).items() if row["route"] == "failed"} == GONE
+    success = outcome.output.success()
+    assert success is not None
+    assert (success.records, success.routes["failed"]) == (COUNT, 2)
+    assert not (folder / "_lease.json").exists()
+    assert status(job.output.path, 0.0).state == "complete"
+
+    # Again: nothing is done, and the marker stays the first run's.
+    again, said, seen = run(job, tmp_path)
+    assert "nothing left to do" in said
+    assert not seen
+    assert again.output.success() == success
+
+    # The marker alone is gone: the output is audited and marked, and no model runs.
+    (folder / "_SUCCESS.json").unlink()
+    again, said, seen = run(job, tmp_path)
+    assert not seen
+    assert again.output.success() is not None
+
+    # The pictures are there now, and only the failed records are done again.
+    make_input(tmp_path, set())
+    _, said, seen = run(job, tmp_path)
+    assert not seen
+    _, said, seen = run(job, tmp_path, retry_errors=True)
+    assert "2 of 24 records, 2 of them failed before" in said
+    assert seen == Counter(GONE)
+    assert {row["route"] for row in rows_of(job).values()} == {"small", "large"}
+    _, said, seen = run(job, tmp_path, retry_errors=True)
+    assert "nothing left to do" in said
+    assert not seen
+
+    # All rows are deleted, and the checkpoint still calls them done.
+    shutil.rmtree(folder / "rows")
+    _, said, seen = run(job, tmp_path)
+    assert "24 committed rows are gone" in said
+    assert seen == Counter(everything)
+    assert set(rows_of(job)) == everything
+    assert status(job.output.path, 0.0).state == "complete"
+
+
+def finished(folder: Path, rows: int = COUNT) -> JobConfig:
+    """A job whose output is marked as whole, without a run."""
+    job = job_of(make_input(folder, set()), folder / "out")
+    identity = identity_of(job)
+    output = Output(job.output.path, fingerprint_of(identity), job.storage)
+    write_task(output, 0, [f"r{i:04d}" for i in range(rows)])
+    record = JobRecord(
+        fingerprint=output.fingerprint,
+        run_id="r",
+        records=rows,
+        identity=identity,
+        precision={},
+        versions={},
+        job={},
+    )
+    output.tell(record)
+    output.tell(
+        Success(
+            run_id="r",
+            fingerprint=output.fingerprint,
+            finished_at="then",
+            records=rows,
+            routes={"small": rows},
+        )
+    )
+    return job
+
+
+def refused(job: JobConfig) -> None:
+    rows = rows_of(job)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.run.cluster", lambda _: pytest.fail("Ray was started"))
+        run_job(job, Console(file=io.StringIO()))
+    assert rows_of(job) == rows
+
+
+def test_settings_that_change_an_answer_are_refused_by_name(tmp_path: Path) -> None:
+    job = finished(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"\(threshold 0.6 there, 0.7 here\)"):
+        refused(job.model_copy(update={"threshold": 0.7}))
+
+
+def test_a_shorter_input_is_refused(tmp_path: Path) -> None:
+    job = finished(tmp_path)
+    shorter = job.input.model_copy(update={"limit": 20})
+    with pytest.raises(ConfigurationError, match=r"4 rows .* give the whole input"):
+        refused(job.model_copy(update={"input": shorter}))
+
+
+def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    job = finished(tmp_path)
+    output = Output(job.output.path, "", job.storage)
+    with Lease(output, "other"), pytest.raises(OutputBusyError, match="other is writing"):
+        refused(job)
+
+
+def test_a_run_that_lost_rows_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished(tmp_path, rows=20)
+    assert status(job.output.path, 0.0).state == "complete"
+    monkeypatch.setattr("jobs.run.write", lambda *_: None)
+    with pytest.raises(AuditError, match="4 records have no row"):
+        run(job, tmp_path)
+    found = status(job.output.path, 0.0)
+    assert (found.state, found.missing, found.finished_at) == ("stopped", 4, None)
