@@ -1,13 +1,13 @@
 """The command `sgl`. Light to import: Ray and the models load when a command runs.
 
-Exit codes: 0 done, 1 crashed, 2 bad configuration.
+Exit codes: 0 done, 1 crashed or models that cannot run, 2 bad configuration.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from sgl.errors import ConfigurationError
+from sgl.errors import ConfigurationError, ReplicaError
 
 _FLAGS = {
     "input": "input.path",
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         print(f"sgl: {error}", file=sys.stderr)
         return 2
+    except ReplicaError as error:
+        print(f"sgl: {error}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

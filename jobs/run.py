@@ -17,6 +17,8 @@ from jobs.tables import summary_table
 from pipeline.build import Loaders, Run, build, loaders_of, write
 from pipeline.checkpoint import check_output, ids_done, rows_path
 from pipeline.config import JobConfig
+from pipeline.guard import RemoteLedger
+from pipeline.journal import Journal
 from pipeline.preflight import check_models, resolve
 from pipeline.progress import Board, BoardReporter, StageCount
 from pipeline.source import Source, check_ids, open_source
@@ -50,6 +52,8 @@ def run_job(job: JobConfig, console: Console, loaders: Loaders | None = None) ->
 
     Raises:
         ConfigurationError: before a model loads.
+        ReplicaError: one cannot be loaded, or its replicas die of nothing that a record is to
+            blame for.
     """
     started = time.monotonic()
     check_models(job)
@@ -95,8 +99,9 @@ def _stream(
     )
     board = ray.remote(num_cpus=0)(Board).remote(left)
     loaders = loaders or loaders_of(job, resources)
-    run = Run(run_id, source, loaders, resources, BoardReporter(board))
-    with Display(console, lambda: _counts(board), stages, left):
+    ledger = RemoteLedger.start(job.faults, Journal(job.output.path, job.fingerprint()))
+    run = Run(run_id, source, loaders, resources, BoardReporter(board), ledger)
+    with ledger.explained(), Display(console, lambda: _counts(board), stages, left):
         write(build(job, run), job)
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from pipeline.build import Loaders, Run, build, loaders_of, write
 from pipeline.config import JobConfig
+from pipeline.guard import RemoteLedger
+from pipeline.journal import Journal
 from pipeline.preflight import resolve
 from pipeline.progress import Board, BoardReporter, StageCount
 from pipeline.schema import OUTPUT
@@ -61,8 +63,11 @@ def execute(
     source = open_source(job.input)
     board = ray.remote(num_cpus=0)(Board).remote(source.rows)
     loaders = Loaders(Load(small, log), Load(large, log))  # type: ignore[arg-type]
-    run = Run(run_id, source, loaders, resolve(job, ray.nodes()), BoardReporter(board))
-    write(build(job, run), job)
+    ledger = RemoteLedger.start(job.faults, Journal(job.output.path, job.fingerprint()))
+    resources = resolve(job, ray.nodes())
+    run = Run(run_id, source, loaders, resources, BoardReporter(board), ledger)
+    with ledger.explained():
+        write(build(job, run), job)
     counts = ray.get(board.counts.remote())
     return Finished(job, pq.read_table(Path(job.output.path) / "rows"), log, counts)
 
