@@ -1,5 +1,6 @@
 """What a stage does about deaths: it tells the ledger, keeps suspects apart, and never hangs."""
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from pipeline.replicas import Start
 from pipeline.stage import end_process
 from sgl.errors import ReplicaError
 from sgl.types import Failure
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Model = TypeVar("Model")
@@ -144,8 +147,8 @@ class Guard:
         """Load the replica's model.
 
         Raises:
-            ReplicaError: earlier processes of this replica have failed too often.
-            Exception: whatever loading raised, if it had never succeeded; else the process ends.
+            ReplicaError: earlier processes of this replica have failed too often, or this one has
+                and is the first; a later one ends, so that the next may try.
         """
         assert self.start is not None
         if reason := self.ledger.starting(self.start):
@@ -154,9 +157,12 @@ class Guard:
             with deadline(self.start.deadline_s):
                 model = load()
         except Exception as error:
-            if self.ledger.load_failed(f"{type(error).__name__}: {error}"):
+            cause = f"{type(error).__name__}: {error}"
+            if self.ledger.load_failed(cause):
                 end_process(error)
-            raise
+            # Ray prints what a constructor raises several times over; the trace is told once.
+            logger.exception("the %s model could not be loaded", self.stage)
+            raise ReplicaError(cause) from None
         self.ledger.loaded()
         return model
 
