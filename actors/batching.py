@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -24,6 +25,15 @@ class HasId(Protocol):
     def id(self) -> str:
         """Of the record."""
         ...
+
+
+Watch = Callable[[Sequence[str]], AbstractContextManager[None]]
+"""What stands around every forward pass, told the ids of its records."""
+
+
+def unwatched(_ids: Sequence[str]) -> AbstractContextManager[None]:
+    """Nothing stands around a forward pass."""
+    return nullcontext()
 
 
 Item = TypeVar("Item", bound=HasId)
@@ -77,6 +87,7 @@ def run_planned(
     lay_out: Callable[[Item], PromptLayout],
     planner: BatchPlanner,
     stage: str,
+    watch: Watch = unwatched,
 ) -> list[Result | Failure]:
     """Run batches; where one fails, run less at once and keep the errors of records as rows.
 
@@ -96,10 +107,15 @@ def run_planned(
         except Exception as error:
             outcome = _judged(error, stage)
             results[index] = Failure(item.id, stage, outcome.type, outcome.message)
+
+    def watched(batch: Sequence[Item]) -> list[Result]:
+        with watch([item.id for item in batch]):
+            return list(run(batch))
+
     good = list(layouts)
     for batch in planner.plan(list(layouts.values())):
         indices = [good[place] for place in batch]
-        done = _run_batch(run, [items[index] for index in indices], stage)
+        done = _run_batch(watched, [items[index] for index in indices], stage)
         results |= dict(zip(indices, done, strict=True))
     return [results[index] for index in range(len(items))]
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from PIL.Image import Image
 
-from actors.batching import BatchPlanner, run_planned
+from actors.batching import BatchPlanner, Watch, run_planned, unwatched
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
 from actors.sharding import load_replica
 from sgl.layout import PromptLayout
@@ -70,7 +70,9 @@ class LargeVLM:
         self._pruning = pruning
         self._decoding = decoding
 
-    def run(self, requests: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
+    def run(
+        self, requests: Sequence[GuidedQuestion], watch: Watch = unwatched
+    ) -> list[Answer | Failure]:
         """One result per request, in order; either all of them have guidance or none."""
         guided = any(request.guidance for request in requests)
         return run_planned(
@@ -79,6 +81,7 @@ class LargeVLM:
             lay_out=self._lay_out,
             planner=BatchPlanner(self._most, partial(self._fits, guided=guided)),
             stage="large",
+            watch=watch,
         )
 
     def _lay_out(self, request: GuidedQuestion) -> PromptLayout:

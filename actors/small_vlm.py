@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from actors.batching import BatchPlanner, run_planned
+from actors.batching import BatchPlanner, Watch, run_planned, unwatched
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig
 from actors.sharding import load_replica
 from sgl.layout import PromptLayout
@@ -39,10 +39,17 @@ class SmallVLM:
         self._guidance = guidance
         self._decoding = decoding
 
-    def run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
+    def run(
+        self, records: Sequence[ImageQuestion], watch: Watch = unwatched
+    ) -> list[Guidance | Failure]:
         """One result per record, in order; a bad record never costs its neighbours theirs."""
         return run_planned(
-            self._guide, records, lay_out=self._lay_out, planner=self._planner, stage="small"
+            self._guide,
+            records,
+            lay_out=self._lay_out,
+            planner=self._planner,
+            stage="small",
+            watch=watch,
         )
 
     def _lay_out(self, record: ImageQuestion) -> PromptLayout:

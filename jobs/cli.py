@@ -1,16 +1,16 @@
 """The command `sgl`. Light to import: Ray and the models load when a command runs.
 
-Exit codes: 0 done, 1 crashed, 2 bad configuration, 3 another run writes the output, 4 the run ended
-and the output is not complete.
+Exit codes: 0 done, 1 crashed or models that cannot run, 2 bad configuration, 3 another run writes
+the output, 4 the run ended and the output is not complete.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from sgl.errors import AuditError, ConfigurationError, OutputBusyError
+from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
-_EXIT_CODES = {ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
+_EXIT_CODES = {ReplicaError: 1, ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
 
 _FLAGS = {
     "input": "input.path",

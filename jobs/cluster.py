@@ -56,6 +56,9 @@ def quiet_ray_data() -> None:
     """Leave the terminal to our own progress; Ray Data still logs to its session folder."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # What fails a job is raised, and told by us, besides.
+    for name in ("exceptions", "_internal.execution.operators.actor_pool_map_operator"):
+        logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)
     # It advises to reserve memory per replica whenever a model is larger than nothing.
     context.issue_detectors_config.high_memory_detector_config.detection_time_interval_s = -1
     logging.getLogger("ray.data").setLevel(logging.WARNING)

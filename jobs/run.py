@@ -23,7 +23,9 @@ from pipeline.fingerprint import (
     unpinned,
     versions,
 )
+from pipeline.guard import RemoteLedger
 from pipeline.ids import Spill
+from pipeline.journal import Journal
 from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, check_output, open_output
 from pipeline.preflight import check_models, resolve
@@ -70,6 +72,8 @@ def run_job(
     Raises:
         ConfigurationError: before a model loads.
         OutputBusyError: another run writes the output, or has taken it over from this one.
+        ReplicaError: one cannot be loaded, or its replicas die of nothing that a record is to
+            blame for.
         AuditError: the run has ended, and the output is not complete.
     """
     started = time.monotonic()
@@ -146,8 +150,9 @@ def _stream(
     stages = ("fetch", *(role for role in ("small", "large") if job.uses(role)))
     board = ray.remote(num_cpus=0)(Board).remote(start.left)
     loaders = loaders or loaders_of(job, resources)
-    run = Run(record.run_id, source, output, loaders, resources, BoardReporter(board))
-    with Display(console, lambda: _counts(board), stages, start.left):
+    ledger = RemoteLedger.start(job.faults, Journal(output))
+    run = Run(record.run_id, source, output, loaders, resources, BoardReporter(board), ledger)
+    with ledger.explained(), Display(console, lambda: _counts(board), stages, start.left):
         write(build(job, run), job, run)
 
 

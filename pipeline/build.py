@@ -18,17 +18,20 @@ from actors.small_vlm import SmallVLM
 from pipeline.checkpoint import switch_on
 from pipeline.config import JobConfig, Mode, PoolConfig
 from pipeline.fetch import FetchStage
+from pipeline.guard import Guard, RemoteLedger
 from pipeline.handover import Rate
 from pipeline.large_stage import LargeModel, LargeSettings, LargeStage
 from pipeline.output import Output
 from pipeline.preflight import Placement, Resources
 from pipeline.progress import Reporter
 from pipeline.read import RecordDatasource
+from pipeline.replicas import Start
 from pipeline.small_stage import SmallModel, SmallSettings, SmallStage
 from pipeline.source import Source
 
-MAX_RESTARTS = 16
-"""Of one replica. Ray's default is to restart for ever, which turns a certain crash into a hang."""
+MAX_RESTARTS = 1000
+"""Of one replica. Poison takes several each; a replica that gets nowhere is given up long before,
+by the ledger. Ray's default is to restart for ever, which turns an unknown loop into a hang."""
 
 MAX_READ_TASKS = 1000
 
@@ -51,6 +54,7 @@ class Run:
     loaders: Loaders
     resources: Resources
     reporter: Reporter
+    ledger: RemoteLedger
 
 
 def build(job: JobConfig, run: Run) -> Dataset:
@@ -109,6 +113,7 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         threads=job.input.fetch_threads,
         reporter=run.reporter,
         storage=run.source.storage,
+        guard=Guard("fetch", run.ledger, job.input.fetch_deadline_s),
     )
     return rows.map_batches(
         _apply, fn_kwargs={"stage": stage}, batch_size=job.rows_per_block, **_ARROW
@@ -126,9 +131,10 @@ def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         write_importance=job.output.write_importance,
         rate=_rate(job.pools.small, placement),
     )
+    guard = _guard("small", job, run)
     return rows.map_batches(
         SmallStage,
-        fn_constructor_args=(run.loaders.small, settings, run.reporter),
+        fn_constructor_args=(run.loaders.small, settings, run.reporter, guard),
         compute=ActorPoolStrategy(size=job.pools.small.replicas, max_tasks_in_flight_per_actor=2),
         batch_size=job.rows_per_block,
         **_remote(placement),
@@ -145,9 +151,10 @@ def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         linger_s=pool.linger_s,
         rate=_rate(pool, placement),
     )
+    guard = _guard("large", job, run)
     return rows.map_batches(
         LargeStage,
-        fn_constructor_args=(run.loaders.large, settings, run.reporter),
+        fn_constructor_args=(run.loaders.large, settings, run.reporter, guard),
         compute=ActorPoolStrategy(
             size=pool.replicas,
             max_concurrent_calls_per_actor=blocks,
@@ -164,6 +171,12 @@ def _remote(placement: Placement) -> dict[str, Any]:
     # replicas, which then would decode pictures.
     remote = {"num_cpus": placement.num_cpus, "max_restarts": MAX_RESTARTS}
     return remote | ({"num_gpus": placement.num_gpus} if placement.num_gpus else {})
+
+
+def _guard(role: str, job: JobConfig, run: Run) -> Guard:
+    pool: PoolConfig = getattr(job.pools, role)
+    start = Start(role, job.model(role).path, pool.start_deadline_s)
+    return Guard(role, run.ledger, pool.deadline_s, start)
 
 
 def _rate(pool: PoolConfig, placement: Placement) -> Rate:

@@ -56,6 +56,8 @@ class InputConfig(StrictModel):
         limit: at most so many records, from the start of the input.
         max_image_pixels: larger pictures become failed rows before they are decoded.
         fetch_threads: pictures fetched at the same time by one CPU task.
+        fetch_deadline_s: after so long the process that fetches a block of pictures is ended, its
+            pictures are fetched one by one, and one that takes so long alone is a failed row.
         text_only: whether a record may come without an image. It is then answered as all others,
             with nothing to rank or prune; by default it is a failed row, because an image that is
             missing is more often a fault of the data.
@@ -69,6 +71,7 @@ class InputConfig(StrictModel):
     limit: int | None = Field(default=None, ge=1)
     max_image_pixels: int = Field(default=100_000_000, ge=1)
     fetch_threads: int = Field(default=4, ge=1)
+    fetch_deadline_s: float = Field(default=600.0, gt=0)
     text_only: bool = False
 
 
@@ -97,12 +100,19 @@ class PoolConfig(StrictModel):
         num_cpus: cores reserved per replica. The default is a token amount, with GPUs too: whole
             cores can leave none for reading, fetching and writing, and then the job hangs.
         usd_per_hour: price of one device (a GPU, or a replica on the CPU) for an hour.
+        deadline_s: a forward batch that takes longer hangs, and its replica is ended. An honest one
+            takes seconds, with long answers minutes; ten minutes leave room for both and for
+            kernels that compile in the first one, and bound what a record that hangs can cost.
+        start_deadline_s: likewise for the loading of the model. Its default has room for the
+            download of a large one.
     """
 
     replicas: int = Field(default=1, ge=1)
     num_gpus: float | None = Field(default=None, ge=0)
     num_cpus: float = Field(default=0.01, gt=0)
     usd_per_hour: float | None = Field(default=None, ge=0)
+    deadline_s: float = Field(default=600.0, gt=0)
+    start_deadline_s: float = Field(default=1800.0, gt=0)
 
 
 class LargePoolConfig(PoolConfig):
@@ -138,6 +148,21 @@ class ModelsConfig(StrictModel):
     large: ModelConfig | None = None
 
 
+class FaultsConfig(StrictModel):
+    """When to give up on a record, and when on a replica.
+
+    Attributes:
+        max_deaths: a record during which its process died so often, each time in no other's
+            company, is a failed row. Below three, replicas that are killed at random, many times in
+            one run, can cost a good record its answer.
+        max_restarts: deaths of one replica in a row, while it loads or works and without one
+            finished batch between, that are put up with. More are a broken device, and an error.
+    """
+
+    max_deaths: int = Field(default=3, ge=1)
+    max_restarts: int = Field(default=8, ge=0)
+
+
 class RayConfig(StrictModel):
     """Which Ray.
 
@@ -170,6 +195,7 @@ class JobConfig(StrictModel):
     pruning: PruningConfig = PruningConfig()
     decoding: DecodingConfig = DecodingConfig()
     pools: PoolsConfig = PoolsConfig()
+    faults: FaultsConfig = FaultsConfig()
     rows_per_block: int = Field(default=64, ge=1)
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()

@@ -3,13 +3,16 @@
 A picture that crashes a decoder kills a CPU task and never a model's replica.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from infra.s3 import DEFAULT, StorageConfig
+from actors.batching import Watch
+from infra.s3 import StorageConfig
+from pipeline.guard import Guard
 from pipeline.images import has_image, load_image
 from pipeline.progress import Reporter
 from pipeline.schema import IMAGES, OUTPUT
@@ -34,6 +37,7 @@ class FetchStage:
         threads: pictures fetched at the same time.
         reporter: told of the rows done.
         storage: how S3 is reached.
+        guard: stands around the decoders.
     """
 
     run_id: str
@@ -42,19 +46,28 @@ class FetchStage:
     text_only: bool
     threads: int
     reporter: Reporter
-    storage: StorageConfig = DEFAULT
+    storage: StorageConfig
+    guard: Guard
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Decode the pictures of one block."""
         check_columns("fetch", table, READS)
         records = table.select(READS).to_pylist()
-        with ThreadPoolExecutor(self.threads) as pool:
-            fetched = list(pool.map(self._fetch, records))
+        fetched = self.guard.run(self._fetch_all, records, [record["id"] for record in records])
         fetched_table = self._filled(table, fetched)
         check_conserved("fetch", table, fetched_table)
         failures = sum(isinstance(item, Failure) for item in fetched)
         self.reporter.done("fetch", rows=len(records), failed=failures)
         return fetched_table
+
+    def _fetch_all(
+        self, records: Sequence[dict[str, Any]], watch: Watch
+    ) -> list[list[dict[str, Any]] | Failure]:
+        with (
+            watch([record["id"] for record in records]),
+            ThreadPoolExecutor(self.threads) as pool,
+        ):
+            return list(pool.map(self._fetch, records))
 
     def _fetch(self, record: dict[str, Any]) -> list[dict[str, Any]] | Failure:
         try:

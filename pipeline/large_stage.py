@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from actors.batching import MOST_PADDING
+from actors.batching import MOST_PADDING, Watch, unwatched
 from actors.large_vlm import GuidedQuestion
 from pipeline.coalescer import Batched, Coalescer
+from pipeline.guard import Guard
 from pipeline.handover import Rate, answered_cells, questions, unpack_guidance
 from pipeline.progress import Reporter
 from pipeline.stage import (
@@ -41,7 +42,9 @@ WRITES = (
 class LargeModel(Protocol):
     """What the stage needs of actors.large_vlm.LargeVLM."""
 
-    def run(self, requests: Sequence[GuidedQuestion], /) -> list[Answer | Failure]:
+    def run(
+        self, requests: Sequence[GuidedQuestion], watch: Watch = unwatched, /
+    ) -> list[Answer | Failure]:
         """One result per request, in order."""
         ...
 
@@ -70,13 +73,19 @@ class LargeStage:
         load: makes the model; called once, in the only thread that ever touches it.
         settings: of the stage.
         reporter: told of the rows done, and asked whether more can come.
+        guard: stands around loading and running.
     """
 
     def __init__(
-        self, load: Callable[[], LargeModel], settings: LargeSettings, reporter: Reporter
+        self,
+        load: Callable[[], LargeModel],
+        settings: LargeSettings,
+        reporter: Reporter,
+        guard: Guard,
     ) -> None:
         self._thread = ThreadPoolExecutor(1, "large-model")
-        self._model = self._thread.submit(load).result()
+        self._model = self._thread.submit(guard.load, load).result()
+        self._guard = guard
         self._settings = settings
         self._reporter = reporter
         self._coalescer: Coalescer[GuidedQuestion, Answer | Failure] | None = None
@@ -108,7 +117,7 @@ class LargeStage:
 
     async def _run(self, batch: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._model.run, batch
+            self._thread, self._guard.run, self._model.run, batch, [item.id for item in batch]
         )
 
     def _finished(self, table: pa.Table, results: dict[int, Batched[Answer | Failure]]) -> pa.Table:

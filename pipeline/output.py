@@ -3,6 +3,7 @@
     rows/RUN_WRITE_TASK-N.parquet              one row per record
     checkpoint/FINGERPRINT/RUN_WRITE_TASK.parquet   ids whose rows are committed, one file per task
     checkpoint/FINGERPRINT/....pending.parquet      ids whose rows are being written
+    ledger/FINGERPRINT/TIME-RANDOM.json             records whose process died (pipeline/journal.py)
     _job.json                                  what the rows are of; written before the first row
     _lease.json                                who is writing; gone when nobody is
     _SUCCESS.json                              the output is complete and audited
@@ -95,6 +96,11 @@ class Output:
     def checkpoint(self) -> str:
         """The folder of the ids that are done under these settings."""
         return posixpath.join(self.path, "checkpoint", self.fingerprint)
+
+    @property
+    def ledger(self) -> str:
+        """The folder of the deaths under these settings."""
+        return posixpath.join(self.path, "ledger", self.fingerprint)
 
     @property
     def lease(self) -> str:

@@ -19,6 +19,9 @@ CPUS_FOR_TASKS = 1
 """Cores that the replicas must leave, because read, fetch and write tasks need one each."""
 
 
+_ROUNDING = 1e-6
+
+
 @dataclass(frozen=True)
 class Placement:
     """What one replica reserves.
@@ -110,8 +113,10 @@ def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
         _fits(f"pools.{role}.num_cpus", placement.num_cpus, max(cpus, default=0.0))
     replicas = {role: pool.replicas for role, pool in pools.items()}
     _total("num_gpus", {r: p.num_gpus * replicas[r] for r, p in placements.items()}, gpus)
+    _together("num_gpus", {r: (replicas[r], p.num_gpus) for r, p in placements.items()}, gpus)
     asked = {r: p.num_cpus * replicas[r] for r, p in placements.items()}
     _total("num_cpus", asked | {"read, fetch and write": CPUS_FOR_TASKS}, cpus)
+    _together("num_cpus", {r: (replicas[r], p.num_cpus) for r, p in placements.items()}, cpus)
     return Resources(placements)
 
 
@@ -181,6 +186,43 @@ def _on_single_nodes(role: str, replicas: int, asked: float, nodes: Sequence[flo
             f"pools.{role}.replicas: {replicas} are asked for, each with {asked:g} GPUs of one "
             f"node, and the nodes have room for {places}"
         )
+
+
+def _together(name: str, asked: Mapping[str, tuple[int, float]], nodes: Sequence[float]) -> None:
+    """Refuse pools that fit on the nodes one by one and in sum, but not together.
+
+    Args:
+        name: of the resource.
+        asked: replicas of each pool, and what each of them takes of one node.
+        nodes: what each has.
+    """
+    pools = sorted((pool for pool in asked.values() if pool[1]), key=lambda pool: -pool[1])
+    if not pools:
+        return
+    (wide, most), (narrow, least) = pools[0], pools[-1] if len(pools) > 1 else (0, pools[0][1])
+    # Replicas that take less than a GPU lie on one, so that each GPU is a node of its own.
+    shared = name == "num_gpus" and most <= 1
+    beside = {0: 0}  # the most narrow replicas beside each number of wide ones, node after node
+    for node in [1.0] * int(sum(nodes)) if shared else nodes:
+        found: dict[int, int] = {}
+        for placed, already in beside.items():
+            for here in range(min(wide - placed, _room(name, node, most)) + 1):
+                room = already + _room(name, node - here * most, least)
+                found[placed + here] = max(found.get(placed + here, 0), room)
+        beside = found
+    if beside.get(wide, -1) < narrow:
+        needs = " and ".join(f"{role} {n} x {each:g}" for role, (n, each) in asked.items())
+        raise ConfigurationError(
+            f"pools: {needs} {name} are asked for, each replica's of one node, and there is no way "
+            f"to place them all on nodes with {', '.join(f'{node:g}' for node in nodes)}"
+        )
+
+
+def _room(name: str, left: float, each: float) -> int:
+    """Replicas that fit into what is left of a node; a share of a GPU is of one GPU."""
+    if name == "num_gpus" and each < 1 < left:
+        return int(left) * int((1 + _ROUNDING) // each)
+    return int((left + _ROUNDING) // each)
 
 
 def _total(name: str, asked: Mapping[str, float], nodes: Sequence[float]) -> None:

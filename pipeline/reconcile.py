@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from infra.storage import write_bytes
 from pipeline.ids import hashes_of
+from pipeline.journal import Journal
 from pipeline.output import Output
 from pipeline.rowfiles import (
     COMMITTED,
@@ -160,13 +161,23 @@ def settle(output: Output, known: Collection[str], run_id: str) -> Repairs:
 def drop_failed(output: Output) -> int:
     """Take the failed rows out of a reconciled output, so that the run does them again.
 
+    Their deaths are forgotten, or the ledger would fail them again unseen. That comes first: a
+    death in between leaves failed rows, which the next run of the same command takes out.
+
     Returns:
         How many.
     """
-    mender = _Mender(output)
+    mender, journal = _Mender(output), Journal(output)
+    dead = journal.dead()
+
+    def failed(rows: pa.Table) -> pa.Array:
+        flags = pc.equal(rows["route"], Route.FAILED.value)
+        ids = rows["id"].filter(flags).to_pylist()
+        journal.forget([name for name in ids if name in dead])
+        return flags
 
     def drop(task: WriteTask) -> int:
-        return _drop_rows(output, mender, task, _failed, ["id", "route"])
+        return _drop_rows(output, mender, task, failed, ["id", "route"])
 
     return sum(in_parallel(drop, write_tasks(output)))
 
@@ -192,10 +203,6 @@ def drop_doubled(output: Output, twice: Collection[int]) -> int:
         return pa.array(flags, pa.bool_())
 
     return sum(_drop_rows(output, mender, task, again, ["id"]) for task in write_tasks(output))
-
-
-def _failed(rows: pa.Table) -> pa.Array:
-    return pc.equal(rows["route"], Route.FAILED.value)
 
 
 def _drop_rows(

@@ -75,7 +75,7 @@ def leftovers(output: Output) -> list[tuple[str, str]]:
     """Folder and name of what a killed process had not finished: no one reads it."""
     return [
         (folder, name)
-        for folder in (output.rows, output.checkpoint)
+        for folder in (output.rows, output.checkpoint, output.ledger)
         for name in output.names(folder)
         if name.startswith(".") and name.endswith(PART)
     ]

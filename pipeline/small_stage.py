@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from actors.batching import Watch, unwatched
+from pipeline.guard import Guard
 from pipeline.handover import Rate, guided_cells, pack_guidance, questions
 from pipeline.progress import Reporter
 from pipeline.schema import GUIDANCE, IMPORTANCE, OUTPUT
@@ -43,7 +45,9 @@ WRITES = (
 class SmallModel(Protocol):
     """What the stage needs of actors.small_vlm.SmallVLM."""
 
-    def run(self, records: Sequence[ImageQuestion], /) -> list[Guidance | Failure]:
+    def run(
+        self, records: Sequence[ImageQuestion], watch: Watch = unwatched, /
+    ) -> list[Guidance | Failure]:
         """One result per record, in order."""
         ...
 
@@ -71,12 +75,18 @@ class SmallStage:
         load: makes the model; called once, in the replica's process.
         settings: of the stage.
         reporter: told of the rows done.
+        guard: stands around loading and running.
     """
 
     def __init__(
-        self, load: Callable[[], SmallModel], settings: SmallSettings, reporter: Reporter
+        self,
+        load: Callable[[], SmallModel],
+        settings: SmallSettings,
+        reporter: Reporter,
+        guard: Guard,
     ) -> None:
-        self._model = load()
+        self._model = guard.load(load)
+        self._guard = guard
         self._settings = settings
         self._reporter = reporter
 
@@ -96,7 +106,7 @@ class SmallStage:
 
     def _run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
         try:
-            return self._model.run(records) if records else []
+            return self._guard.run(self._model.run, records, [record.id for record in records])
         except Exception as error:  # a device's, not a record's: see end_process
             end_process(error)
 

@@ -29,6 +29,10 @@ class DeviceError(SglError, RuntimeError):
     """A replica's devices or processes failed. No record is to blame; the replica must end."""
 
 
+class ReplicaError(SglError, RuntimeError):
+    """A replica cannot start, or ends again and again; the job cannot go on as it is."""
+
+
 class RecordError(SglError, ValueError):
     """One record is bad. The job goes on; the record becomes a row with this error."""
 
@@ -47,3 +51,11 @@ class PromptTooLongError(RecordError):
 
 class GridMismatchError(RecordError):
     """A ranking is of other images than the record's, so it does not carry over."""
+
+
+class CrashError(RecordError):
+    """The record ends the process that works on it."""
+
+
+class DeadlineError(RecordError):
+    """The record does not finish within the deadline of a batch."""

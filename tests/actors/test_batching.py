@@ -2,7 +2,8 @@
 
 import random
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -191,3 +192,37 @@ def test_a_failed_batch_is_released_before_it_runs_again() -> None:
         return [item.id for item in items]
 
     assert run_isolated(run, [Item("a"), Item("b")], batch_size=2, stage="small") == ["a", "b"]
+
+
+def test_a_watch_stands_around_every_forward_pass_and_sees_what_it_raises() -> None:
+    seen: list[tuple[Sequence[str], str]] = []
+
+    @contextmanager
+    def watch(ids: Sequence[str]) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            seen.append((ids, type(error).__name__))
+            raise
+        seen.append((ids, "well"))
+
+    def run(items: Sequence[Item]) -> list[str]:
+        for item in items:
+            if item.error:
+                raise item.error
+        return [item.id for item in items]
+
+    items = [
+        Item("a", length=30),
+        Item("b", length=29, error=EmptyQuestionError("empty")),
+        Item("c", length=5),
+        Item("never", unreadable=EmptyQuestionError("empty")),
+    ]
+    planner = BatchPlanner(2, lambda _: True)
+    run_planned(run, items, lay_out=lay_out, planner=planner, stage="small", watch=watch)
+    assert seen == [
+        (["a", "b"], "EmptyQuestionError"),
+        (["a"], "well"),
+        (["b"], "EmptyQuestionError"),
+        (["c"], "well"),
+    ]

@@ -18,7 +18,7 @@ from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, Success
 from pipeline.status import status
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError
-from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, calls, guidance_of
+from tests.pipeline.fakes import MORTAL, FakeLarge, FakeSmall, Load, Mortal, calls, guidance_of
 from tests.pipeline.inputs import job_of, png, write_jsonl
 from tests.pipeline.outputs import write_task
 from tests.pipeline.tables import picture_question
@@ -41,14 +41,17 @@ def make_input(folder: Path, without: set[str]) -> Path:
 
 
 def run(
-    job: JobConfig, folder: Path, retry_errors: bool = False
+    job: JobConfig,
+    folder: Path,
+    retry_errors: bool = False,
+    small: type[FakeSmall] = FakeSmall,
 ) -> tuple[Outcome, str, Counter[str]]:
     """The outcome, what was said, and how often the small model saw each record."""
     log = folder / "log"
     shutil.rmtree(log, ignore_errors=True)
     log.mkdir()
     console = Console(file=io.StringIO(), width=300)
-    loaders = Loaders(Load(FakeSmall, log), Load(FakeLarge, log))  # type: ignore[arg-type]
+    loaders = Loaders(Load(small, log), Load(FakeLarge, log))  # type: ignore[arg-type]
     outcome = run_job(job, console, loaders, retry_errors=retry_errors)
     seen = Counter(name for batch in calls(log, "small") for name in batch)
     assert isinstance(console.file, io.StringIO)
@@ -110,6 +113,21 @@ def test_a_life_of_an_output(tmp_path: Path) -> None:
     assert "24 committed rows are gone" in said
     assert seen == Counter(everything)
     assert set(rows_of(job)) == everything
+    assert status(job.output.path, 0.0).state == "complete"
+
+
+def test_a_record_in_quarantine_runs_again_on_request(tmp_path: Path) -> None:
+    path = make_input(tmp_path, set())
+    job = job_of(path, tmp_path / "out", faults={"max_deaths": 1}, input={"limit": 8})
+    run(job, tmp_path, small=Mortal)
+    assert status(job.output.path, 0.0).failed == {"small": {"CrashError": 1}}
+    assert rows_of(job)[MORTAL]["route"] == "failed"
+    _, _, seen = run(job, tmp_path)
+    assert not seen
+    _, said, seen = run(job, tmp_path, retry_errors=True)
+    assert "1 of 8 records, 1 of them failed before" in said
+    assert seen == Counter({MORTAL: 1})
+    assert rows_of(job)[MORTAL]["answer"] is not None
     assert status(job.output.path, 0.0).state == "complete"
 
 

@@ -1,15 +1,26 @@
 """Deterministic models that answer by arithmetic; the real ones run in tests/integration."""
 
+import ctypes
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from actors.batching import Watch, unwatched
 from actors.large_vlm import GuidedQuestion
+from pipeline.config import FaultsConfig
+from pipeline.fetch import FetchStage
+from pipeline.guard import Guard
+from pipeline.journal import Event, Journal
+from pipeline.ledger import Admission, Ledger
 from pipeline.progress import Board
+from pipeline.replicas import Start
+from sgl.errors import ModelLoadError
 from sgl.types import (
     Answer,
     Failure,
@@ -24,6 +35,10 @@ from sgl.types import (
 VISUAL = 4
 POISON = "poison"
 """A question that both fakes refuse, as a model refuses one that is too long."""
+
+
+MORTAL = "r0005"
+"""The record that Mortal dies of."""
 
 
 def score_of(record_id: str) -> float:
@@ -87,9 +102,14 @@ class FakeSmall:
     log: Path | None = None
     seconds: float = 0.0
 
-    def run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
-        write_call(self.log, "small", [record.id for record in records])
-        time.sleep(self.seconds)
+    def run(
+        self, records: Sequence[ImageQuestion], watch: Watch = unwatched
+    ) -> list[Guidance | Failure]:
+        ids = [record.id for record in records]
+        with watch(ids):
+            write_call(self.log, "small", ids)
+            time.sleep(self.seconds)
+            act("small", [record.question for record in records])
         return [
             Failure(r.id, "small", "PromptTooLongError", "too long")
             if r.question == POISON
@@ -106,9 +126,14 @@ class FakeLarge:
     seconds: float = 0.0
     seen: list[GuidedQuestion] = field(default_factory=list)
 
-    def run(self, requests: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
-        write_call(self.log, "large", [request.id for request in requests])
-        time.sleep(self.seconds)
+    def run(
+        self, requests: Sequence[GuidedQuestion], watch: Watch = unwatched
+    ) -> list[Answer | Failure]:
+        ids = [request.id for request in requests]
+        with watch(ids):
+            write_call(self.log, "large", ids)
+            time.sleep(self.seconds)
+            act("large", [request.record.question for request in requests])
         self.seen += requests
         return [self._answer(request, len(requests)) for request in requests]
 
@@ -132,18 +157,92 @@ class FakeLarge:
 class DyingSmall(FakeSmall):
     """Loses its device at the first call of all processes that share a log."""
 
-    def run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
+    def run(
+        self, records: Sequence[ImageQuestion], watch: Watch = unwatched
+    ) -> list[Guidance | Failure]:
         lose_device_once(self.log, "small")
-        return super().run(records)
+        return super().run(records, watch)
 
 
 @dataclass
 class DyingLarge(FakeLarge):
     """As DyingSmall."""
 
-    def run(self, requests: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
+    def run(
+        self, requests: Sequence[GuidedQuestion], watch: Watch = unwatched
+    ) -> list[Answer | Failure]:
         lose_device_once(self.log, "large")
-        return super().run(requests)
+        return super().run(requests, watch)
+
+
+def act(stage: str, questions: Sequence[str]) -> None:
+    """Do what a record's question orders this stage to do."""
+    for question in questions:
+        match question.split():
+            case [target, "exits"] if target == stage:
+                os._exit(3)
+            case [target, "segfaults"] if target == stage:
+                ctypes.string_at(0)
+            case [target, "hangs"] if target == stage:
+                ctypes.PyDLL(None).sleep(3600)  # with the interpreter's lock held
+
+
+@dataclass
+class Mortal(FakeSmall):
+    """Dies of one record, whatever it asks."""
+
+    def run(
+        self, records: Sequence[ImageQuestion], watch: Watch = unwatched
+    ) -> list[Guidance | Failure]:
+        ids = [record.id for record in records]
+        if MORTAL in ids:
+            with watch(ids):
+                os._exit(3)
+        return super().run(records, watch)
+
+
+@dataclass
+class LostDevice(FakeSmall):
+    """Its device never works."""
+
+    def run(
+        self, records: Sequence[ImageQuestion], watch: Watch = unwatched
+    ) -> list[Guidance | Failure]:
+        with watch([record.id for record in records]):
+            raise RuntimeError("device lost")
+
+
+@dataclass
+class Unreadable(FakeSmall):
+    """Its weights cannot be read."""
+
+    def __post_init__(self) -> None:
+        raise ModelLoadError("the weights are gone")
+
+
+@dataclass
+class Stillborn(FakeSmall):
+    """Ends its process while it loads."""
+
+    def __post_init__(self) -> None:
+        os._exit(1)
+
+
+@dataclass
+class Endless(FakeSmall):
+    """Never loads, with the interpreter's lock held."""
+
+    def __post_init__(self) -> None:
+        ctypes.PyDLL(None).sleep(3600)
+
+
+@dataclass(frozen=True)
+class DeadlyFetch(FetchStage):
+    """The real stage, with a codec that obeys the question."""
+
+    def _fetch(self, record: dict[str, Any]) -> list[dict[str, Any]] | Failure:
+        act("fetch", [record["question"] or ""])
+        return super()._fetch(record)
 
 
 def lose_device_once(log: Path | None, role: str) -> None:
@@ -180,3 +279,48 @@ class LocalReporter:
 
     async def drained(self) -> bool:
         return self.board.drained()
+
+
+@dataclass
+class LocalLedger:
+    """A client of a Ledger in the same process."""
+
+    ledger: Ledger
+    owner: str = "here"
+
+    def admit(self, stage: str, ids: Sequence[str]) -> Admission:
+        return self.ledger.admit(stage, ids)
+
+    def begin(self, stage: str, ids: Sequence[str], deadline_s: float) -> None:
+        self.ledger.begin(self.owner, stage, ids, deadline_s)
+
+    def end(self) -> None:
+        self.ledger.end(self.owner)
+
+    def starting(self, start: Start) -> str | None:
+        return self.ledger.starting(self.owner, start)
+
+    def loaded(self) -> None:
+        self.ledger.loaded(self.owner)
+
+    def load_failed(self, cause: str) -> bool:
+        return self.ledger.load_failed(self.owner, cause)
+
+
+class NoJournal(Journal):
+    """Events in memory."""
+
+    def __init__(self, events: Sequence[Event] = ()) -> None:
+        self.events = list(events)
+
+    def append(self, event: Event) -> None:
+        self.events.append(event)
+
+    def read(self) -> list[Event]:
+        return list(self.events)
+
+
+def guard_of(stage: str, ledger: Ledger | None = None) -> Guard:
+    """A guard without a cluster."""
+    ledger = ledger or Ledger(FaultsConfig(), NoJournal())
+    return Guard(stage, LocalLedger(ledger), 600.0, Start(stage, f"path/to/{stage}", 600.0))

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from infra.s3 import DEFAULT
 from pipeline.config import InputConfig
 from pipeline.fetch import FetchStage
 from pipeline.source import open_source
 from sgl.types import ImageQuestion
-from tests.pipeline.fakes import LocalReporter
+from tests.pipeline.fakes import LocalReporter, guard_of
 from tests.pipeline.inputs import picture, records, write_parquet
 
 
@@ -21,6 +22,8 @@ def fetch_stage(threshold: float | None = 0.6, text_only: bool = False) -> Fetch
         text_only=text_only,
         threads=2,
         reporter=LocalReporter(),
+        storage=DEFAULT,
+        guard=guard_of("fetch"),
     )
 
 

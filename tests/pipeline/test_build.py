@@ -12,6 +12,8 @@ import pytest
 
 from pipeline.build import Loaders, Run, build, loaders_of, write
 from pipeline.config import JobConfig
+from pipeline.guard import RemoteLedger
+from pipeline.journal import Journal
 from pipeline.output import Output
 from pipeline.preflight import resolve
 from pipeline.progress import Board, BoardReporter, StageCount
@@ -63,9 +65,11 @@ def execute(
     board = ray.remote(num_cpus=0)(Board).remote(source.rows)
     loaders = Loaders(Load(small, log), Load(large, log))  # type: ignore[arg-type]
     output = Output(job.output.path, "fingerprint", job.storage)
+    ledger = RemoteLedger.start(job.faults, Journal(output))
     resources = resolve(job, ray.nodes())
-    run = Run(run_id, source, output, loaders, resources, BoardReporter(board))
-    write(build(job, run), job, run)
+    run = Run(run_id, source, output, loaders, resources, BoardReporter(board), ledger)
+    with ledger.explained():
+        write(build(job, run), job, run)
     counts = ray.get(board.counts.remote())
     return Finished(job, pq.read_table(Path(job.output.path) / "rows"), log, counts)
 

@@ -11,7 +11,7 @@ from pipeline.large_stage import WRITES, LargeModel, LargeSettings, LargeStage
 from pipeline.progress import Board
 from pipeline.schema import IN_FLIGHT, OUTPUT
 from pipeline.small_stage import SmallSettings, SmallStage
-from tests.pipeline.fakes import POISON, FakeLarge, FakeSmall, LocalReporter, guidance_of
+from tests.pipeline.fakes import POISON, FakeLarge, FakeSmall, LocalReporter, guard_of, guidance_of
 from tests.pipeline.tables import fetch_stage, question_of, read_table
 
 THRESHOLD = 0.6
@@ -19,7 +19,7 @@ THRESHOLD = 0.6
 
 def small_rows(table: pa.Table, rate: Rate | None = None) -> pa.Table:
     settings = SmallSettings(THRESHOLD, rate=rate or Rate())
-    return SmallStage(FakeSmall, settings, LocalReporter())(fetch_stage()(table))
+    return SmallStage(FakeSmall, settings, LocalReporter(), guard_of("small"))(fetch_stage()(table))
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     rows = sum(len(block) for block in blocks)
 
     async def scenario() -> list[pa.Table]:
-        stage = LargeStage(load, settings, LocalReporter(Board(expected=rows)))
+        stage = LargeStage(load, settings, LocalReporter(Board(expected=rows)), guard_of("large"))
         return await asyncio.wait_for(asyncio.gather(*map(stage, blocks)), 60)
 
     return asyncio.run(scenario())
@@ -90,7 +90,7 @@ def test_a_block_of_settled_rows_waits_for_nothing(tmp_path: Path) -> None:
     async def scenario() -> pa.Table:
         settings = LargeSettings(4, concurrent_blocks=9, linger_s=3600)
         never_drained = LocalReporter(Board(expected=10**6))
-        stage = LargeStage(FakeLarge, settings, never_drained)
+        stage = LargeStage(FakeLarge, settings, never_drained, guard_of("large"))
         return await asyncio.wait_for(stage(block), 60)
 
     assert asyncio.run(scenario())["route"].to_pylist() == ["failed", "failed"]

@@ -144,3 +144,51 @@ def test_a_checkpoint_folder_that_is_not_there_is_refused(tmp_path: Path) -> Non
         check_models(job_of("in", "out", models=models))
     check_models(job_of("in", "out", models=models, mode="small"))
     check_models(job_of("in", "out", models={"small": {"path": "o/n"}, "large": {"path": "o/n"}}))
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "nodes", "fits"),
+    [
+        ((1, 2), (1, 4), [4, 2], True),
+        ((2, 2), (1, 4), [4, 4], True),
+        ((2, 1), (1, 4), [5, 1], True),
+        ((3, 1), (1, 4), [5, 2], True),
+        ((2, 3), (1, 2), [4, 4], False),
+        ((3, 1), (2, 3), [4, 5], True),
+        ((2, 2), (1, 3), [6, 1], False),
+        ((3, 0.6), (0, 1), [2], False),
+        ((3, 0.6), (1, 1), [2, 2], True),
+        ((4, 0.6), (1, 1), [2, 2], False),
+        ((4, 0.4), (2, 0.6), [2], False),
+        ((2, 0.4), (2, 0.6), [2], True),
+        ((3, 1 / 3), (3, 1 / 3), [2], True),
+    ],
+)
+def test_pools_that_fit_in_sum_but_not_on_the_nodes_are_refused(
+    small: tuple[int, float], large: tuple[int, float], nodes: list[int], fits: bool
+) -> None:
+    pools = {
+        role: {"replicas": count, "num_gpus": each}
+        for role, (count, each) in (("small", small), ("large", large))
+        if count
+    }
+    mode = "cascade" if large[0] else "small"
+    job = job_of("in", "out", mode=mode, pools=pools)
+    cluster = [node(CPU=4, GPU=gpus) for gpus in nodes]
+    if fits:
+        resolve(job, cluster)
+    else:
+        with pytest.raises(ConfigurationError, match=f"GPU|num_gpus.*{nodes[0]}"):
+            resolve(job, cluster)
+
+
+def test_the_refusal_tells_what_is_asked_and_what_each_node_has() -> None:
+    pools = {"small": {"replicas": 2, "num_gpus": 2}, "large": {"num_gpus": 3}}
+    with pytest.raises(ConfigurationError, match=r"small 2 x 2 and large 1 x 3 .* 6, 1$"):
+        resolve(job_of("in", "out", pools=pools), [node(CPU=4, GPU=6), node(CPU=4, GPU=1)])
+
+
+def test_cores_are_of_one_node_too() -> None:
+    pools = {"small": {"num_cpus": 4}, "large": {"num_cpus": 4}}
+    with pytest.raises(ConfigurationError, match=r"num_cpus are asked for"):
+        resolve(job_of("in", "out", pools=pools), [node(CPU=6), node(CPU=3)])

@@ -10,6 +10,7 @@ from infra.storage import read_bytes, write_bytes
 from pipeline import reconcile as module
 from pipeline import rowfiles
 from pipeline.ids import Spill
+from pipeline.journal import Event, Journal
 from pipeline.output import Output, Success
 from pipeline.reconcile import drop_doubled, drop_failed, reconcile, settle
 from pipeline.rowfiles import write_tasks
@@ -189,6 +190,15 @@ def test_failed_rows_are_taken_out_and_the_others_stay_as_they_are(output: Outpu
     filesystem, path = output.located(f"{output.rows}/{base_of(2)}-0.parquet")
     assert pq.read_table(path, filesystem=filesystem) == rows_of(["e", "g"])
     assert drop_failed(output) == 0
+
+
+def test_the_deaths_of_failed_rows_are_forgotten_with_them(output: Output) -> None:
+    journal = Journal(output)
+    journal.append(Event(kind="death", ids=("a", "f", "g"), stage="small"))
+    write_task(output, 2, ["e", "f"], failed=["e", "f"])
+    drop_failed(output)
+    assert journal.dead() == {"a", "g"}
+    assert len(journal.read()) == 2
 
 
 def test_rows_committed_by_a_run_taken_for_dead_go(output: Output) -> None:

@@ -7,14 +7,16 @@ import pytest
 
 from pipeline.handover import Rate, unpack_guidance
 from pipeline.small_stage import WRITES, SmallSettings, SmallStage
-from tests.pipeline.fakes import POISON, FakeSmall, LocalReporter, guidance_of, score_of
+from tests.pipeline.fakes import POISON, FakeSmall, LocalReporter, guard_of, guidance_of, score_of
 from tests.pipeline.tables import fetch_stage, question_of, read_table
 
 THRESHOLD = 0.6
 
 
 def run(table: pa.Table, settings: SmallSettings | None = None) -> pa.Table:
-    stage = SmallStage(FakeSmall, settings or SmallSettings(THRESHOLD), LocalReporter())
+    stage = SmallStage(
+        FakeSmall, settings or SmallSettings(THRESHOLD), LocalReporter(), guard_of("small")
+    )
     return stage(fetch_stage()(table))
 
 
@@ -56,7 +58,7 @@ def test_what_failed_before_is_not_touched_and_not_run(tmp_path: Path) -> None:
     table = read_table(tmp_path, 4, questions=[""])
     before = fetch_stage()(table)
     model = FakeSmall(log=tmp_path)
-    stage = SmallStage(lambda: model, SmallSettings(THRESHOLD), LocalReporter())
+    stage = SmallStage(lambda: model, SmallSettings(THRESHOLD), LocalReporter(), guard_of("small"))
     out = stage(before)
     untouched = [name for name in before.column_names if name not in ("images",)]
     assert out.select(untouched).slice(0, 1).equals(before.select(untouched).slice(0, 1))
@@ -79,7 +81,7 @@ def test_a_record_that_the_model_refuses_fails_alone(tmp_path: Path) -> None:
 def test_a_block_without_open_rows_runs_no_model(tmp_path: Path) -> None:
     before = fetch_stage()(read_table(tmp_path, 2, questions=["", ""]))
     model = FakeSmall(log=tmp_path)
-    SmallStage(lambda: model, SmallSettings(THRESHOLD), LocalReporter())(before)
+    SmallStage(lambda: model, SmallSettings(THRESHOLD), LocalReporter(), guard_of("small"))(before)
     assert list(tmp_path.glob("small-*.txt")) == []
 
 
@@ -118,7 +120,9 @@ def test_costs_are_seconds_times_devices_times_price(tmp_path: Path) -> None:
 
 def test_only_declared_columns_change(tmp_path: Path) -> None:
     before = fetch_stage()(read_table(tmp_path, 12))
-    out = SmallStage(FakeSmall, SmallSettings(THRESHOLD), LocalReporter())(before)
+    out = SmallStage(FakeSmall, SmallSettings(THRESHOLD), LocalReporter(), guard_of("small"))(
+        before
+    )
     for name in before.column_names:
         if name not in WRITES:
             assert out[name].equals(before[name])

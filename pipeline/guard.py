@@ -1,0 +1,204 @@
+"""What a stage does about deaths: it tells the ledger, keeps suspects apart, and never hangs."""
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import ray
+
+from actors.batching import Watch
+from pipeline.config import FaultsConfig
+from pipeline.deadline import deadline
+from pipeline.journal import Journal
+from pipeline.ledger import Admission, Ledger
+from pipeline.replicas import Start
+from pipeline.stage import end_process
+from sgl.errors import ReplicaError
+from sgl.types import Failure
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Model = TypeVar("Model")
+Result = TypeVar("Result")
+
+_PATIENCE_S = 30.0
+_WORKER: list[str] = []
+
+
+class LedgerClient(Protocol):
+    """The ledger as one process sees it; see pipeline.ledger for what the calls mean."""
+
+    def admit(self, stage: str, ids: Sequence[str]) -> Admission:
+        """How these records may run."""
+        ...
+
+    def begin(self, stage: str, ids: Sequence[str], deadline_s: float) -> None:
+        """A forward batch starts; known to the ledger before this returns."""
+        ...
+
+    def end(self) -> None:
+        """It has ended well."""
+        ...
+
+    def starting(self, start: Start) -> str | None:
+        """This replica begins to load; why it must not, if so."""
+        ...
+
+    def loaded(self) -> None:
+        """It has loaded."""
+        ...
+
+    def load_failed(self, cause: str) -> bool:
+        """It has not; whether it may try again."""
+        ...
+
+
+@dataclass(frozen=True)
+class RemoteLedger:
+    """A ledger that lives in a Ray actor and is restarted, from its journal, if that dies."""
+
+    actor: Any
+
+    @classmethod
+    def start(cls, config: FaultsConfig, journal: Journal) -> "RemoteLedger":
+        """Start the actor; it ends with the job."""
+        remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
+        return cls(remote.remote(config, journal))
+
+    def admit(self, stage: str, ids: Sequence[str]) -> Admission:
+        """See LedgerClient."""
+        admission: Admission = ray.get(self.actor.admit.remote(stage, list(ids)))
+        return admission
+
+    def begin(self, stage: str, ids: Sequence[str], deadline_s: float) -> None:
+        """See LedgerClient."""
+        ray.get(self.actor.begin.remote(_owner(), stage, list(ids), deadline_s))
+
+    def end(self) -> None:
+        """See LedgerClient; does not wait."""
+        self.actor.end.remote(_owner())
+
+    def starting(self, start: Start) -> str | None:
+        """See LedgerClient."""
+        reason: str | None = ray.get(self.actor.starting.remote(_owner(), start))
+        return reason
+
+    def loaded(self) -> None:
+        """See LedgerClient; does not wait."""
+        self.actor.loaded.remote(_owner())
+
+    def load_failed(self, cause: str) -> bool:
+        """See LedgerClient."""
+        return bool(ray.get(self.actor.load_failed.remote(_owner(), cause)))
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Where the block fails because replicas do, raise the one reason and not Ray's trace.
+
+        Raises:
+            ReplicaError: names the model and the cause.
+        """
+        try:
+            yield
+        except Exception as error:
+            if reason := self._fatal():
+                raise ReplicaError(reason) from error
+            raise
+
+    def _fatal(self) -> str | None:
+        try:
+            reason: str | None = ray.get(self.actor.fatal.remote(), timeout=_PATIENCE_S)
+        except ray.exceptions.RayError:
+            return None
+        return reason
+
+
+def _owner() -> str:
+    """Of the batch that this process runs: the replica, which keeps its name over restarts."""
+    replica = ray.get_runtime_context().get_actor_id()
+    if replica:
+        return str(replica)
+    if not _WORKER:
+        _WORKER.append(uuid.uuid4().hex)
+    return _WORKER[0]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Around everything that a stage cannot trust.
+
+    Attributes:
+        stage: its name.
+        ledger: is told of it.
+        deadline_s: of one forward batch.
+        start: of the replica, where the stage loads a model.
+    """
+
+    stage: str
+    ledger: LedgerClient
+    deadline_s: float
+    start: Start | None = None
+
+    def load(self, load: Callable[[], Model]) -> Model:
+        """Load the replica's model.
+
+        Raises:
+            ReplicaError: earlier processes of this replica have failed too often, or this one has
+                and is the first; a later one ends, so that the next may try.
+        """
+        assert self.start is not None
+        if reason := self.ledger.starting(self.start):
+            raise ReplicaError(reason)
+        try:
+            with deadline(self.start.deadline_s):
+                model = load()
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            if self.ledger.load_failed(cause):
+                end_process(error)
+            # Ray prints what a constructor raises several times over; the trace is told once.
+            logger.exception("the %s model could not be loaded", self.stage)
+            raise ReplicaError(cause) from None
+        self.ledger.loaded()
+        return model
+
+    def run(
+        self,
+        run: Callable[[Sequence[Item], Watch], Sequence[Result | Failure]],
+        items: Sequence[Item],
+        ids: Sequence[str],
+    ) -> list[Result | Failure]:
+        """Run items together, suspects one by one, and those that are given up not at all.
+
+        Args:
+            run: one result per item, in order; it puts the watch around every forward batch.
+            items: of any kind.
+            ids: theirs.
+        """
+        if not items:
+            return []
+        admission = self.ledger.admit(self.stage, ids)
+        if admission.refusal:
+            raise ReplicaError(admission.refusal)
+        results: dict[str, Result | Failure] = dict(admission.failed)
+        together = [i for i in ids if i not in admission.failed and i not in admission.alone]
+        by_id = dict(zip(ids, items, strict=True))
+        for group in [together, *([name] for name in admission.alone)]:
+            if group:
+                done = run([by_id[name] for name in group], self._watch)
+                results |= zip(group, done, strict=True)
+        self.ledger.end()  # a batch that raised, and that this process has outlived
+        return [results[name] for name in ids]
+
+    @contextmanager
+    def _watch(self, ids: Sequence[str]) -> Iterator[None]:
+        # Where the block raises, the batch stays open until the next one or the end of the run: a
+        # device that fails ends this process, and a record may be to blame for it.
+        self.ledger.begin(self.stage, ids, self.deadline_s)
+        with deadline(self.deadline_s):
+            yield
+        self.ledger.end()
