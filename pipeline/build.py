@@ -3,7 +3,7 @@
 read -> small blocks -> fetch (CPU tasks) -> small pool -> large pool -> Parquet
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,8 +22,10 @@ from pipeline.large_stage import LargeModel, LargeSettings, LargeStage
 from pipeline.preflight import Placement, Resources
 from pipeline.progress import Reporter
 from pipeline.read import RecordDatasource
+from pipeline.references import Fetcher
 from pipeline.small_stage import SmallModel, SmallSettings, SmallStage
 from pipeline.source import Source
+from pipeline.web import Web
 
 MAX_RESTARTS = 16
 """Of one replica. Ray's default is to restart for ever, which turns a certain crash into a hang."""
@@ -93,6 +95,10 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         threshold=job.threshold if job.mode is Mode.CASCADE else None,
         max_image_pixels=job.input.max_image_pixels,
         threads=job.input.fetch_threads,
+        fetcher=Fetcher(
+            max_bytes=job.input.max_image_bytes,
+            web=None if job.input.http is None else Web(job.input.http),
+        ),
         reporter=run.reporter,
     )
     return rows.map_batches(
@@ -100,8 +106,8 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
     )
 
 
-def _apply(table: pa.Table, stage: FetchStage) -> pa.Table:
-    return stage(table)
+def _apply(table: pa.Table, stage: FetchStage) -> Iterator[pa.Table]:
+    yield from stage(table)
 
 
 def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:

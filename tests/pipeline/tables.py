@@ -1,26 +1,41 @@
 """Tables as they stand between the stages."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.config import InputConfig
 from pipeline.fetch import FetchStage
+from pipeline.references import Fetcher
 from pipeline.source import open_source
 from sgl.types import ImageQuestion
 from tests.pipeline.fakes import LocalReporter
 from tests.pipeline.inputs import picture, records, write_parquet
 
 
-def fetch_stage(threshold: float | None = 0.6) -> FetchStage:
-    return FetchStage(
-        run_id="run",
-        threshold=threshold,
-        max_image_pixels=1000,
-        threads=2,
-        reporter=LocalReporter(),
-    )
+@dataclass(frozen=True)
+class Fetched:
+    """The fetch stage with its tables put together."""
+
+    stage: FetchStage
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return pa.concat_tables(self.stage(table))
+
+
+def fetch_stage(threshold: float | None = 0.6, **settings: Any) -> Fetched:
+    given: dict[str, Any] = {
+        "run_id": "run",
+        "threshold": threshold,
+        "max_image_pixels": 1000,
+        "threads": 2,
+        "fetcher": Fetcher(max_bytes=1 << 20),
+        "reporter": LocalReporter(),
+    }
+    return Fetched(FetchStage(**given | settings))
 
 
 def read_table(folder: Path, count: int = 12, questions: Sequence[str | None] = ()) -> pa.Table:
