@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config import ColumnsConfig
+from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.files import Chunk, InputFile
 from sgl.errors import ConfigurationError
 
@@ -32,7 +32,7 @@ class Row:
     record: Mapping[str, Any] | str
 
 
-def chunk_of(rows: Sequence[Row], columns: ColumnsConfig, file: InputFile) -> Chunk:
+def chunk_of(rows: Sequence[Row], config: InputConfig, file: InputFile) -> Chunk:
     """Rows as a table; a row that is no record, or has a bad cell, keeps its place with a problem.
 
     Raises:
@@ -47,7 +47,7 @@ def chunk_of(rows: Sequence[Row], columns: ColumnsConfig, file: InputFile) -> Ch
         else:
             records.append(row.record)
     names = dict.fromkeys(name for record in records for name in record)
-    checks = _checks(columns, records)
+    checks = _checks(config.columns, records)
     arrays = {}
     for name in names:
         values = [record.get(name) for record in records]
@@ -55,6 +55,8 @@ def chunk_of(rows: Sequence[Row], columns: ColumnsConfig, file: InputFile) -> Ch
             check, type_ = checks[name]
             values = _checked(values, check, name, problems)
             arrays[name] = pa.array(values, type_)
+        elif name in config.drop:
+            arrays[name] = pa.nulls(len(values))
         else:
             arrays[name] = _inferred(values, name, file)
     table = pa.table(arrays) if arrays else empty_table(len(rows))

@@ -90,9 +90,8 @@ def read_chunks(
     if file_format == "arrow":
         return read_arrow(part, only)
     if file_format == "webdataset":
-        limit, pictures = config.max_image_bytes, only is None
-        return read_samples(part.file, config.columns, limit, pictures=pictures)
-    return iter([read_manifest(part.file, file_format, config.columns)])
+        return read_samples(part.file, config, pictures=only is None)
+    return iter([read_manifest(part.file, file_format, config)])
 
 
 def _is_data(path: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.cells import Row, chunk_of
-from pipeline.config import ColumnsConfig
+from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.delimited import read_csv
 from pipeline.files import Chunk, InputFile
 from sgl.errors import ConfigurationError
@@ -19,13 +19,13 @@ _IMAGE_PLACEHOLDER = "<image>"
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_manifest(file: InputFile, file_format: str, columns: ColumnsConfig) -> Chunk:
+def read_manifest(file: InputFile, file_format: str, config: InputConfig) -> Chunk:
     """All records of one text file.
 
     Args:
         file: to read.
         file_format: jsonl, csv or llava.
-        columns: the user's names.
+        config: the user's column names.
 
     Raises:
         ConfigurationError: the file is not what its format says; names it.
@@ -36,9 +36,9 @@ def read_manifest(file: InputFile, file_format: str, columns: ColumnsConfig) -> 
         raise ConfigurationError(f"input.path: {file.name} is UTF-16; write it as UTF-8")
     data = data.removeprefix(codecs.BOM_UTF8)
     if file_format == "csv":
-        return read_csv(data, columns, file)
-    rows = _json_lines(data) if file_format == "jsonl" else _llava(data, columns, file)
-    return chunk_of(rows, columns, file)
+        return read_csv(data, config.columns, file)
+    rows = _json_lines(data) if file_format == "jsonl" else _llava(data, config.columns, file)
+    return chunk_of(rows, config, file)
 
 
 def parse_object(data: bytes) -> dict[str, Any] | str:

@@ -84,7 +84,6 @@ def shape_of(
     schemas: Sequence[tuple[str, pa.Schema]],
     carried: pa.Schema,
     columns: ColumnsConfig,
-    drop: Sequence[str],
 ) -> Shape:
     """Check an input's columns and plan its way into the reader's schema.
 
@@ -92,7 +91,6 @@ def shape_of(
         schemas: of every file, with its name.
         carried: all columns of the input that mean nothing here, and the answers.
         columns: the user's names.
-        drop: columns to leave out.
 
     Raises:
         ConfigurationError: question or image is missing, a column is of an unusable type, or a
@@ -100,8 +98,7 @@ def shape_of(
     """
     for file, schema in schemas:
         _check_types(file, schema, columns)
-    kept = [f for f in carried if f.name not in drop]
-    others = [f for f in kept if f.name != columns.answers]
+    others = [f for f in carried if f.name != columns.answers]
     clashes = sorted(f.name for f in others if f.name in RESERVED | {"answers"})
     if clashes:
         raise ConfigurationError(
@@ -109,7 +106,7 @@ def shape_of(
             "leave it out with input.drop, or tell what it is with input.columns"
         )
     fields = list(READ)
-    fields += [pa.field("answers", f.type) for f in kept if f.name == columns.answers]
+    fields += [pa.field("answers", f.type) for f in carried if f.name == columns.answers]
     final = pa.schema(fields + [f.remove_metadata() for f in others])
     return Shape(columns, final, given_ids=any(columns.id in s.names for _, s in schemas))
 

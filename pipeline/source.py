@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.storage import list_files, locate
-from pipeline.config import ColumnsConfig, InputConfig
+from pipeline.config import InputConfig
 from pipeline.drift import common
 from pipeline.files import InputFile, Part
 from pipeline.formats import format_of, inspect, read_chunks
@@ -91,7 +91,7 @@ def open_source(config: InputConfig) -> Source:
         raise ConfigurationError(f"input.path: no records in {config.path}")
     config = _with_image_folder(config, schemas)
     _check_names(config, schemas, file_format)
-    shape = shape_of(schemas, _carried(schemas, config.columns), config.columns, config.drop)
+    shape = shape_of(schemas, _carried(schemas, config), config.columns)
     referred = _files_of_references(schemas, config.columns.image)
     parts = [replace(p, content=None) if p.file.name in referred else p for p in parts]
     return Source(tuple(_limited(parts, config.limit)), file_format, shape, config)
@@ -188,9 +188,10 @@ def _check_names(
             )
 
 
-def _carried(schemas: Sequence[tuple[str, pa.Schema]], columns: ColumnsConfig) -> pa.Schema:
+def _carried(schemas: Sequence[tuple[str, pa.Schema]], config: InputConfig) -> pa.Schema:
     """All columns that mean nothing here, and the answers, in types that hold every file's."""
-    own = {columns.id, columns.image, columns.question, columns.max_new_tokens}
+    columns = config.columns
+    own = {columns.id, columns.image, columns.question, columns.max_new_tokens, *config.drop}
     found: dict[str, tuple[str, pa.DataType]] = {}
     for file, schema in schemas:
         for field in schema:

@@ -100,7 +100,7 @@ class Web:
             with self._response(parts, name, deadline) as response:
                 if response.status not in _REDIRECTS:
                     return _body(response, name, max_bytes, deadline)
-                url = urljoin(url, response.headers.get("Location", ""))
+                url = _joined(url, response.headers.get("Location", ""))
         raise ImageFetchError(f"{name}: more redirects than input.http.max_redirects")
 
     def _checked(self, url: str, name: str) -> SplitResult:
@@ -204,6 +204,14 @@ class Web:
         raise _PassingError("the server cannot be reached") from failure
 
 
+def _joined(url: str, location: str) -> str:
+    """Where a redirect leads; what is no URL is left to the check of the next round."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
+
+
 def _ascii(host: str | None) -> str:
     """A host name as it goes over the wire.
 
@@ -231,7 +239,10 @@ def _body(response: urllib3.BaseHTTPResponse, name: str, max_bytes: int, deadlin
         if len(body) > max_bytes:
             raise too_large
         if time.monotonic() >= deadline:
-            raise TimeoutError
+            break
+    # Also behind the last byte: a connection that was shut down looks like one that ended.
+    if time.monotonic() >= deadline:
+        raise TimeoutError
     if promised.isdecimal() and len(body) != int(promised):
         raise _PassingError("the server sent less than it promised")
     return bytes(body)

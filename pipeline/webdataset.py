@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.cells import Row, chunk_of
-from pipeline.config import ColumnsConfig
+from pipeline.config import InputConfig
 from pipeline.files import Chunk, InputFile
 from pipeline.manifests import parse_object
 from sgl.errors import ConfigurationError
@@ -39,17 +39,14 @@ class _Sample:
     problem: str | None = None
 
 
-def read_samples(
-    file: InputFile, columns: ColumnsConfig, max_bytes: int, *, pictures: bool
-) -> Iterator[Chunk]:
+def read_samples(file: InputFile, config: InputConfig, *, pictures: bool) -> Iterator[Chunk]:
     """The samples of one shard, in order.
 
     A shard that is damaged has a failed record in the place of what cannot be found.
 
     Args:
         file: the tar.
-        columns: the user's names.
-        max_bytes: of a member; a larger one is its sample's problem.
+        config: the user's column names, and the most bytes of a member.
         pictures: read them, in tables of bounded size; else all are null, in one table.
 
     Raises:
@@ -58,24 +55,25 @@ def read_samples(
     """
     waiting: list[_Sample] = []
     first = held = 0
-    for sample in _samples(file, max_bytes, pictures):
+    for sample in _samples(file, config.max_image_bytes, pictures):
         waiting.append(sample)
         held += sum(map(len, sample.pictures))
         if pictures and (len(waiting) == _CHUNK_ROWS or held >= _CHUNK_BYTES):
-            yield _chunk(waiting, first, columns, file)
+            yield _chunk(waiting, first, config, file)
             first, held, waiting = first + len(waiting), 0, []
     if waiting or not first:
-        yield _chunk(waiting, first, columns, file)
+        yield _chunk(waiting, first, config, file)
 
 
-def _chunk(samples: list[_Sample], first: int, columns: ColumnsConfig, file: InputFile) -> Chunk:
+def _chunk(samples: list[_Sample], first: int, config: InputConfig, file: InputFile) -> Chunk:
     stem = posixpath.splitext(file.name)[0]
+    columns = config.columns
     own = (columns.id, columns.image)
     rows = [
         Row(first + place, {k: v for k, v in sample.cells.items() if k not in own})
         for place, sample in enumerate(samples)
     ]
-    chunk = chunk_of(rows, columns, file)
+    chunk = chunk_of(rows, config, file)
     ids = pa.array([f"{stem}/{sample.key}" for sample in samples], pa.string())
     images = pa.array([sample.pictures or None for sample in samples], pa.list_(pa.large_binary()))
     table = chunk.table.append_column(columns.id, ids).append_column(columns.image, images)
