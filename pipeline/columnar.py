@@ -11,7 +11,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.drift import is_binary
+from pipeline.drift import is_binary, is_list
 from pipeline.files import Chunk, InputFile, Part
 from sgl.errors import ConfigurationError
 
@@ -59,7 +59,7 @@ def read_parquet(part: Part, only: Sequence[str] | None) -> Iterator[Chunk]:
 
     Args:
         part: to read.
-        only: columns that suffice, or fields of struct columns, as "column.field".
+        only: columns that suffice; None means all.
 
     Raises:
         OSError: the storage fails.
@@ -68,7 +68,7 @@ def read_parquet(part: Part, only: Sequence[str] | None) -> Iterator[Chunk]:
     done = 0
     with part.file.open() as stream, pq.ParquetFile(stream) as opened:
         schema = opened.schema_arrow
-        names = schema.names if only is None else [name for name in only if _has(schema, name)]
+        names = [name for name in schema.names if only is None or name in only]
         try:
             for batch in opened.iter_batches(_BATCH_ROWS, [part.row_group], columns=names):
                 yield _chunk(pa.table(batch), part.first + done)
@@ -88,7 +88,8 @@ def read_arrow(part: Part, only: Sequence[str] | None) -> Iterator[Chunk]:
         for batch in batches:
             for start in range(0, batch.num_rows, _BATCH_ROWS):
                 rows = pa.table(batch.slice(start, _BATCH_ROWS))
-                yield _chunk(rows if only is None else _narrowed(rows, only), done + start)
+                names = [name for name in rows.column_names if only is None or name in only]
+                yield _chunk(rows.select(names), done + start)
             done += batch.num_rows
 
 
@@ -99,6 +100,7 @@ def _salvaged(opened: pq.ParquetFile, part: Part, names: Sequence[str], start: i
     for name in _without_pictures(opened.schema_arrow, names):
         found: list[pa.RecordBatch] = []
         try:
+            # What extend has read before an error stays in the list.
             found.extend(opened.iter_batches(_BATCH_ROWS, [part.row_group], columns=[name]))
         except (pa.ArrowException, OSError) as error:
             if _is_storage(error):
@@ -111,12 +113,21 @@ def _salvaged(opened: pq.ParquetFile, part: Part, names: Sequence[str], start: i
 
 
 def _without_pictures(schema: pa.Schema, names: Sequence[str]) -> Iterator[str]:
+    """The columns without bytes in them, and the other fields of structs with some."""
     for name in names:
-        type_ = schema.field(name).type if name in schema.names else pa.null()
-        if pa.types.is_struct(type_) and any(is_binary(field.type) for field in type_):
-            yield from (f"{name}.{field.name}" for field in type_ if not is_binary(field.type))
-        elif pa.types.is_null(type_) or not is_binary(type_):
+        type_ = schema.field(name).type
+        if not _holds_bytes(type_):
             yield name
+        elif pa.types.is_struct(type_):
+            yield from (f"{name}.{f.name}" for f in type_ if not _holds_bytes(f.type))
+
+
+def _holds_bytes(type_: pa.DataType) -> bool:
+    if is_list(type_):
+        return _holds_bytes(type_.value_type)
+    if pa.types.is_struct(type_):
+        return any(_holds_bytes(field.type) for field in type_)
+    return is_binary(type_) and not pa.types.is_null(type_)
 
 
 @contextmanager
@@ -149,19 +160,6 @@ def _is_storage(error: Exception) -> bool:
     """Whether bytes did not arrive; else they did, and are not what they should be."""
     known = getattr(error, "errno", None) is not None
     return known or any(mark in str(error) for mark in _STORAGE)
-
-
-def _has(schema: pa.Schema, name: str) -> bool:
-    column, _, field = name.rpartition(".")
-    if name in schema.names or column not in schema.names:
-        return name in schema.names
-    type_ = schema.field(column).type
-    return bool(pa.types.is_struct(type_)) and any(f.name == field for f in type_)
-
-
-def _narrowed(table: pa.Table, only: Sequence[str]) -> pa.Table:
-    columns = {name.rpartition(".")[0] or name for name in only}
-    return table.select([n for n in table.column_names if n in only or n in columns])
 
 
 def _chunk(table: pa.Table, first: int) -> Chunk:

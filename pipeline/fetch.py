@@ -63,8 +63,12 @@ class FetchStage:
             if not isinstance(item, Failure):
                 held += sum(picture.nbytes for picture in item)
             if held >= IN_FLIGHT_BYTES:
-                yield self._finished(table.slice(start, len(fetched)), fetched)
+                part = self._finished(table.slice(start, len(fetched)), fetched)
+                # Let go of the pictures before waiting for whoever takes the part.
                 start, held, fetched = start + len(fetched), 0, []
+                del item
+                yield part
+                del part
         if fetched or not start:
             yield self._finished(table.slice(start), fetched)
 

@@ -78,8 +78,7 @@ def read_chunks(
         part: to read.
         file_format: one of the values of SUFFIXES.
         config: the user's column names and limits.
-        only: columns that suffice, or fields of struct columns as "column.field"; a format that
-            gains nothing by it gives more. None means all.
+        only: columns that suffice; a format that gains nothing by it gives more. None means all.
 
     Raises:
         ConfigurationError: the file is not what its format says; names it.

@@ -112,3 +112,12 @@ def shown(uri: str) -> str:
     name = posixpath.basename(path.replace("\\", "/").rstrip("/")) or "the image"
     name = "".join(character if character.isprintable() else "?" for character in name)
     return name if len(name) <= _SHOWN_NAME else name[:_SHOWN_NAME] + "..."
+
+
+def without_secrets(uri: str) -> str:
+    """A path or URI that the user wrote in the settings, fit to be printed."""
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        return uri
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

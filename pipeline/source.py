@@ -14,6 +14,7 @@ from pipeline.files import InputFile, Part
 from pipeline.formats import format_of, inspect, read_chunks
 from pipeline.ids import Place
 from pipeline.records import Shape, answers_type, embeds_pictures, shape_of
+from pipeline.references import without_secrets
 from pipeline.schema import READ
 from sgl.errors import ConfigurationError
 
@@ -77,7 +78,8 @@ def open_source(config: InputConfig) -> Source:
     try:
         files = list_files(config.path)
     except (FileNotFoundError, ValueError, OSError) as error:
-        raise ConfigurationError(f"input.path: nothing to read at {config.path}") from error
+        where = without_secrets(config.path)
+        raise ConfigurationError(f"input.path: nothing to read at {where}") from error
     file_format, chosen = format_of(files, config.format)
     root = _root(config.path, files)
     schemas: list[tuple[str, pa.Schema]] = []
@@ -88,7 +90,7 @@ def open_source(config: InputConfig) -> Source:
         schemas.append((file.name, schema))
         parts += found
     if not any(part.rows for part in parts):
-        raise ConfigurationError(f"input.path: no records in {config.path}")
+        raise ConfigurationError(f"input.path: no records in {without_secrets(config.path)}")
     config = _with_image_folder(config, schemas)
     _check_names(config, schemas, file_format)
     shape = shape_of(schemas, _carried(schemas, config), config.columns)

@@ -280,7 +280,8 @@ def questions() -> Iterator[Rotten]:
     yield Rotten("null-question", "EmptyQuestionError", image, None)
     yield Rotten("question-not-utf8", "EmptyQuestionError", image, b"what is \xff\xfe?")
     yield Rotten("long-question", "PromptTooLongError", image, "why? " * (LONG // 5), right)
-    yield Rotten("long-word", "PromptTooLongError", image, "x" * LONG, right)
+    # One token to the tests' tokenizer, which splits at blanks.
+    yield Rotten("long-word", None, image, "x" * LONG, right)
     yield Rotten("null-byte-question", None, image, "what\0is\0this?", right)
     yield Rotten("markup-question", None, image, "<image> w1 </s> <|im_end|>", right)
     yield Rotten("no-tokens-allowed", "RecordError", image, max_new_tokens=0)

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import fs
 
 from pipeline.images import decode
-from pipeline.references import Fetcher, shown
+from pipeline.references import Fetcher, shown, without_secrets
 from sgl.errors import ImageError, ImageFetchError
 from tests.pipeline.inputs import picture, png
 
@@ -90,3 +90,16 @@ def test_a_refusal_of_the_storage_is_told_without_its_words(
     monkeypatch.setattr("pipeline.references.locate", lambda uri: (Denying(), uri))
     with pytest.raises(ImageFetchError, match=r"^a\.png: permission denied$"):
         FETCHER.fetch({"bytes": None, "uri": "a.png", "base": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("/data/in.parquet", "/data/in.parquet"),
+        ("s3://bucket/a/*.parquet", "s3://bucket/a/*.parquet"),
+        ("s3://key:word@bucket/a?endpoint_override=host", "s3://bucket/a"),
+        ("s3://key:wo@rd@bucket", "s3://bucket"),
+    ],
+)
+def test_a_path_of_the_settings_is_told_without_its_secrets(written: str, told: str) -> None:
+    assert without_secrets(written) == told
