@@ -3,7 +3,7 @@
 read -> small blocks -> fetch (CPU tasks) -> small pool -> large pool -> Parquet
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,9 +25,11 @@ from pipeline.output import Output
 from pipeline.preflight import Placement, Resources
 from pipeline.progress import Reporter
 from pipeline.read import RecordDatasource
+from pipeline.references import Fetcher
 from pipeline.replicas import Start
 from pipeline.small_stage import SmallModel, SmallSettings, SmallStage
 from pipeline.source import Source
+from pipeline.web import Web
 
 MAX_RESTARTS = 1000
 """Of one replica. Poison takes several each; a replica that gets nowhere is given up long before,
@@ -111,8 +113,12 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         max_image_pixels=job.input.max_image_pixels,
         text_only=job.input.text_only,
         threads=job.input.fetch_threads,
+        fetcher=Fetcher(
+            max_bytes=job.input.max_image_bytes,
+            web=None if job.input.http is None else Web(job.input.http),
+            storage=run.source.storage,
+        ),
         reporter=run.reporter,
-        storage=run.source.storage,
         guard=Guard("fetch", run.ledger, job.input.fetch_deadline_s),
     )
     return rows.map_batches(
@@ -120,8 +126,8 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
     )
 
 
-def _apply(table: pa.Table, stage: FetchStage) -> pa.Table:
-    return stage(table)
+def _apply(table: pa.Table, stage: FetchStage) -> Iterator[pa.Table]:
+    yield from stage(table)
 
 
 def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:

@@ -14,6 +14,7 @@ from actors.config import (
     StrictModel,
 )
 from infra.s3 import StorageConfig
+from pipeline.http_config import HttpConfig
 
 _MOST_CONCURRENT_BLOCKS = 32
 
@@ -49,12 +50,15 @@ class InputConfig(StrictModel):
 
     Attributes:
         path: a file, a directory or a glob; local or a URI such as s3://bucket/folder.
-        format: "auto" goes by the file names: .parquet, .jsonl, .ndjson, .csv, .json (LLaVA).
+        format: "auto" goes by the file names: .parquet, .jsonl, .ndjson, .csv, .json (LLaVA),
+            .tar (WebDataset), .arrow (Hugging Face, saved to disk).
         image_root: folder of relative image references; None means the manifest's own folder.
         columns: the input's column names.
         drop: input columns that are not carried into the output.
         limit: at most so many records, from the start of the input.
         max_image_pixels: larger pictures become failed rows before they are decoded.
+        max_image_bytes: larger files become failed rows before they are read.
+        http: fetch pictures over http(s); None, the default, refuses all of them.
         fetch_threads: pictures fetched at the same time by one CPU task.
         fetch_deadline_s: after so long the process that fetches a block of pictures is ended, its
             pictures are fetched one by one, and one that takes so long alone is a failed row.
@@ -64,12 +68,14 @@ class InputConfig(StrictModel):
     """
 
     path: str = Field(min_length=1)
-    format: Literal["auto", "parquet", "jsonl", "csv", "llava"] = "auto"
+    format: Literal["auto", "parquet", "jsonl", "csv", "llava", "webdataset", "arrow"] = "auto"
     image_root: str | None = None
     columns: ColumnsConfig = ColumnsConfig()
     drop: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
     max_image_pixels: int = Field(default=100_000_000, ge=1)
+    max_image_bytes: int = Field(default=100_000_000, ge=1)
+    http: HttpConfig | None = None
     fetch_threads: int = Field(default=4, ge=1)
     fetch_deadline_s: float = Field(default=600.0, gt=0)
     text_only: bool = False

@@ -166,6 +166,19 @@ class Guard:
         self.ledger.loaded()
         return model
 
+    def admit(self, ids: Sequence[str]) -> Admission:
+        """How records may run, for a stage that runs them in an order of its own.
+
+        Raises:
+            ReplicaError: not at all; the job ends.
+        """
+        if not ids:
+            return Admission({}, ())
+        admission = self.ledger.admit(self.stage, ids)
+        if admission.refusal:
+            raise ReplicaError(admission.refusal)
+        return admission
+
     def run(
         self,
         run: Callable[[Sequence[Item], Watch], Sequence[Result | Failure]],
@@ -181,21 +194,20 @@ class Guard:
         """
         if not items:
             return []
-        admission = self.ledger.admit(self.stage, ids)
-        if admission.refusal:
-            raise ReplicaError(admission.refusal)
+        admission = self.admit(ids)
         results: dict[str, Result | Failure] = dict(admission.failed)
         together = [i for i in ids if i not in admission.failed and i not in admission.alone]
         by_id = dict(zip(ids, items, strict=True))
         for group in [together, *([name] for name in admission.alone)]:
             if group:
-                done = run([by_id[name] for name in group], self._watch)
+                done = run([by_id[name] for name in group], self.watch)
                 results |= zip(group, done, strict=True)
         self.ledger.end()  # a batch that raised, and that this process has outlived
         return [results[name] for name in ids]
 
     @contextmanager
-    def _watch(self, ids: Sequence[str]) -> Iterator[None]:
+    def watch(self, ids: Sequence[str]) -> Iterator[None]:
+        """Around one forward batch: its records are known before it, and it never hangs."""
         # Where the block raises, the batch stays open until the next one or the end of the run: a
         # device that fails ends this process, and a record may be to blame for it.
         self.ledger.begin(self.stage, ids, self.deadline_s)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.stage import column
 from sgl.types import Answer, Guidance, ImageQuestion, TokenGrid, Usage
 
 
@@ -37,7 +36,7 @@ class Rate:
 
 def questions(table: pa.Table, rows: Sequence[int]) -> list[ImageQuestion]:
     """The records of some rows; their pixels are views into the table, not copies."""
-    images = column(table, "images")
+    images = table["images"]
     cells = table.select(["id", "question", "max_new_tokens"])
     records = []
     for row in rows:

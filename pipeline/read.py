@@ -13,7 +13,8 @@ import pyarrow as pa
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from pipeline.source import Part, Source
+from pipeline.files import Part
+from pipeline.source import Source
 
 
 class RecordDatasource(Datasource):

@@ -1,19 +1,19 @@
 """From the user's columns to the reader's: one shape for every input format."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import ColumnsConfig
+from pipeline.drift import conform, is_binary, is_list, is_text, list_array, plain
+from pipeline.files import Chunk
+from pipeline.made_ids import Place, hashed_ids
 from pipeline.schema import IMAGE_REFERENCE, READ, RESERVED
 from sgl.errors import ConfigurationError
 
-_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-_BINARY = (pa.types.is_binary, pa.types.is_large_binary)
+_NO_ID = "the record has no id"
 
 
 @dataclass(frozen=True)
@@ -23,30 +23,32 @@ class Shape:
     Attributes:
         columns: the user's names.
         schema: of the result, carried columns included.
-        given_ids: whether the input has ids; else they are hashes of image and question.
+        given_ids: whether the input has ids; else they are made, see pipeline.made_ids.
     """
 
     columns: ColumnsConfig
     schema: pa.Schema
     given_ids: bool
 
-    def apply(self, table: pa.Table, base: str) -> pa.Table:
-        """One input table in the reader's shape.
+    def apply(self, chunk: Chunk, place: Place) -> pa.Table:
+        """Some records in the reader's shape.
 
         Args:
-            table: with the user's columns; those that the schema lacks are dropped.
-            base: the folder of relative image references.
+            chunk: with the user's columns; those that the schema lacks are dropped.
+            place: where they come from.
         """
-        data = dict(zip(table.column_names, table.columns, strict=True))
-        c, rows = self.columns, table.num_rows
+        table, rows = chunk.table, chunk.table.num_rows
+        data = dict(zip(table.column_names, map(_flat, table.columns), strict=True))
+        c = self.columns
         question = _text(data.get(c.question), rows)
-        image = _references(data.get(c.image), base, rows)
-        ids = _text(data.get(c.id), rows) if self.given_ids else hashed_ids(image, question)
+        image = _references(data.get(c.image), place.base, rows)
+        ids, problems = self._ids(chunk, place, data.get(c.id), image, question)
         own = {
             "id": ids,
             "question": question,
             "image": image,
-            "max_new_tokens": _or_null(data.get(c.max_new_tokens), pa.int64(), rows),
+            "max_new_tokens": _limits(data.get(c.max_new_tokens), rows),
+            "read_error": pa.array([problems.get(row) for row in range(rows)], pa.string()),
         }
         arrays = []
         for field in self.schema:
@@ -55,85 +57,78 @@ class Shape:
             elif field.name == "answers":
                 arrays.append(_answers(data.get(c.answers), field.type, rows))
             else:
-                arrays.append(_or_null(data.get(field.name), field.type, rows))
+                arrays.append(conform(data.get(field.name, pa.nulls(rows)), field.type))
         return pa.table(arrays, schema=self.schema)
 
+    def _ids(
+        self,
+        chunk: Chunk,
+        place: Place,
+        given: pa.Array | None,
+        image: pa.Array,
+        question: pa.Array,
+    ) -> tuple[pa.Array, dict[int, str]]:
+        """An id for every record, and why some of the records cannot be read."""
+        problems = dict(chunk.problems)
+        if not self.given_ids:
+            return hashed_ids(place, chunk.numbers, image, question), problems
+        ids = _text(given, chunk.table.num_rows).to_pylist()
+        for row, name in enumerate(ids):
+            if not name:
+                ids[row] = place.file.label(chunk.numbers[row])
+                problems.setdefault(row, _NO_ID)
+        return pa.array(ids, pa.string()), problems
 
-def shape_of(schema: pa.Schema, columns: ColumnsConfig, drop: Sequence[str]) -> Shape:
+
+def shape_of(
+    schemas: Sequence[tuple[str, pa.Schema]],
+    carried: pa.Schema,
+    columns: ColumnsConfig,
+) -> Shape:
     """Check an input's columns and plan its way into the reader's schema.
+
+    Args:
+        schemas: of every file, with its name.
+        carried: all columns of the input that mean nothing here, and the answers.
+        columns: the user's names.
 
     Raises:
         ConfigurationError: question or image is missing, a column is of an unusable type, or a
             carried column has the name of an output column.
     """
-    _check_types(schema, columns)
-    meant = {columns.id, columns.image, columns.question, columns.max_new_tokens, columns.answers}
-    carried = [f for f in schema if f.name not in meant and f.name not in drop]
-    clashes = sorted(f.name for f in carried if f.name in RESERVED | {"answers"})
+    for file, schema in schemas:
+        _check_types(file, schema, columns)
+    others = [f for f in carried if f.name != columns.answers]
+    clashes = sorted(f.name for f in others if f.name in RESERVED | {"answers"})
     if clashes:
         raise ConfigurationError(
             f"input: {', '.join(clashes)}: an output column has this name; "
             "leave it out with input.drop, or tell what it is with input.columns"
         )
     fields = list(READ)
-    if columns.answers in schema.names and columns.answers not in drop:
-        fields.append(pa.field("answers", _answers_type(schema.field(columns.answers).type)))
-    final = pa.schema(fields + [f.remove_metadata() for f in carried])
-    return Shape(columns, final, given_ids=columns.id in schema.names)
+    fields += [pa.field("answers", f.type) for f in carried if f.name == columns.answers]
+    final = pa.schema(fields + [f.remove_metadata() for f in others])
+    return Shape(columns, final, given_ids=any(columns.id in s.names for _, s in schemas))
 
 
-def hashed_ids(image: pa.Array, question: pa.Array) -> pa.Array:
-    """32 hex digits per record over its image (bytes, else reference) and its question."""
-    return pa.array(
-        [
-            _digest(reference, text)
-            for reference, text in zip(image.to_pylist(), question.to_pylist(), strict=True)
-        ],
-        pa.string(),
-    )
-
-
-def _digest(reference: dict[str, Any] | None, question: str | None) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    image = reference or {}
-    for part in (image.get("bytes"), image.get("uri"), question):
-        data = part.encode() if isinstance(part, str) else part
-        # Lengths, so that no text can take the place of its neighbour.
-        digest.update(b"-" if data is None else b"%d:" % len(data))
-        digest.update(data or b"")
-    return digest.hexdigest()
-
-
-def _check_types(schema: pa.Schema, columns: ColumnsConfig) -> None:
-    for role in ("question", "image"):
-        name = getattr(columns, role)
-        if name not in schema.names:
-            raise ConfigurationError(
-                f"input.columns.{role}: the input has no column '{name}'; "
-                f"it has {', '.join(schema.names) or 'none'}"
-            )
+def _check_types(file: str, schema: pa.Schema, columns: ColumnsConfig) -> None:
     kinds = {
-        "question": (schema.field(columns.question).type, _is_text, "text"),
-        "image": (schema.field(columns.image).type, _is_image, "bytes, text or a struct of both"),
+        "id": (_is_id, "text or integers"),
+        "image": (_is_image, "bytes, text, a struct of both, or a list of these"),
+        "question": (is_text, "text"),
+        "max_new_tokens": (_is_count, "integers"),
     }
-    if columns.id in schema.names:
-        kinds["id"] = (schema.field(columns.id).type, _is_id, "text or integers")
-    if columns.max_new_tokens in schema.names:
-        kinds["max_new_tokens"] = (schema.field(columns.max_new_tokens).type, _is_count, "integers")
-    for role, (type_, accepted, wanted) in kinds.items():
-        if not accepted(type_):
+    for role, (accepted, wanted) in kinds.items():
+        name = getattr(columns, role)
+        if name in schema.names and not accepted(schema.field(name).type):
             raise ConfigurationError(
-                f"input.columns.{role}: column '{getattr(columns, role)}' holds {type_}; "
-                f"it must hold {wanted}"
+                f"input.columns.{role}: column '{name}' of {file} holds "
+                f"{schema.field(name).type}; it must hold {wanted}"
             )
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return any(check(type_) for check in _TEXT)
 
 
 def _is_id(type_: pa.DataType) -> bool:
-    return _is_text(type_) or bool(pa.types.is_integer(type_))
+    return is_text(type_) or bool(pa.types.is_integer(plain(type_)))
 
 
 def _is_count(type_: pa.DataType) -> bool:
@@ -141,18 +136,30 @@ def _is_count(type_: pa.DataType) -> bool:
 
 
 def _is_image(type_: pa.DataType) -> bool:
+    if is_list(type_):
+        return not is_list(type_.value_type) and _is_image(type_.value_type)
+    if not pa.types.is_struct(type_):
+        return is_text(type_) or is_binary(type_)
+    fields = {field.name: field.type for field in type_}
+    data, path = fields.get("bytes", pa.null()), fields.get("path", pa.null())
+    return bool({"bytes", "path"} & set(fields)) and is_binary(data) and is_text(path)
+
+
+def embeds_pictures(type_: pa.DataType) -> bool:
+    """Whether an image column of this type holds pictures, not only references to them."""
+    if is_list(type_):
+        return embeds_pictures(type_.value_type)
     if pa.types.is_struct(type_):
-        names = {field.name for field in type_}
-        return bool(names) and names <= {"bytes", "path"}
-    return _is_text(type_) or any(check(type_) for check in _BINARY)
+        return any(f.name == "bytes" and not pa.types.is_null(f.type) for f in type_)
+    return is_binary(type_) and not pa.types.is_null(type_)
 
 
-def _text(column: pa.ChunkedArray | None, rows: int) -> pa.Array:
-    return _valid(_or_null(column, pa.string(), rows))
+def _text(values: pa.Array | None, rows: int) -> pa.Array:
+    return pa.nulls(rows, pa.string()) if values is None else _valid(conform(values, pa.string()))
 
 
 def _valid(text: pa.Array) -> pa.Array:
-    """Text that is no UTF-8 becomes null, and with it the record a failed row."""
+    """Text that is no UTF-8 becomes null."""
     try:
         text.validate(full=True)
     except pa.ArrowInvalid:
@@ -167,54 +174,61 @@ def _decoded(raw: bytes | None) -> str | None:
         return None
 
 
-def _or_null(column: pa.ChunkedArray | None, type_: pa.DataType, rows: int) -> pa.Array:
-    if column is None:
-        return pa.nulls(rows, type_)
-    return _flat(column if column.type == type_ else pc.cast(column, type_))
+def _limits(values: pa.Array | None, rows: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(rows, pa.int64())
+    # Not safe: what overflows turns negative, and the fetch stage refuses it in its row.
+    return pc.cast(values, pa.int64(), safe=False)
 
 
-def _references(column: pa.ChunkedArray | None, base: str, rows: int) -> pa.Array:
-    if column is None:
-        return pa.nulls(rows, IMAGE_REFERENCE)
-    flat = _flat(column)
-    data, uri = None, None
-    if pa.types.is_struct(flat.type):
-        fields = {f.name: flat.field(i) for i, f in enumerate(flat.type)}
-        data, uri = fields.get("bytes"), fields.get("path")
-    elif any(check(flat.type) for check in _BINARY):
-        data = flat
+def _references(values: pa.Array | None, base: str, rows: int) -> pa.Array:
+    """Lists of references; one that stands alone is a list of one."""
+    if values is None:
+        return pa.nulls(rows, pa.list_(IMAGE_REFERENCE))
+    if is_list(values.type):
+        return list_array(_each_reference(pc.list_flatten(values), base), values)
+    offsets = pa.array(range(rows + 1), pa.int32())
+    return pa.ListArray.from_arrays(offsets, _each_reference(values, base))
+
+
+def _each_reference(values: pa.Array, base: str) -> pa.Array:
+    rows = len(values)
+    parts: dict[str, pa.Array] = {}
+    if pa.types.is_struct(values.type):
+        names = (field.name for field in values.type)
+        parts = dict(zip(names, values.flatten(), strict=True))
     else:
-        uri = flat
+        parts["path" if is_text(values.type) else "bytes"] = values
+    data, uri = parts.get("bytes", pa.nulls(rows)), parts.get("path", pa.nulls(rows))
     return pa.StructArray.from_arrays(
         [
-            pa.nulls(rows, pa.large_binary()) if data is None else pc.cast(data, pa.large_binary()),
-            pa.nulls(rows, pa.string()) if uri is None else _valid(pc.cast(uri, pa.string())),
+            pc.cast(data, pa.large_binary()),
+            _valid(conform(uri, pa.string())),
             pa.array([base] * rows, pa.string()),
         ],
         fields=list(IMAGE_REFERENCE),
-        mask=pc.is_null(flat),
+        mask=pc.is_null(values),
     )
 
 
-def _answers_type(type_: pa.DataType) -> pa.DataType:
-    return pa.list_(pa.string()) if _is_text(type_) or _is_text_list(type_) else type_
+def answers_type(type_: pa.DataType) -> pa.DataType:
+    """Of the output's column: lists of text where the answers are text, else as it is."""
+    texts = is_text(type_) or (is_list(type_) and is_text(type_.value_type))
+    return pa.list_(pa.string()) if texts else type_
 
 
-def _is_text_list(type_: pa.DataType) -> bool:
-    is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_)
-    return is_list and _is_text(type_.value_type)
-
-
-def _answers(column: pa.ChunkedArray | None, type_: pa.DataType, rows: int) -> pa.Array:
+def _answers(values: pa.Array | None, type_: pa.DataType, rows: int) -> pa.Array:
     """One text becomes a list of one; other types stay as they are and are not scored."""
-    if column is not None and _is_text(column.type) and pa.types.is_list(type_):
-        values = [None if value is None else [value] for value in column.to_pylist()]
-        return pa.array(values, type_)
-    return _or_null(column, type_, rows)
+    if values is None or pa.types.is_null(values.type):
+        return pa.nulls(rows, type_)
+    if not type_.equals(pa.list_(pa.string())):
+        return conform(values, type_)
+    if is_list(values.type):
+        return list_array(_text(pc.list_flatten(values), 0), values)
+    offsets = pa.array(range(rows + 1), pa.int32())
+    return pa.ListArray.from_arrays(offsets, _text(values, rows), mask=pc.is_null(values))
 
 
-def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    if isinstance(column, pa.ChunkedArray):
-        combined = column.combine_chunks()
-        return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
-    return column
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined

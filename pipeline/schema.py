@@ -36,8 +36,9 @@ READ = pa.schema(
     [
         ("id", pa.string()),
         ("question", pa.string()),
-        ("image", IMAGE_REFERENCE),
+        ("image", pa.list_(IMAGE_REFERENCE)),
         ("max_new_tokens", pa.int64()),
+        ("read_error", pa.string()),  # why the input has no readable record here; null if it has
     ]
 )
 """What the reader makes of any input format, ahead of the carried columns."""

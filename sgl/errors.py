@@ -37,12 +37,28 @@ class RecordError(SglError, ValueError):
     """One record is bad. The job goes on; the record becomes a row with this error."""
 
 
+class MalformedRecordError(RecordError):
+    """The input holds something in this record's place that cannot be read as a record."""
+
+
 class EmptyQuestionError(RecordError):
     """The question has no text."""
 
 
 class ImageError(RecordError):
     """An image is missing, unreadable or of a kind that is not accepted."""
+
+
+class ImageNotFoundError(ImageError):
+    """There is no such file."""
+
+
+class ImageFetchError(ImageError):
+    """The image's file exists, or may exist, and could not or must not be fetched."""
+
+
+class ImageTooLargeError(ImageError):
+    """The image has more pixels, or its file more bytes, than the settings allow."""
 
 
 class PromptTooLongError(RecordError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from actors.batching import Watch, unwatched
 from actors.large_vlm import GuidedQuestion
@@ -240,9 +241,9 @@ class Endless(FakeSmall):
 class DeadlyFetch(FetchStage):
     """The real stage, with a codec that obeys the question."""
 
-    def _fetch(self, record: dict[str, Any]) -> list[dict[str, Any]] | Failure:
-        act("fetch", [record["question"] or ""])
-        return super()._fetch(record)
+    def _fetch(self, table: pa.Table, row: int) -> Any:
+        act("fetch", [table["question"][row].as_py() or ""])
+        return super()._fetch(table, row)
 
 
 def lose_device_once(log: Path | None, role: str) -> None:

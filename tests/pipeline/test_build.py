@@ -110,7 +110,7 @@ def test_bad_records_are_failed_rows_and_the_job_ends_well(cascade: Finished) ->
     assert kinds == {
         "r0003": ("fetch", "EmptyQuestionError"),
         "r0007": ("fetch", "ImageError"),
-        "r0008": ("fetch", "ImageError"),
+        "r0008": ("fetch", "ImageNotFoundError"),
         "r0040": ("small", "PromptTooLongError"),
     }
     assert all(rows[name]["answer"] is None for name in FAILED)

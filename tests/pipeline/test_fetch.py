@@ -1,14 +1,22 @@
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from pipeline.config import FaultsConfig
 from pipeline.fetch import WRITES
 from pipeline.handover import questions
+from pipeline.journal import Event
+from pipeline.ledger import Ledger
+from pipeline.references import Fetcher
 from pipeline.schema import IMAGES, OUTPUT
 from pipeline.stage import replace_columns
-from tests.pipeline.inputs import picture
-from tests.pipeline.tables import fetch_stage, read_table
+from tests.pipeline.fakes import NoJournal, guard_of
+from tests.pipeline.inputs import picture, records
+from tests.pipeline.tables import fetch_stage, read, read_table
 
 
 def test_pictures_become_pixels(tmp_path: Path) -> None:
@@ -33,7 +41,7 @@ def test_every_output_column_is_there_with_its_type(tmp_path: Path) -> None:
 def test_bad_rows_fail_alone(tmp_path: Path) -> None:
     table = read_table(tmp_path, 6, questions=["", None, "  "])
     images = table["image"].to_pylist()
-    images[3] = {"bytes": b"junk", "uri": None, "base": None}
+    images[3] = [{"bytes": b"junk", "uri": None, "base": None}]
     images[4] = None
     table = replace_columns(table, {"image": pa.array(images, table.schema.field("image").type)})
     stage = fetch_stage()
@@ -43,7 +51,7 @@ def test_bad_rows_fail_alone(tmp_path: Path) -> None:
     assert kinds == ["EmptyQuestionError"] * 3 + ["ImageError"] * 2
     assert {row["error"]["stage"] for row in rows[:5]} == {"fetch"}
     assert [row["images"] is None for row in rows] == [True] * 5 + [False]
-    counts = stage.reporter.board.counts()["fetch"]  # type: ignore[attr-defined]
+    counts = stage.stage.reporter.board.counts()["fetch"]  # type: ignore[attr-defined]
     assert (counts.rows, counts.failed) == (6, 5)
 
 
@@ -60,6 +68,46 @@ def test_a_record_without_an_image_passes_where_that_is_allowed(tmp_path: Path) 
     assert len(second.images) == 1
 
 
+@pytest.mark.parametrize("without", [None, [], [None], [{"bytes": None, "path": ""}] * 2])
+def test_so_does_one_whose_list_of_images_holds_none(
+    without: list[Any] | None, tmp_path: Path
+) -> None:
+    columns = records(3)
+    columns["image"] = [without, [columns["image"][1]], [columns["image"][2], None]]
+    refused, allowed = (
+        fetch_stage(text_only=text_only)(read(tmp_path, columns)).to_pylist()
+        for text_only in (False, True)
+    )
+    assert refused[0]["error"]["message"] == "the record has no image"
+    assert (allowed[0]["route"], allowed[0]["images"]) == (None, [])
+    assert [len(rows[1]["images"]) for rows in (refused, allowed)] == [1, 1]
+    # A list with a hole is a fault of the data and no record without an image.
+    assert {rows[2]["error"]["type"] for rows in (refused, allowed)} == {"ImageError"}
+    assert "image 2 of 2" in allowed[2]["error"]["message"]
+
+
+def test_suspects_are_fetched_alone_and_those_given_up_not_at_all(tmp_path: Path) -> None:
+    batches: list[tuple[str, ...]] = []
+
+    class Watched(Ledger):
+        def begin(self, owner: str, stage: str, ids: Sequence[str], deadline_s: float) -> None:
+            batches.append(tuple(ids))
+            super().begin(owner, stage, ids, deadline_s)
+
+    deaths = [["r0002", "r0004"], ["r0004"]]
+    events = [Event(kind="death", ids=tuple(ids), stage="fetch") for ids in deaths]
+    ledger = Watched(FaultsConfig(max_deaths=1), NoJournal(events))
+    table = read_table(tmp_path, 6)
+    rows = fetch_stage(guard=guard_of("fetch", ledger))(table)
+    assert rows["id"].equals(table["id"])
+    assert batches == [("r0000", "r0001"), ("r0002",), ("r0003",), ("r0005",)]
+    assert [error and error["type"] for error in rows["error"].to_pylist()] == [
+        *[None] * 4,
+        "CrashError",
+        None,
+    ]
+
+
 def test_an_impossible_token_limit_fails_its_row(tmp_path: Path) -> None:
     table = read_table(tmp_path, 3)
     limits = pa.array([0, None, 1], pa.int64())
@@ -69,8 +117,35 @@ def test_an_impossible_token_limit_fails_its_row(tmp_path: Path) -> None:
 
 
 def test_too_many_pixels_fail_their_row(tmp_path: Path) -> None:
-    stage = fetch_stage()
     table = read_table(tmp_path, 1)
-    small = type(stage)(**{**vars(stage), "max_image_pixels": 23})
-    assert small(table)["route"].to_pylist() == ["failed"]
-    assert type(stage)(**{**vars(stage), "max_image_pixels": 24})(table)["route"].null_count == 1
+    assert fetch_stage(max_image_pixels=23)(table)["route"].to_pylist() == ["failed"]
+    assert fetch_stage(max_image_pixels=24)(table)["route"].null_count == 1
+
+
+def test_large_blocks_go_out_in_parts_of_bounded_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = picture(0).nbytes
+    monkeypatch.setattr("pipeline.fetch.IN_FLIGHT_BYTES", 3 * one)
+    table = read_table(tmp_path, 10, questions=["", None])
+    parts = list(fetch_stage().stage(table))
+    assert [part.num_rows for part in parts] == [5, 3, 2]
+    assert pa.concat_tables(parts)["id"].equals(table["id"])
+    for part in parts:
+        (images,) = part["images"].chunks
+        assert images.nbytes < 4 * one
+
+
+def test_an_empty_block_keeps_its_columns(tmp_path: Path) -> None:
+    table = read_table(tmp_path, 2)
+    assert fetch_stage()(table.slice(2)).schema.equals(fetch_stage()(table).schema)
+
+
+def test_what_nobody_foresaw_fails_its_row_alone(tmp_path: Path) -> None:
+    class Broken(Fetcher):
+        def fetch(self, reference: dict[str, Any] | None) -> bytes:
+            raise MemoryError("at 0x7f00")
+
+    rows = fetch_stage(fetcher=Broken(1))(read_table(tmp_path, 2)).to_pylist()
+    assert {row["error"]["type"] for row in rows} == {"MemoryError"}
+    assert not any("0x" in row["error"]["message"] for row in rows)

@@ -1,0 +1,104 @@
+"""One file of the input, and pieces of what was read from it."""
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from infra.s3 import DEFAULT, StorageConfig
+from infra.storage import locate, read_bytes
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file of the input.
+
+    Attributes:
+        uri: where it is.
+        name: its path below the input's folder, the same wherever that folder is mounted.
+        storage: how S3 is reached.
+    """
+
+    uri: str
+    name: str
+    storage: StorageConfig = DEFAULT
+
+    @property
+    def folder(self) -> str:
+        """The folder it lies in."""
+        return posixpath.dirname(self.uri)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine's disk."""
+        return "://" not in self.uri or self.uri.startswith("file://")
+
+    def path(self) -> str:
+        """Within its filesystem."""
+        return locate(self.uri, self.storage)[1]
+
+    def open(self) -> pa.NativeFile:
+        """For reading at any place.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        filesystem, path = locate(self.uri, self.storage)
+        return filesystem.open_input_file(path)
+
+    def read(self) -> bytes:
+        """All of it.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return read_bytes(self.uri, self.storage)
+
+    def label(self, number: int | str) -> str:
+        """The id of a record that has none of its own: file and place."""
+        return f"{self.name}:{number}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one read task can read on its own: a file, or one row group of a Parquet file.
+
+    Attributes:
+        file: that it is of.
+        rows: how many records it holds.
+        take: only so many from its start, where the input is limited.
+        row_group: of a Parquet file; None for other formats.
+        first: the number of its first row, where records are numbered by rows.
+        content: tells this part from others without its pictures having been read, where the
+            pictures lie in it; None where they do not.
+    """
+
+    file: InputFile
+    rows: int
+    take: int
+    row_group: int | None = None
+    first: int = 0
+    content: str | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some neighbouring records of one file.
+
+    Attributes:
+        table: in the user's columns.
+        numbers: of each record within its file: line, row, or count.
+        problems: why the input has no readable record in a row's place; by row of the table.
+    """
+
+    table: pa.Table
+    numbers: Sequence[int]
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+    def first(self, rows: int) -> "Chunk":
+        """At most so many of its records."""
+        if rows >= self.table.num_rows:
+            return self
+        problems = {row: problem for row, problem in self.problems.items() if row < rows}
+        return Chunk(self.table.slice(0, rows), self.numbers[:rows], problems)
