@@ -207,9 +207,10 @@ class VLM:
         )
         results = []
         for b, record in enumerate(records):
-            retention = average_retention(
-                split, self.layers, kept[b], batch.layouts[b].visual_tokens
-            )
+            visual, pruning = batch.layouts[b].visual_tokens, None
+            if guidance and visual:
+                retention = average_retention(split, self.layers, kept[b], visual)
+                pruning = Pruning(prune_layer, keep_ratio, retention)
             results.append(
                 Answer(
                     id=record.id,
@@ -217,7 +218,7 @@ class VLM:
                     token_ids=tuple(answers.token_ids[b]),
                     route=Route.LARGE,
                     usage=usage[b],
-                    pruning=Pruning(prune_layer, keep_ratio, retention) if guidance else None,
+                    pruning=pruning,
                     accepted_draft_tokens=answers.accepted[b],
                     guidance=guidance[b] if guidance else None,
                 )
