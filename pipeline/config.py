@@ -184,6 +184,22 @@ class JobConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _graphs_of_one_gpu(self) -> "JobConfig":
+        if self.models.small and self.models.small.cuda_graphs:
+            raise ValueError(
+                "models.small.cuda_graphs: the small model captures its attention at every token, "
+                "which no graph can; leave it out"
+            )
+        large = self.models.large
+        several = max(self.pools.large.num_gpus or 1, (large and large.tensor_parallel) or 1) > 1
+        if large and large.cuda_graphs and several:
+            raise ValueError(
+                "models.large.cuda_graphs: a graph is of one GPU, and the replicas have several; "
+                "leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _threshold_for_cascade(self) -> "JobConfig":
         if self.mode is Mode.CASCADE and self.threshold is None:
             raise ValueError("threshold: the cascade needs it; write a number from 0 to 1")
@@ -237,7 +253,8 @@ class JobConfig(StrictModel):
         """
         parts = [f"mode={self.mode}", self.decoding.model_dump_json()]
         parts.append(f"max_image_pixels={self.input.max_image_pixels}")
-        parts.append(f"text_only={self.input.text_only}")
+        if self.input.text_only:
+            parts.append("text_only")
         for role in ("small", "large"):
             if self.uses(role):
                 model = self.model(role)

@@ -58,7 +58,12 @@ class VLM:
         )
         self.layers = self.language_model.layers
         self._meter = Meter(DecoderShape.of(family.config.text_config))
-        self.memory = BatchMemory(self._meter.shape, family.patch_values, model.dtype.itemsize)
+        self.memory = BatchMemory(
+            self._meter.shape,
+            family.patch_values,
+            model.dtype.itemsize,
+            deepstack=family.deepstack_layers,
+        )
         self.end_token_ids = _end_token_ids(model, tokenizer)
         self.cuda_graphs = False
         self.sum_over_heads: Callable[[Tensor], Tensor] = _identity
