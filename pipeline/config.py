@@ -112,8 +112,8 @@ class LargePoolConfig(PoolConfig):
         concurrent_blocks: blocks whose rows one replica collects from at the same time. None
             means the batch size, at most 32: as each block that waits holds a row, so many waiting
             blocks fill a batch at any escalation rate.
-        linger_s: an incomplete batch runs after so long without a new row. It bounds a stall
-            when the upstream is slow; the end of the input is noticed without it.
+        linger_s: no row waits longer for others of like length to fill its batch. It bounds a
+            stall when the upstream is slow; the end of the input is noticed without it.
     """
 
     concurrent_blocks: int | None = Field(default=None, ge=1)
