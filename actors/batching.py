@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sgl.errors import DeviceError, RecordError
-from sgl.layout import PromptLayout
 from sgl.types import Failure
+
+if TYPE_CHECKING:
+    from sgl.layout import PromptLayout
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +54,10 @@ class BatchPlanner:
     """
 
     most: int
-    fits: Callable[[Sequence[PromptLayout]], bool]
+    fits: "Callable[[Sequence[PromptLayout]], bool]"
     most_padding: float = MOST_PADDING
 
-    def plan(self, layouts: Sequence[PromptLayout]) -> list[list[int]]:
+    def plan(self, layouts: "Sequence[PromptLayout]") -> list[list[int]]:
         """Batches of indices, the longest prompts first: what does not fit shows at once.
 
         A record that fits nowhere is a batch of its own.
@@ -70,8 +73,20 @@ class BatchPlanner:
             ):
                 batches.append(batch)
                 batch = []
+            if not batch and not self.fits([layouts[index]]):
+                _warn_of_little_memory()
             batch.append(index)
         return [*batches, batch] if batch else batches
+
+
+@cache
+def _warn_of_little_memory() -> None:
+    """Once. They may run all the same: what they need is an estimate from above."""
+    logger.warning(
+        "single prompts may not fit into what this replica has left of its device's memory; they "
+        "run one at a time, which is slow: give the pool more of a GPU (num_gpus), or more of a "
+        "CPU (cpu_threads)"
+    )
 
 
 def padding(lengths: Sequence[int]) -> float:
@@ -84,7 +99,7 @@ def run_planned(
     run: Callable[[Sequence[Item]], Sequence[Result]],
     items: Sequence[Item],
     *,
-    lay_out: Callable[[Item], PromptLayout],
+    lay_out: "Callable[[Item], PromptLayout]",
     planner: BatchPlanner,
     stage: str,
     watch: Watch = unwatched,

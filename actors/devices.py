@@ -10,6 +10,8 @@ _GPU_SHARE = 0.9
 """Of a GPU's memory; the rest is fragmentation, and what libraries allocate for themselves."""
 _CPU_SHARE = 0.5
 """Of the memory that goes with a replica's cores; the rest is for data on its way."""
+_LEAST_CPU_SHARE = 1 / 8
+"""A container may be given little memory on a machine of many cores."""
 
 
 def room_bytes(model: Any, *, gpu_share: float, cpu_threads: int) -> int:
@@ -19,7 +21,7 @@ def room_bytes(model: Any, *, gpu_share: float, cpu_threads: int) -> int:
         model: native, loaded.
         gpu_share: of each GPU, that this replica may use.
         cpu_threads: of this replica: on a CPU it may use as large a share of the memory as of the
-            cores.
+            cores, and an eighth at least.
     """
     devices = {parameter.device for parameter in model.parameters()}
     return min(
@@ -31,12 +33,14 @@ def room_bytes(model: Any, *, gpu_share: float, cpu_threads: int) -> int:
 def _on_gpu(device: torch.device, share: float) -> int:
     free, total = torch.cuda.mem_get_info(device)
     used = torch.cuda.memory_allocated(device)
-    unused = torch.cuda.memory_reserved(device) - used
-    return int(_GPU_SHARE * min(share * total - used, free + unused))
+    free += torch.cuda.memory_reserved(device) - used
+    # Weights larger than the share leave a share of what is free.
+    return int(_GPU_SHARE * min(max(share * total - used, share * free), free))
 
 
 def _on_cpu(threads: int) -> int:
-    return int(_CPU_SHARE * min(1.0, threads / (os.cpu_count() or 1)) * _memory_bytes())
+    share = min(1.0, max(_LEAST_CPU_SHARE, threads / len(os.sched_getaffinity(0))))
+    return int(_CPU_SHARE * share * _memory_bytes())
 
 
 def _memory_bytes() -> int:

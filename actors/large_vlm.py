@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-
-from PIL.Image import Image
+from typing import TYPE_CHECKING
 
 from actors.batching import BatchPlanner, Watch, run_planned, unwatched
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
 from actors.sharding import load_replica
-from sgl.layout import PromptLayout
-from sgl.types import Answer, Failure, Guidance, ImageInput, ImageQuestion
+from sgl.types import Answer, Failure, Guidance, ImageQuestion
+
+if TYPE_CHECKING:
+    from sgl.layout import PromptLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +25,6 @@ class GuidedQuestion:
     def id(self) -> str:
         """Of the record."""
         return self.record.id
-
-    @property
-    def size(self) -> int:
-        """Grows with its prompt: the guide's visual tokens, or else the images' pixels."""
-        if self.guidance:
-            return len(self.guidance.importance)
-        return sum(_pixels(image) for image in self.record.images)
-
-
-def _pixels(image: ImageInput) -> int:
-    """Height x width."""
-    if isinstance(image, Image):
-        return image.width * image.height
-    return image.shape[0] * image.shape[1]
 
 
 class LargeVLM:
@@ -84,10 +71,17 @@ class LargeVLM:
             watch=watch,
         )
 
-    def _lay_out(self, request: GuidedQuestion) -> PromptLayout:
+    def prompt_tokens(self, record: ImageQuestion) -> int:
+        """How long its prompt will be; 0 for a record that cannot be laid out: `run` says why."""
+        try:
+            return self._replica.encoder.lay_out(record, self._decoding.max_new_tokens).length
+        except Exception:
+            return 0
+
+    def _lay_out(self, request: GuidedQuestion) -> "PromptLayout":
         return self._replica.encoder.lay_out(request.record, self._decoding.max_new_tokens)
 
-    def _fits(self, layouts: Sequence[PromptLayout], guided: bool) -> bool:
+    def _fits(self, layouts: "Sequence[PromptLayout]", guided: bool) -> bool:
         pruning = self._pruning.model_dump() if guided else {}
         needed = self._replica.memory.peak_bytes(layouts, **pruning)
         return needed <= self._replica.room_bytes

@@ -97,8 +97,8 @@ def load_replica(config: ModelConfig, gpus: int = 1, gpu_share: float = 1.0) -> 
         return _in_one_process(config, vlm, gpu_share)
     if config.cuda_graphs:
         raise ConfigurationError(
-            "cuda_graphs: a graph is of one GPU, and this replica has several or is split; "
-            "leave it out"
+            "models.large.cuda_graphs: a graph is of one GPU, and this replica has several or is "
+            "split; leave it out"
         )
     _check_gpus(config, ranks, gpus)
     if ranks > 1:
@@ -127,7 +127,7 @@ def _in_one_process(
 
     room = room_bytes(vlm.model, gpu_share=gpu_share, cpu_threads=config.cpu_threads)
     memory = vlm.memory.split(layers=layer_parts)
-    if config.cuda_graphs:
+    if config.cuda_graphs and not vlm.language_model.has_windows:
         memory = replace(memory, caches=2)
     return Replica(vlm, vlm.encoder, memory, room)
 

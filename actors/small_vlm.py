@@ -1,12 +1,15 @@
 """The small model on one replica: records in, guidance or failures out."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from actors.batching import BatchPlanner, Watch, run_planned, unwatched
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig
 from actors.sharding import load_replica
-from sgl.layout import PromptLayout
 from sgl.types import Failure, Guidance, ImageQuestion
+
+if TYPE_CHECKING:
+    from sgl.layout import PromptLayout
 
 
 class SmallVLM:
@@ -52,10 +55,10 @@ class SmallVLM:
             watch=watch,
         )
 
-    def _lay_out(self, record: ImageQuestion) -> PromptLayout:
+    def _lay_out(self, record: ImageQuestion) -> "PromptLayout":
         return self._replica.encoder.lay_out(record, self._decoding.max_new_tokens)
 
-    def _fits(self, layouts: Sequence[PromptLayout]) -> bool:
+    def _fits(self, layouts: "Sequence[PromptLayout]") -> bool:
         return self._replica.memory.peak_bytes(layouts, capture=True) <= self._replica.room_bytes
 
     def _guide(self, records: Sequence[ImageQuestion]) -> list[Guidance]:

@@ -1,6 +1,7 @@
 """The whole engine on the testbed's trained pair, float32, as ratios within one run.
 
-1. `paper`: records per second of the paper's way and of ours, and of the steps between them.
+1. `paper`: records per second of the paper's way and of ours, and of the steps between them, with
+   the operations that each needs and how fast the device's best matrix product does them.
 2. `generate`: `VLM.answer` against transformers' `generate` with fused attention, both from the
    pixels on, at equal batch. Their tokens must be the same.
 3. `drafts`: what the small model's answers save the large one as drafts.
@@ -10,11 +11,13 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
+from statistics import median
 from typing import Any
 
 import torch
 
 import sgl
+from benchmarks.limits import matmul_flops_per_s
 from benchmarks.measure import Ratio, Work, take_turns
 from benchmarks.papers_way import answer_one_by_one
 from benchmarks.pruning import PRESETS
@@ -28,14 +31,16 @@ from benchmarks.trained import (
     THRESHOLD,
     Pair,
     batches,
+    gflop,
     heldout,
     load_pair,
+    run_batched,
 )
 from sgl.attention import ATTENTION_NAME
 from sgl.early_exit import exits
 from sgl.generation import HALF_LEFT, Limits, generate_greedy
 from sgl.prompt import native_inputs
-from sgl.types import Answer, ImageQuestion
+from sgl.types import Answer, ImageQuestion, Route
 from sgl.vlm import VLM
 
 Row = dict[str, Any]
@@ -89,26 +94,32 @@ def measure_paper(setup: Setup) -> list[Row]:
         "prune_layer": PRUNE_LAYER,
         "keep_ratio": KEEP_RATIO,
         "consistency": CONSISTENCY,
-        "max_new_tokens": MAX_NEW_TOKENS,
     }
     papers_way = partial(
-        answer_one_by_one, pair.small, pair.large, records, threshold=THRESHOLD, **cascade
+        answer_one_by_one,
+        pair.small,
+        pair.large,
+        records,
+        threshold=THRESHOLD,
+        max_new_tokens=MAX_NEW_TOKENS,
+        **cascade,
     )
     works: dict[str, Callable[[], object]] = {"paper": papers_way}
-    for size in (1, *setup.batch_sizes):
-        parts = batches(pair.small.encoder, records, size)
-        for name, threshold in (("both models", EVERYTHING), ("cascade", THRESHOLD)):
-            works[f"{name}, batch {size}"] = partial(
-                _run_cascade, pair, parts, threshold=threshold, **cascade
-            )
-    answers = _run_cascade(
-        pair, batches(pair.small.encoder, records, 16), threshold=THRESHOLD, **cascade
-    )
-    tokens = {answer.id: answer.token_ids for answer in answers}
+    needs = {}
+    answers: dict[str, list[Answer]] = {}
+    for name, threshold in (("both models", EVERYTHING), ("cascade", THRESHOLD)):
+        run = partial(run_batched, pair, records, threshold=threshold, **cascade)
+        answers[name] = run(size=16)
+        for size in (1, *setup.batch_sizes):
+            works[f"{name}, batch {size}"] = partial(run, size=size)
+            needs[f"{name}, batch {size}"] = gflop(answers[name])
+    needs["paper"] = gflop(answers["both models"])
     same = [
-        tokens[record.id] == answer for record, answer in zip(records, papers_way(), strict=True)
+        one.token_ids == tokens
+        for one, tokens in zip(answers["cascade"], papers_way(), strict=True)
     ]
-    escalated = sum(answer.route is sgl.types.Route.LARGE for answer in answers) / len(answers)
+    escalated = sum(one.route is Route.LARGE for one in answers["cascade"]) / len(records)
+    peak = max(matmul_flops_per_s(n, setup.device, torch.float32, 5) for n in (512, 1024, 2048))
     times = take_turns(works, setup.rounds)
     return [
         _row(
@@ -118,19 +129,12 @@ def measure_paper(setup: Setup) -> list[Row]:
             records=len(records),
             same_answers=sum(same) / len(same),
             escalated=escalated,
-            records_per_s=len(records) / min(times[name]),
+            records_per_s=len(records) / median(times[name]),
+            gflop_per_record=needs[name],
+            share_of_matmul_peak=1e9 * needs[name] * len(records) / median(times[name]) / peak,
+            matmul_peak_gflops=peak / 1e9,
         )
         for name in works
-    ]
-
-
-def _run_cascade(
-    pair: Pair, parts: Sequence[Sequence[ImageQuestion]], **settings: Any
-) -> list[Answer]:
-    return [
-        answer
-        for part in parts
-        for answer in sgl.run_cascade(pair.small, pair.large, part, **settings)
     ]
 
 

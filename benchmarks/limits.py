@@ -38,14 +38,15 @@ def measure_limits(
         sides: of the square matrices.
         copied_bytes: of the copy; far more than any cache holds.
     """
-    flops_per_s = max(_matmul_flops_per_s(side, device, dtype, rounds) for side in sides)
+    flops_per_s = max(matmul_flops_per_s(side, device, dtype, rounds) for side in sides)
     source = torch.empty(copied_bytes, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     times = take_turns({"copy": lambda: target.copy_(source)}, rounds)
     return Limits(flops_per_s, 2 * copied_bytes / min(times["copy"]))
 
 
-def _matmul_flops_per_s(side: int, device: str, dtype: torch.dtype, rounds: int) -> float:
+def matmul_flops_per_s(side: int, device: str, dtype: torch.dtype, rounds: int) -> float:
+    """Of square matrices of a side; the best round counts."""
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     product = torch.empty_like(left)
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 
 import sgl
+from sgl.cascade import small_answer
+from sgl.early_exit import exits
 from sgl.layout import PromptEncoder
-from sgl.types import ConsistencyForm, ImageQuestion
+from sgl.types import Answer, ConsistencyForm, ImageQuestion, Route
 from testbed import model_path
 from testbed.records import draw_records
 
@@ -77,3 +79,43 @@ def batches(
         else:
             parts.append([record])
     return parts
+
+
+def run_batched(
+    pair: Pair,
+    records: Sequence[ImageQuestion],
+    size: int,
+    *,
+    threshold: float,
+    prune_layer: float,
+    keep_ratio: float,
+    consistency: ConsistencyForm,
+) -> list[Answer]:
+    """As the pipeline does it: the doubtful records of all small batches share large ones."""
+    guidance = {
+        one.id: one
+        for part in batches(pair.small.encoder, records, size)
+        for one in pair.small.guide(part, consistency=consistency, max_new_tokens=MAX_NEW_TOKENS)
+    }
+    doubtful = [r for r in records if not exits(guidance[r.id].exit_score, threshold)]
+    answers = {name: small_answer(one) for name, one in guidance.items()}
+    for part in batches(pair.large.encoder, doubtful, size):
+        for answer in pair.large.answer(
+            part,
+            [guidance[record.id] for record in part],
+            prune_layer=prune_layer,
+            keep_ratio=keep_ratio,
+            max_new_tokens=MAX_NEW_TOKENS,
+        ):
+            answers[answer.id] = answer
+    return [answers[record.id] for record in records]
+
+
+def gflop(answers: Sequence[Answer]) -> float:
+    """Of both models, per record."""
+    total = sum(
+        (one.guidance.usage.flops if one.guidance else 0.0)
+        + (one.usage.flops if one.route is Route.LARGE else 0.0)
+        for one in answers
+    )
+    return total / len(answers) / 1e9

@@ -1,15 +1,13 @@
 """Full batches out of many concurrent calls that each bring a few items.
 
-A batch is padded to its largest item, so that only items of like size share one. Which run, and
-when, in this order:
-1. `batch_size` items wait, and the oldest has been passed over for `linger_s`: it runs with those
-   of its size.
+A batch is padded to its largest item, so that only items of like size share one: none is smaller
+than the largest by more than a limit. Which run, and when, in this order:
+1. The oldest item has waited for `linger_s`: it runs with those of its size, so that neither a slow
+   upstream nor others that find their like sooner can hold it up.
 2. `batch_size` items of like size wait: run them, the oldest first.
 3. Fewer wait, and nothing more can arrive: run the most that are of like size. That is so when as
    many calls as can run at the same time are waiting already, or when the upstream says that it is
    drained.
-4. Fewer wait, and nothing has arrived for `linger_s`: run them, so that a slow upstream delays
-   results and never blocks them.
 """
 
 import asyncio
@@ -18,8 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-from actors.batching import padding
 
 _POLL_S = 0.25
 
@@ -68,8 +64,7 @@ class Coalescer(Generic[Item, Result]):
     Args:
         run: runs one batch; one result per item, in order.
         batch_size: the most items of a batch.
-        size: of an item, in any unit.
-        most_padding: share of a batch, by size, that may be padding.
+        most_padding: how much smaller than the largest of its batch an item may be, as a share.
         max_calls: how many calls can be in `submit` at the same time.
         linger_s: see the policy above.
         drained: whether no further call will come; asked while a partial batch waits.
@@ -81,7 +76,6 @@ class Coalescer(Generic[Item, Result]):
         run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         batch_size: int,
-        size: Callable[[Item], int],
         most_padding: float,
         max_calls: int,
         linger_s: float,
@@ -90,7 +84,6 @@ class Coalescer(Generic[Item, Result]):
     ) -> None:
         self._run = run
         self._batch_size = batch_size
-        self._size = size
         self._most_padding = most_padding
         self._max_calls = max_calls
         self._linger_s = linger_s
@@ -99,19 +92,27 @@ class Coalescer(Generic[Item, Result]):
         self._waiting: list[_Waiting[Item, Result]] = []
         self._open_calls = 0
         self._arrival = asyncio.Event()
-        self._last_arrival = 0.0
         # The loop keeps only a weak reference to a task.
         self._pump_task: asyncio.Task[None] | None = None
 
-    async def submit(self, items: Sequence[Item]) -> list[Batched[Result]]:
-        """Wait until every item has run; results in the items' order."""
+    async def submit(self, items: Sequence[Item], sizes: Sequence[int]) -> list[Batched[Result]]:
+        """Wait until every item has run.
+
+        Args:
+            items: of one call.
+            sizes: of the items, in any unit.
+
+        Returns:
+            In the items' order.
+        """
         if not items:
             return []
         call: _Call[Item, Result] = _Call(items)
         self._open_calls += 1
-        self._last_arrival = now = time.monotonic()
+        now = time.monotonic()
         self._waiting.extend(
-            _Waiting(call, place, item, self._size(item), now) for place, item in enumerate(items)
+            _Waiting(call, place, item, size, now)
+            for place, (item, size) in enumerate(zip(items, sizes, strict=True))
         )
         self._arrival.set()
         self._ensure_pump()
@@ -138,15 +139,14 @@ class Coalescer(Generic[Item, Result]):
         while True:
             # Before anything is awaited: an arrival during `drained` must end the wait below.
             self._arrival.clear()
-            passed_over = self._waiting[0].since + self._linger_s <= time.monotonic()
+            left = self._waiting[0].since + self._linger_s - time.monotonic()
+            if left <= 0:
+                return self._fullest(with_oldest=True)
             if len(self._waiting) >= self._batch_size:
-                batch = self._fullest(with_oldest=passed_over)
-                if passed_over or len(batch) == self._batch_size:
+                batch = self._fullest()
+                if len(batch) == self._batch_size:
                     return batch
             if self._open_calls >= self._max_calls or await self._drained():
-                return self._fullest()
-            left = self._last_arrival + self._linger_s - time.monotonic()
-            if left <= 0:
                 return self._fullest()
             await self._next_arrival(min(left, _POLL_S))
 
@@ -157,15 +157,13 @@ class Coalescer(Generic[Item, Result]):
         start = 0
         for end in range(len(order)):
             start = max(start, end + 1 - self._batch_size)
-            while self._padding(order[start : end + 1]) > self._most_padding:
+            least = (1 - self._most_padding) * self._waiting[order[end]].size
+            while self._waiting[order[start]].size < least:
                 start += 1
             places = order[start : end + 1]
             if not with_oldest or 0 in places:
                 found = max(found, (len(places), -min(places), places))
         return [self._waiting[place] for place in sorted(found[2])]
-
-    def _padding(self, places: Sequence[int]) -> float:
-        return padding([self._waiting[place].size for place in places])
 
     async def _next_arrival(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -128,8 +128,8 @@ class LargePoolConfig(PoolConfig):
         concurrent_blocks: blocks whose rows one replica collects from at the same time. None
             means the batch size, at most 32: as each block that waits holds a row, so many waiting
             blocks fill a batch at any escalation rate.
-        linger_s: an incomplete batch runs after so long without a new row. It bounds a stall
-            when the upstream is slow; the end of the input is noticed without it.
+        linger_s: no row waits longer for others of like length to fill its batch. It bounds a
+            stall when the upstream is slow; the end of the input is noticed without it.
     """
 
     concurrent_blocks: int | None = Field(default=None, ge=1)
@@ -214,6 +214,22 @@ class JobConfig(StrictModel):
                     f"models.{role}: mode '{self.mode}' needs it; "
                     f"write models.{role}.path, or another mode"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _graphs_of_one_gpu(self) -> "JobConfig":
+        if self.models.small and self.models.small.cuda_graphs:
+            raise ValueError(
+                "models.small.cuda_graphs: the small model captures its attention at every token, "
+                "which no graph can; leave it out"
+            )
+        large = self.models.large
+        several = max(self.pools.large.num_gpus or 1, (large and large.tensor_parallel) or 1) > 1
+        if large and large.cuda_graphs and several:
+            raise ValueError(
+                "models.large.cuda_graphs: a graph is of one GPU, and the replicas have several; "
+                "leave it out"
+            )
         return self
 
     @model_validator(mode="after")

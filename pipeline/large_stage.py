@@ -27,7 +27,7 @@ from pipeline.stage import (
     is_open,
     to_output,
 )
-from sgl.types import Answer, Failure
+from sgl.types import Answer, Failure, ImageQuestion
 
 READS = ("id", "question", "images", "max_new_tokens", "route")
 """And, where there is a small stage, `guidance` and the columns that it wrote."""
@@ -46,6 +46,10 @@ class LargeModel(Protocol):
         self, requests: Sequence[GuidedQuestion], watch: Watch = unwatched, /
     ) -> list[Answer | Failure]:
         """One result per request, in order."""
+        ...
+
+    def prompt_tokens(self, record: ImageQuestion, /) -> int:
+        """How long its prompt will be; called from other threads than `run`."""
         ...
 
 
@@ -95,10 +99,16 @@ class LargeStage:
         check_columns("large", table, READS)
         self._reporter.arrived(len(table))
         rows = [i for i, route in enumerate(table["route"].to_pylist()) if is_open(route)]
-        results = await self._coalesced().submit(_requests(table, rows))
+        requests = _requests(table, rows)
+        # Not on the loop: it shall go on taking blocks.
+        sizes = await asyncio.to_thread(self._sizes, requests)
+        results = await self._coalesced().submit(requests, sizes)
         out = self._finished(table, dict(zip(rows, results, strict=True)))
         check_conserved("large", table, out)
         return out
+
+    def _sizes(self, requests: Sequence[GuidedQuestion]) -> list[int]:
+        return [self._model.prompt_tokens(request.record) for request in requests]
 
     def _coalesced(self) -> Coalescer[GuidedQuestion, Answer | Failure]:
         # Made on first use, because its queue belongs to the loop that Ray runs the calls on.
@@ -106,7 +116,6 @@ class LargeStage:
             self._coalescer = Coalescer(
                 self._run,
                 batch_size=self._settings.batch_size,
-                size=lambda request: request.size,
                 most_padding=MOST_PADDING,
                 max_calls=self._settings.concurrent_blocks,
                 linger_s=self._settings.linger_s,

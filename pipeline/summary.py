@@ -48,6 +48,7 @@ class Summary:
         large_flops: of the large one.
         cost_usd: None without prices.
         large_batches: that the large model ran.
+        large_rows: that they held.
         padding: by model, the share of its prompt tokens that was padding.
         prune_layer: None where nothing was pruned.
         keep_ratio: likewise.
@@ -71,6 +72,7 @@ class Summary:
     large_flops: float
     cost_usd: float | None
     large_batches: float
+    large_rows: int
     padding: dict[str, float]
     prune_layer: float | None
     keep_ratio: float | None
@@ -84,7 +86,7 @@ class Summary:
         """Rows per large batch as a share of a full one; None where none ran."""
         if not self.large_batches:
             return None
-        return self.escalated / (self.large_batches * batch_size)
+        return self.large_rows / (self.large_batches * batch_size)
 
 
 def read_rows(folder: str, storage: StorageConfig = DEFAULT) -> pa.Table:
@@ -124,6 +126,7 @@ def summarise(rows: pa.Table, run_id: str) -> Summary:
         large_flops=_sum(rows, "large_flops"),
         cost_usd=pc.sum(rows["cost_usd"]).as_py(),
         large_batches=pc.sum(pc.divide(1.0, rows["large_batch_rows"])).as_py() or 0.0,
+        large_rows=rows.num_rows - rows["large_batch_rows"].null_count,
         padding=_padding(rows),
         prune_layer=pc.max(rows["prune_layer"]).as_py(),
         keep_ratio=pc.max(rows["keep_ratio"]).as_py(),

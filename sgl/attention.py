@@ -29,7 +29,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 ATTENTION_NAME = "sgl_fused_with_row_capture"
 
-_MAX_SCORES = 1 << 26
+MAX_SCORES = 1 << 26
 """Attention scores held at once, 256 MiB in float32: more rows are captured in chunks."""
 
 _HAS_TRITON = find_spec("triton") is not None
@@ -144,7 +144,7 @@ def column_sums(
     batch, heads, queries, _ = query_BHQD.shape
     keys = key_BGTD.shape[2]
     sum_BT = torch.zeros(batch, keys, device=query_BHQD.device)
-    rows_per_chunk = max(1, _MAX_SCORES // (batch * heads * keys))
+    rows_per_chunk = max(1, MAX_SCORES // (batch * heads * keys))
     for start in range(first_row, queries, rows_per_chunk):
         rows = slice(start, start + rows_per_chunk)
         probs_BHWT = attention_rows(query_BHQD, key_BGTD, mask, scaling, rows)

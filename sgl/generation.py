@@ -267,5 +267,6 @@ def _rows_after_image(prompt: Prompt, include_last_visual_row: bool) -> tuple[Te
     steps_T = torch.arange(prompt.visual_BT.shape[1], device=prompt.visual_BT.device)
     last_B = (steps_T * prompt.visual_BT).amax(dim=1)
     first_B = last_B if include_last_visual_row else last_B + 1
-    rows_BT = (steps_T >= first_B[:, None]) & prompt.visual_BT.any(dim=1, keepdim=True)
+    first_B = first_B.masked_fill(~prompt.visual_BT.any(dim=1), len(steps_T))
+    rows_BT = steps_T >= first_B[:, None]
     return rows_BT.float(), int(first_B.min())

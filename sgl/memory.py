@@ -11,14 +11,13 @@ Widths are padded ones. Shapes: B records, T prompt tokens, W tokens after pruni
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sgl.attention import MAX_SCORES
 from sgl.decoder import SCORED_AT_ONCE
 from sgl.flops import DecoderShape, kv_cache_bytes
 from sgl.kv_cache import ROOM
 from sgl.layout import PromptLayout
 from sgl.ranking import keep_count
 
-_CAPTURED_BYTES = 3 << 28
-"""Of the rows that the capture holds at once in torch: scores, their softmax, a masked copy."""
 _FLOAT = 4
 
 
@@ -30,16 +29,23 @@ class BatchMemory:
         shape: of the decoder, or of this device's share of it.
         patch_values: values that the vision tower holds at once for one of its tokens.
         bytes_per_value: of the dtype.
+        deepstack: layers that visual features are added to.
+        layers: L of the whole decoder; None where the shape is.
         caches: copies of the KV caches that are held at once.
     """
 
     shape: DecoderShape
     patch_values: int
     bytes_per_value: int
+    deepstack: int = 0
+    layers: int | None = None
     caches: int = 1
 
     def split(self, *, heads: int = 1, layers: int = 1) -> "BatchMemory":
-        """Of a device that holds one part of so many of every layer, or of the layers."""
+        """Of a device that holds one part of so many of every layer, or of the layers.
+
+        Of the layers those with the long caches: they are the first.
+        """
         shape = self.shape
         kept = shape.feed_forward[: -(-shape.layers // layers)]
         share = replace(
@@ -48,7 +54,7 @@ class BatchMemory:
             kv_heads=-(-shape.kv_heads // heads),
             feed_forward=tuple(-(-weights // heads) for weights in kept),
         )
-        return replace(self, shape=share)
+        return replace(self, shape=share, layers=self.layers or shape.layers)
 
     def peak_bytes(
         self,
@@ -77,15 +83,21 @@ class BatchMemory:
             self.shape,
             prompt=width + new,
             pruned_prompt=short + new,
-            prune_layer=int(self.shape.layers * prune_layer),
+            prune_layer=min(
+                int((self.layers or self.shape.layers) * prune_layer), self.shape.layers
+            ),
             bytes_per_value=self.bytes_per_value,
         )
         at_work = max(
             self._vision_bytes(layouts),
-            self._layer_bytes(records, width) + (_CAPTURED_BYTES if capture else 0),
+            # A draft of the answer may stand behind the prompt.
+            self._layer_bytes(records, width if capture else width + new - ROOM)
+            + (self._captured_bytes(layouts, width) if capture else 0),
             self._logits_bytes(records),
         )
-        embeddings = records * width * self.shape.hidden * self.bytes_per_value
+        # Once with the padding on the left, once on the right.
+        copies = 2 * (1 + self.deepstack)
+        embeddings = copies * records * width * self.shape.hidden * self.bytes_per_value
         return self.caches * cache + embeddings + at_work
 
     def _layer_bytes(self, records: int, width: int) -> int:
@@ -96,6 +108,12 @@ class BatchMemory:
         values = records * width * (3 * shape.hidden + max(4 * widest, attention))
         mask = records * width * width * (2 + self.bytes_per_value)
         return values * self.bytes_per_value + mask
+
+    def _captured_bytes(self, layouts: Sequence[PromptLayout], width: int) -> int:
+        """Rows that the capture holds at once in torch: scores, their softmax, a masked copy."""
+        rows = max(layout.rows_after_image for layout in layouts) + 1
+        scores = len(layouts) * self.shape.heads * rows * width
+        return 3 * _FLOAT * min(scores, MAX_SCORES)
 
     def _vision_bytes(self, layouts: Sequence[PromptLayout]) -> int:
         return sum(layout.patches for layout in layouts) * self.patch_values * self.bytes_per_value

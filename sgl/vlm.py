@@ -58,7 +58,12 @@ class VLM:
         )
         self.layers = self.language_model.layers
         self._meter = Meter(DecoderShape.of(family.config.text_config))
-        self.memory = BatchMemory(self._meter.shape, family.patch_values, model.dtype.itemsize)
+        self.memory = BatchMemory(
+            self._meter.shape,
+            family.patch_values,
+            model.dtype.itemsize,
+            deepstack=family.deepstack_layers,
+        )
         self.end_token_ids = _end_token_ids(model, tokenizer)
         self.cuda_graphs = False
         self.sum_over_heads: Callable[[Tensor], Tensor] = _identity
@@ -207,9 +212,10 @@ class VLM:
         )
         results = []
         for b, record in enumerate(records):
-            retention = average_retention(
-                split, self.layers, kept[b], batch.layouts[b].visual_tokens
-            )
+            visual, pruning = batch.layouts[b].visual_tokens, None
+            if guidance and visual:
+                retention = average_retention(split, self.layers, kept[b], visual)
+                pruning = Pruning(prune_layer, keep_ratio, retention)
             results.append(
                 Answer(
                     id=record.id,
@@ -217,7 +223,7 @@ class VLM:
                     token_ids=tuple(answers.token_ids[b]),
                     route=Route.LARGE,
                     usage=usage[b],
-                    pruning=Pruning(prune_layer, keep_ratio, retention) if guidance else None,
+                    pruning=pruning,
                     accepted_draft_tokens=answers.accepted[b],
                     guidance=guidance[b] if guidance else None,
                 )

@@ -99,6 +99,11 @@ class Family(ABC):
         """The prompt text that stands for one image."""
 
     @property
+    def deepstack_layers(self) -> int:
+        """Text layers that visual features are added to."""
+        return 0
+
+    @property
     def patch_values(self) -> int:
         """What the vision tower holds at once for one of its tokens, about: for `sgl.memory`."""
         vision = self.config.vision_config

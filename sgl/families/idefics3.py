@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -29,8 +28,6 @@ class Idefics3(Family):
     model_types = frozenset({"idefics3"})
     placeholder = "<image>"
     image_processor_class = Idefics3ImageProcessorPil
-    # The native processor asks for it on every call.
-    image_processor_settings = MappingProxyType({"return_row_col_info": True})
 
     def __init__(self, config: Any, image_processor: Any) -> None:
         super().__init__(config, image_processor)
@@ -39,6 +36,12 @@ class Idefics3(Family):
             raise UnsupportedModelError(
                 f"the image processor cuts tiles of {tile} pixels (max_image_size) and the vision "
                 f"tower takes {size}; their tokens could not be counted"
+            )
+        longest = image_processor.size["longest_edge"]
+        if longest % tile:
+            raise UnsupportedModelError(
+                f"size.longest_edge ({longest}) of the image processor is no multiple of its tiles "
+                f"({tile}); their number could not be told from an image's size"
             )
 
     def layouts(self, sizes: Sequence[Size]) -> list[ImageLayout]:

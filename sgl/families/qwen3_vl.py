@@ -10,9 +10,14 @@ class Qwen3VL(QwenVL):
     model_types = frozenset({"qwen3_vl", "qwen3_vl_moe"})
 
     @property
+    def deepstack_layers(self) -> int:
+        """Text layers that visual features are added to."""
+        return len(self.config.vision_config.deepstack_visual_indexes)
+
+    @property
     def mergers(self) -> int:
         """How many times patches are merged into tokens."""
-        return 1 + len(self.config.vision_config.deepstack_visual_indexes)
+        return 1 + self.deepstack_layers
 
     def mlp_flops(self, patches: int) -> float:
         """A plain MLP."""

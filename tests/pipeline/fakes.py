@@ -138,6 +138,9 @@ class FakeLarge:
         self.seen += requests
         return [self._answer(request, len(requests)) for request in requests]
 
+    def prompt_tokens(self, record: ImageQuestion) -> int:
+        return 20
+
     def _answer(self, request: GuidedQuestion, records: int) -> Answer | Failure:
         if request.record.question == POISON:
             return Failure(request.id, "large", "PromptTooLongError", "too long")

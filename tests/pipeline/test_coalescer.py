@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,17 @@ class Recorder:
         return [2 * item for item in batch]
 
 
+@dataclass(frozen=True)
+class Sized:
+    """A coalescer whose items know their sizes."""
+
+    coalescer: Coalescer[int, int]
+    size: Callable[[int], int] = lambda item: 0
+
+    async def submit(self, items: Sequence[int]) -> list[Batched[int]]:
+        return await self.coalescer.submit(items, [self.size(item) for item in items])
+
+
 def coalescer(
     run: Callable[[Sequence[int]], Awaitable[Sequence[int]]],
     *,
@@ -31,20 +43,20 @@ def coalescer(
     linger_s: float = FOREVER,
     drained: Callable[[], bool] = lambda: False,
     deaths: list[BaseException] | None = None,
-) -> Coalescer[int, int]:
+) -> Sized:
     async def is_drained() -> bool:
         return drained()
 
-    return Coalescer(
+    inner: Coalescer[int, int] = Coalescer(
         run,
         batch_size=batch_size,
-        size=size,
         most_padding=0.15,
         max_calls=max_calls,
         linger_s=linger_s,
         drained=is_drained,
         on_death=(deaths if deaths is not None else []).append,
     )
+    return Sized(inner, size)
 
 
 def values(results: Sequence[Batched[int]]) -> list[int]:
@@ -238,21 +250,21 @@ def test_sizes_that_would_pad_too_much_wait_for_their_like() -> None:
     assert run.batches == [[100, 99, 98, 97], [30, 31, 29, 30]]
 
 
-def test_an_item_without_its_like_is_not_passed_over_for_ever() -> None:
+@pytest.mark.parametrize(("max_calls", "share"), [(100, 4), (2, 3)])
+def test_an_item_without_its_like_is_not_passed_over_for_ever(max_calls: int, share: int) -> None:
+    """Neither by full batches nor by those that run because all calls wait."""
     run = Recorder()
 
     async def scenario() -> None:
-        shared = coalescer(run, size=lambda item: item, linger_s=0.2)
+        shared = coalescer(run, size=lambda item: item, linger_s=0.2, max_calls=max_calls)
         odd = asyncio.create_task(shared.submit([1000]))
-        more = []
         while not odd.done():
-            more.append(asyncio.create_task(shared.submit([10, 10, 10, 10])))
-            await asyncio.sleep(0.01)
-        await asyncio.gather(odd, *more)
+            await shared.submit([10] * share)
+        await odd
 
     asyncio.run(asyncio.wait_for(scenario(), 30))
     assert [1000] in run.batches
-    assert run.batches[0] == [10, 10, 10, 10]
+    assert run.batches[0] == [10] * share
 
 
 def test_an_arrival_while_the_upstream_is_asked_fills_the_batch_at_once() -> None:
@@ -268,16 +280,16 @@ def test_an_arrival_while_the_upstream_is_asked_fills_the_batch_at_once() -> Non
             await answer.wait()
             return False
 
-        shared: Coalescer[int, int] = Coalescer(
+        inner: Coalescer[int, int] = Coalescer(
             run,
             batch_size=2,
-            size=lambda item: 0,
             most_padding=0.15,
             max_calls=100,
             linger_s=FOREVER,
             drained=slow_drained,
             on_death=lambda error: None,
         )
+        shared = Sized(inner)
         first = asyncio.create_task(shared.submit([1]))
         await asked.wait()
         second = asyncio.create_task(shared.submit([2]))

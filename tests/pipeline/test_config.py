@@ -80,6 +80,30 @@ def test_importing_is_light(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("module", ["actors.batching", "pipeline.build", "jobs.run"])
+def test_no_model_library_is_imported_outside_the_models_processes(module: str) -> None:
+    """The driver, and every task that fetches pictures, would pay for it."""
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'transformers'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_graphs_are_refused_where_they_cannot_be() -> None:
+    def large(**settings: Any) -> dict[str, Any]:
+        return {"path": "large", "cuda_graphs": True, **settings}
+
+    small = {"path": "small", "cuda_graphs": True}
+    job(models={"small": {"path": "small"}, "large": large()})
+    with pytest.raises(ValidationError, match=r"models\.small\.cuda_graphs"):
+        job(models={"small": small, "large": {"path": "large"}})
+    with pytest.raises(ValidationError, match="a graph is of one GPU"):
+        job(models={"small": {"path": "small"}, "large": large(tensor_parallel=2)})
+    with pytest.raises(ValidationError, match="a graph is of one GPU"):
+        job(
+            models={"small": {"path": "small"}, "large": large()},
+            pools={"large": {"num_gpus": 2}},
+        )
+
+
 @pytest.mark.parametrize(("batch_size", "blocks"), [(4, 4), (16, 16), (64, 32)])
 def test_enough_blocks_wait_to_fill_a_batch(batch_size: int, blocks: int) -> None:
     assert job().pools.large.blocks_for(batch_size) == blocks

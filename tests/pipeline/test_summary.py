@@ -76,6 +76,9 @@ def test_batches_and_their_fill_come_from_the_rows() -> None:
     assert total.large_batches == pytest.approx(2)
     assert total.fill(4) == pytest.approx(7 / 8)
     assert summarise(rows(small()), "run").fill(4) is None
+    started = {"large_started_at": at(1)}
+    half = summarise(rows(large(batch=2), large(batch=2), failed() | started), "run")
+    assert (half.escalated, half.fill(4)) == (3, pytest.approx(1 / 2))
 
 
 def test_padding_is_told_of_the_models_that_ran() -> None:

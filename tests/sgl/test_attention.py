@@ -44,7 +44,7 @@ def test_chunks_add_up(
     whole, chunked = (RowCapture(3, 9, torch.device("cpu")) for _ in range(2))
     whole.watch(weight, first_row=2)
     whole.add(*qkv, None, 0.25)
-    monkeypatch.setattr(attention, "_MAX_SCORES", 1)
+    monkeypatch.setattr(attention, "MAX_SCORES", 1)
     chunked.watch(weight, first_row=2)
     chunked.add(*qkv, None, 0.25)
     torch.testing.assert_close(whole.importance_BT, chunked.importance_BT)
