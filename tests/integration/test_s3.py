@@ -76,7 +76,7 @@ def check_rows(output: Output) -> None:
     for row in rows:
         number = int(row["id"][1:])
         if number == 7:
-            assert row["error"]["message"] == "pictures/7.png: no such file"
+            assert row["error"]["message"] == "7.png: no such file"
             continue
         guidance = guidance_of(picture_question(number))
         assert row["route"] == ("small" if score_of(row["id"]) >= 0.6 else "large")
@@ -105,7 +105,7 @@ def test_a_run_on_s3_through_a_storage_that_fails_all_the_time(
     assert (found.state, found.missing, found.failed) == (
         "complete",
         0,
-        {"fetch": {"ImageError": 1}},
+        {"fetch": {"ImageNotFoundError": 1}},
     )
 
 

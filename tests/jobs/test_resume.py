@@ -118,7 +118,8 @@ def test_a_life_of_an_output(tmp_path: Path) -> None:
 
 def test_a_record_in_quarantine_runs_again_on_request(tmp_path: Path) -> None:
     path = make_input(tmp_path, set())
-    job = job_of(path, tmp_path / "out", faults={"max_deaths": 1}, input={"limit": 8})
+    settings: dict[str, Any] = {"faults": {"max_deaths": 1}, "input": {"limit": 8}, "mode": "small"}
+    job = job_of(path, tmp_path / "out", **settings)
     run(job, tmp_path, small=Mortal)
     assert status(job.output.path, 0.0).failed == {"small": {"CrashError": 1}}
     assert rows_of(job)[MORTAL]["route"] == "failed"
