@@ -39,8 +39,15 @@ def _on_gpu(device: torch.device, share: float) -> int:
 
 
 def _on_cpu(threads: int) -> int:
-    share = min(1.0, max(_LEAST_CPU_SHARE, threads / len(os.sched_getaffinity(0))))
+    share = min(1.0, max(_LEAST_CPU_SHARE, threads / _cores()))
     return int(_CPU_SHARE * share * _memory_bytes())
+
+
+def _cores() -> int:
+    """That this process may run on, where the system tells; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int:
