@@ -17,7 +17,7 @@ from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import top_visual_tokens
-from sgl.types import Guidance, ImageQuestion, Route
+from sgl.types import Guidance, ImageQuestion
 from sgl.vlm import VLM
 from tests.tiny_models import FAMILIES, internvl, picture, ragged_records
 
@@ -198,26 +198,6 @@ def test_answer_limits_of_records_are_their_own(vlm: VLM) -> None:
     assert len(guidance[1].token_ids) == 1
     assert_same_guidance(guidance[1], vlm.guide([short])[0])
     assert guidance[0].token_ids == vlm.guide([long])[0].token_ids
-
-
-def test_records_without_image_have_nothing_to_rank(vlm: VLM) -> None:
-    text_only = ImageQuestion("text", "w1 w2 w3")
-    with_image = ragged_records()[0]
-    for guidance in (
-        vlm.guide([text_only], max_new_tokens=MAX_NEW)[0],
-        vlm.guide([with_image, text_only], max_new_tokens=MAX_NEW)[1],
-    ):
-        assert guidance.importance.shape == (0,)
-        assert guidance.grids == ()
-        assert guidance.usage.visual_tokens == 0
-        # Nothing can be pruned, so the second look sees what the first saw.
-        assert guidance.consistency == pytest.approx(
-            guidance.confidence ** len(guidance.token_ids), rel=0.2
-        )
-    answer = vlm.answer([text_only], [guidance], max_new_tokens=MAX_NEW)[0]
-    assert answer.route is Route.LARGE
-    assert answer.pruning is not None
-    assert answer.pruning.average_retention == 1.0
 
 
 def test_usage_and_pruning_are_stated(vlm: VLM) -> None:
