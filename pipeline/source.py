@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from infra.s3 import DEFAULT, StorageConfig, patiently
 from infra.storage import list_files, locate
-from pipeline.config import InputConfig
+from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.drift import common
 from pipeline.files import InputFile, Part
 from pipeline.formats import format_of, inspect, read_chunks
@@ -24,6 +24,7 @@ _NAMED_DUPLICATES = 5
 _SHOWN_ID = 80
 _GLOB = frozenset("*?[")
 _FILE_NAME = "file_name"
+_DEFAULT_NAMES = ColumnsConfig()
 _FIXED_COLUMNS = ("parquet", "arrow")
 """Formats whose files have the same columns in every row."""
 
@@ -171,12 +172,17 @@ def _with_image_folder(
     if (
         stems != {"metadata"}
         or config.columns.image in names
-        or "image" in config.columns.model_fields_set
+        or "image" in _renamed(config.columns)
         or _FILE_NAME not in names
     ):
         return config
     columns = config.columns.model_copy(update={"image": _FILE_NAME})
     return config.model_copy(update={"columns": columns})
+
+
+def _renamed(columns: ColumnsConfig) -> list[str]:
+    """What the user has named otherwise; settings that were saved and read name everything."""
+    return [role for role, name in columns if name != getattr(_DEFAULT_NAMES, role)]
 
 
 def _check_names(
@@ -186,7 +192,7 @@ def _check_names(
     columns = config.columns
     known = {name for _, schema in schemas for name in schema.names}
     listed = ", ".join(sorted(known)) or "none"
-    for role in ("question", "image", *sorted(columns.model_fields_set)):
+    for role in ("question", "image", *_renamed(columns)):
         name = getattr(columns, role)
         if name not in known:
             raise ConfigurationError(

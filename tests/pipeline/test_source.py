@@ -297,3 +297,10 @@ def test_csv_words_like_na_are_text_and_only_empty_fields_are_null(tmp_path: Pat
     (row,) = rows_of(source_of(path))
     assert (row["id"], row["question"], row["answers"]) == ("NA", "null", ["N/A"])
     assert row["note"] is None
+
+
+def test_settings_that_were_saved_mean_what_they_meant(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "in.parquet", records(2))
+    config = InputConfig(path=str(path))
+    saved = InputConfig.model_validate_json(config.model_dump_json())
+    assert open_source(saved).parts == open_source(config).parts
