@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_1B, Decoder, image_prompt
+from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_1B, Decoder, image_prompt, run_prefill
 from benchmarks.measure import Ratio, Work, peak_bytes, take_turns
 from sgl.attention import ATTENTION_NAME, ColumnSums, RowCapture
 from sgl.decoder import prefill
@@ -66,7 +66,7 @@ def eager_bytes(decoder: Decoder, visual: int) -> int:
 def plain(lm: LanguageModel, visual: int) -> Work:
     """Fused attention, nothing captured."""
     prompt = image_prompt(lm, visual)
-    return partial(_plain, lm, prompt)
+    return partial(run_prefill, lm, prompt)
 
 
 def capture(lm: LanguageModel, visual: int) -> Work:
@@ -84,11 +84,6 @@ def eager(lm: LanguageModel, visual: int) -> Work:
 def _build(build: Any, decoder: Decoder, visual: int) -> Work:
     work: Work = build(decoder.build(), visual)
     return work
-
-
-@torch.inference_mode()
-def _plain(lm: LanguageModel, prompt: Prompt) -> object:
-    return prefill(lm, prompt)
 
 
 @torch.inference_mode()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from sgl.compaction import Selection
+from sgl.decoder import DecodeState, prefill
 from sgl.flops import DecoderShape
 from sgl.language_model import LanguageModel, Prompt
 
@@ -85,3 +87,11 @@ def image_prompt(lm: LanguageModel, visual: int, batch: int = 1) -> Prompt:
         visual_BT=visual_BT,
         next_position_B=torch.full((batch,), length, device=embedding.device),
     )
+
+
+@torch.inference_mode()
+def run_prefill(
+    lm: LanguageModel, prompt: Prompt, selection: Selection | None = None
+) -> tuple[torch.Tensor, DecodeState]:
+    """Nothing captured."""
+    return prefill(lm, prompt, selection)

@@ -76,7 +76,7 @@ class Setup:
 
 
 def measure(rounds: int = 5, setup: Setup | None = None) -> list[Row]:
-    """All four parts, one row per comparison; `setup` stands for itself, rounds included."""
+    """One row per comparison of all parts; `setup` stands for itself, rounds included."""
     setup = setup or Setup(rounds=rounds)
     parts = {
         "paper": measure_paper,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks import pruning
 from benchmarks.capture import prefill_with_capture
-from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_8B, Decoder, image_prompt
+from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_8B, Decoder, image_prompt, run_prefill
 from benchmarks.limits import Limits, measure_limits
 from benchmarks.measure import Ratio, Work, peak_bytes, take_turns
 from sgl import attention, generation
@@ -104,7 +104,7 @@ def measure_prefill(setup: Setup) -> list[Row]:
     rows = []
     for visual in setup.visual:
         prompt = image_prompt(setup.lm, visual)
-        works: dict[str, Work] = {"plain": partial(_prefill, setup.lm, prompt)}
+        works: dict[str, Work] = {"plain": partial(run_prefill, setup.lm, prompt)}
         for name, column_sums in captures().items():
             works[name] = partial(prefill_with_capture, setup.lm, prompt, column_sums)
         times = take_turns(works, setup.rounds)
@@ -123,7 +123,7 @@ def measure_ragged_prefill(setup: Setup) -> list[Row]:
     prompt = image_prompt(setup.lm, visual, batch)
     for record in range(1, batch):
         prompt.valid_BT[record, : record * BEFORE // batch] = False
-    works: dict[str, Work] = {"plain": partial(_prefill, setup.lm, prompt)}
+    works: dict[str, Work] = {"plain": partial(run_prefill, setup.lm, prompt)}
     for name, column_sums in captures().items():
         works[name] = partial(prefill_with_capture, setup.lm, prompt, column_sums)
     times = take_turns(works, setup.rounds)
@@ -163,7 +163,7 @@ def measure_decode(setup: Setup) -> list[Row]:
         prompt = image_prompt(setup.lm, setup.decode_visual, batch)
         for name, preset in (("full", None), ("pruned", PRUNED)):
             selection = pruning.random_selection(setup.decoder, prompt, *preset) if preset else None
-            state = pruning.filled(setup.lm, prompt, selection)
+            state = run_prefill(setup.lm, prompt, selection)[1]
             static = StaticDecode(setup.lm, state, pruning.STEPS * (setup.rounds + 1))
             works: dict[str, Work] = {
                 "growing": partial(pruning.decode_some, setup.lm, state),
@@ -255,7 +255,7 @@ def measure_memory(setup: Setup) -> list[Row]:
     """Peak above weights and prompt, over that of the plain prefill."""
     visual = max(setup.visual)
     prompt = image_prompt(setup.lm, visual)
-    plain = peak_bytes(partial, _prefill, setup.lm, prompt)
+    plain = peak_bytes(partial, run_prefill, setup.lm, prompt)
     rows = [figure(f"{visual} visual tokens", "plain prefill, GiB", plain / 2**30)]
     for name, column_sums in captures().items():
         peak = peak_bytes(partial, prefill_with_capture, setup.lm, prompt, column_sums)
@@ -275,11 +275,6 @@ def _decode_static(static: StaticDecode, batch: int, device: str) -> object:
     for _ in range(pruning.STEPS):
         token_B = static.step(token_B).argmax(dim=-1)
     return token_B
-
-
-@torch.inference_mode()
-def _prefill(lm: LanguageModel, prompt: Prompt) -> object:
-    return prefill(lm, prompt)
 
 
 @torch.inference_mode()

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_1B, Decoder, image_prompt
+from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_1B, Decoder, image_prompt, run_prefill
 from benchmarks.measure import Ratio, Work, take_turns
 from sgl.compaction import Selection
-from sgl.decoder import DecodeState, decode_step, prefill
+from sgl.decoder import DecodeState, decode_step
 from sgl.flops import decode_bytes, generation_flops
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import average_retention, keep_count, top_visual_tokens
@@ -54,10 +54,10 @@ def measure_prefill(
 ) -> list[dict[str, Any]]:
     """One row per preset, at batch 1; `lm` is built from `decoder`."""
     prompt = image_prompt(lm, visual)
-    works: dict[str, Work] = {"full": partial(_prefill, lm, prompt, None)}
+    works: dict[str, Work] = {"full": partial(run_prefill, lm, prompt)}
     for preset in PRESETS:
         works[str(preset)] = partial(
-            _prefill, lm, prompt, random_selection(decoder, prompt, *preset)
+            run_prefill, lm, prompt, random_selection(decoder, prompt, *preset)
         )
     times = take_turns(works, rounds)
     rows = []
@@ -81,10 +81,10 @@ def measure_decode(
 ) -> list[dict[str, Any]]:
     """One row per preset; `lm` is built from `decoder`."""
     prompt = image_prompt(lm, visual, batch)
-    works: dict[str, Work] = {"full": partial(decode_some, lm, filled(lm, prompt, None))}
+    works: dict[str, Work] = {"full": partial(decode_some, lm, run_prefill(lm, prompt)[1])}
     for preset in PRESETS:
         selection = random_selection(decoder, prompt, *preset)
-        works[str(preset)] = partial(decode_some, lm, filled(lm, prompt, selection))
+        works[str(preset)] = partial(decode_some, lm, run_prefill(lm, prompt, selection)[1])
     times = take_turns(works, rounds)
     rows = []
     for preset in PRESETS:
@@ -141,17 +141,6 @@ def random_selection(
     )
     kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
     return Selection(split_layer(decoder, prune_layer), kept_BT | ~prompt.visual_BT)
-
-
-@torch.inference_mode()
-def _prefill(lm: LanguageModel, prompt: Prompt, selection: Selection | None) -> object:
-    return prefill(lm, prompt, selection)
-
-
-@torch.inference_mode()
-def filled(lm: LanguageModel, prompt: Prompt, selection: Selection | None) -> DecodeState:
-    """Both caches behind a prefill."""
-    return prefill(lm, prompt, selection)[1]
 
 
 @torch.inference_mode()

@@ -43,7 +43,7 @@ class VLM:
         memory: what its batches need.
         layers: L, decoder layers.
         end_token_ids: any of them ends an answer.
-        cuda_graphs: decode unguided and guided answers, where they can be long, as one CUDA graph.
+        cuda_graphs: `answer` decodes, where answers can be long, as one CUDA graph per batch.
         sum_over_heads: completes an importance, (B, T) float32, that was summed over this process's
             heads only; the identity where one process has them all.
     """

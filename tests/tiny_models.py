@@ -267,7 +267,7 @@ def idefics3(seed: int = 0, model_class: Any = Idefics3ForConditionalGeneration)
     )
     family = family_of(config.model_type)
     processor = family.image_processor_class(
-        size={"longest_edge": 48}, max_image_size={"longest_edge": 16}, return_row_col_info=True
+        size={"longest_edge": 48}, max_image_size={"longest_edge": 16}
     )
     return VLM(seeded(model_class, config, seed), words, family(config, processor))
 

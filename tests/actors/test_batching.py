@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from actors.batching import MOST_PADDING, BatchPlanner, padding, run_planned
+from actors.batching import (
+    MOST_PADDING,
+    BatchPlanner,
+    _warn_of_little_memory,
+    padding,
+    run_planned,
+)
 from sgl.errors import DeviceError, EmptyQuestionError
 from sgl.layout import PromptLayout
 from sgl.types import Failure
@@ -66,8 +72,15 @@ def test_a_batch_ends_where_padding_or_memory_or_records_do() -> None:
     assert batches([], most=4) == []
 
 
-def test_a_prompt_that_fits_nowhere_is_a_batch_of_its_own() -> None:
-    assert batches([2000, 10, 10], most=9) == [[2000], [10, 10]]
+def test_a_prompt_that_fits_nowhere_is_a_batch_of_its_own_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _warn_of_little_memory.cache_clear()
+    assert batches([10, 10], most=9) == [[10, 10]]
+    assert not caplog.records
+    assert batches([2000, 10, 10, 3000], most=9) == [[3000], [2000], [10, 10]]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "num_gpus" in caplog.text
 
 
 def test_no_batch_pads_more_than_it_may() -> None:

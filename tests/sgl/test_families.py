@@ -111,6 +111,13 @@ def test_smolvlm_with_tiles_of_another_size_is_refused() -> None:
         type(vlm.family)(vlm.family.config, vlm.family.image_processor)
 
 
+def test_smolvlm_with_sizes_that_are_no_multiple_of_its_tiles_is_refused() -> None:
+    vlm = smolvlm()
+    vlm.family.image_processor.size = {"longest_edge": 40}
+    with pytest.raises(UnsupportedModelError, match=r"longest_edge \(40\) .* tiles \(16\)"):
+        type(vlm.family)(vlm.family.config, vlm.family.image_processor)
+
+
 def test_qwen_grid_follows_the_image() -> None:
     vlm = qwen2_5_vl()
     grid = vlm.family.layouts([(32, 64)])[0].grids[0]
