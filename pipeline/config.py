@@ -62,9 +62,9 @@ class InputConfig(StrictModel):
         fetch_threads: pictures fetched at the same time by one CPU task.
         fetch_deadline_s: after so long the process that fetches a block of pictures is ended, its
             pictures are fetched one by one, and one that takes so long alone is a failed row.
-        text_only: whether a record may come without an image. It is then answered as all others,
-            with nothing to rank or prune; by default it is a failed row, because an image that is
-            missing is more often a fault of the data.
+        text_only: whether a record may come without an image, and the input without a column of
+            them. It is then answered as all others, with nothing to rank or prune; by default it is
+            a failed row, because an image that is missing is more often a fault of the data.
     """
 
     path: str = Field(min_length=1)

@@ -158,18 +158,21 @@ def _text(values: pa.Array | None, rows: int) -> pa.Array:
     return pa.nulls(rows, pa.string()) if values is None else _valid(conform(values, pa.string()))
 
 
-def _valid(text: pa.Array) -> pa.Array:
-    """Text that is no UTF-8 becomes null."""
+def _valid(text: pa.Array, escape: bool = False) -> pa.Array:
+    """Text that is no UTF-8 becomes null, or has its bad bytes escaped."""
     try:
         text.validate(full=True)
     except pa.ArrowInvalid:
-        return pa.array([_decoded(raw) for raw in text.cast(pa.binary()).to_pylist()], pa.string())
+        raw = text.cast(pa.binary()).to_pylist()
+        return pa.array([_decoded(data, escape) for data in raw], pa.string())
     return text
 
 
-def _decoded(raw: bytes | None) -> str | None:
+def _decoded(raw: bytes | None, escape: bool) -> str | None:
     try:
-        return None if raw is None else raw.decode()
+        return (
+            None if raw is None else raw.decode(errors="backslashreplace" if escape else "strict")
+        )
     except UnicodeDecodeError:
         return None
 
@@ -203,7 +206,9 @@ def _each_reference(values: pa.Array, base: str) -> pa.Array:
     return pa.StructArray.from_arrays(
         [
             pc.cast(data, pa.large_binary()),
-            _valid(conform(uri, pa.string())),
+            # A name that became null would be no image, which a record may lack; so it is kept, and
+            # is a file that is not found.
+            _valid(conform(uri, pa.string()), escape=True),
             pa.array([base] * rows, pa.string()),
         ],
         fields=list(IMAGE_REFERENCE),

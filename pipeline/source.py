@@ -192,11 +192,14 @@ def _check_names(
     columns = config.columns
     known = {name for _, schema in schemas for name in schema.names}
     listed = ", ".join(sorted(known)) or "none"
-    for role in ("question", "image", *_renamed(columns)):
+    needed = ("question",) if config.text_only else ("question", "image")
+    for role in (*needed, *_renamed(columns)):
         name = getattr(columns, role)
         if name not in known:
+            waived = role == "image" and not config.text_only
+            hint = "; input.text_only answers without one" if waived else ""
             raise ConfigurationError(
-                f"input.columns.{role}: the input has no column '{name}'; it has {listed}"
+                f"input.columns.{role}: the input has no column '{name}'; it has {listed}{hint}"
             )
     if unknown := [name for name in config.drop if name not in known]:
         raise ConfigurationError(
@@ -204,7 +207,7 @@ def _check_names(
         )
     if file_format not in _FIXED_COLUMNS:
         return
-    for role in ("id", "question", "image"):
+    for role in ("id", *needed):
         name = getattr(columns, role)
         lacking = [file for file, schema in schemas if name not in schema.names]
         if name in known and lacking:

@@ -141,12 +141,47 @@ def test_csv_ids_stay_text(tmp_path: Path) -> None:
     assert (row["id"], row["question"], row["count"]) == ("007", "12", 3)
 
 
-def test_text_that_is_no_utf8_becomes_null(tmp_path: Path) -> None:
+def test_a_question_that_is_no_utf8_becomes_null_and_a_name_that_is_none_stays_a_name(
+    tmp_path: Path,
+) -> None:
     broken = pa.array([b"fine", b"\xff\xfe", None]).view(pa.string())
     columns = {"id": ["a", "b", "c"], "image": broken, "question": broken}
     rows = rows_of(source_of(write_parquet(tmp_path / "in.parquet", columns)))
     assert [row["question"] for row in rows] == ["fine", None, None]
-    assert [(row["image"][0] or {}).get("uri") for row in rows] == ["fine", None, None]
+    names = [(row["image"][0] or {}).get("uri") for row in rows]
+    assert names == ["fine", r"\xff\xfe", None]
+
+
+@pytest.mark.parametrize("write", [write_parquet, None])
+@pytest.mark.parametrize("ids", [True, False])
+def test_records_that_need_no_image_need_no_column_of_them(
+    write: Callable[..., Path] | None, ids: bool, tmp_path: Path
+) -> None:
+    columns = {"id": ["a", "b"], "question": ["q", "r"]}
+    columns = columns if ids else {"question": columns["question"]}
+    if write:
+        path = write(tmp_path / "in.parquet", columns)
+    else:
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        path = write_jsonl(tmp_path / "in.jsonl", rows)
+    with pytest.raises(ConfigurationError, match=r"input\.text_only"):
+        source_of(path)
+    source = source_of(path, text_only=True)
+    rows = rows_of(source)
+    assert [(row["question"], row["image"]) for row in rows] == [("q", None), ("r", None)]
+    assert check_ids(source).to_pylist() == [row["id"] for row in rows]
+    # A column that was named is missed all the same.
+    with pytest.raises(ConfigurationError, match="no column 'photo'"):
+        source_of(path, text_only=True, columns={"image": "photo"})
+
+
+def test_of_records_that_need_no_image_some_files_may_have_no_column(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", {"id": ["a"], "question": ["q"]})
+    write_parquet(tmp_path / "b.parquet", records(1))
+    with pytest.raises(ConfigurationError, match=r"a\.parquet has no column 'image'"):
+        source_of(tmp_path)
+    first, second = rows_of(source_of(tmp_path, text_only=True))
+    assert (first["image"], len(second["image"])) == (None, 1)
 
 
 def test_duplicate_ids_are_refused_and_named(tmp_path: Path) -> None:
