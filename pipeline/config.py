@@ -87,7 +87,8 @@ class OutputConfig(StrictModel):
     Attributes:
         path: the output directory; it is appended to, never overwritten.
         rows_per_file: at least so many rows per Parquet file; also what a crash can cost.
-        write_importance: add the importance map of every record, float16.
+        write_importance: add the importance map of every record, float16, relative to its most
+            important token.
     """
 
     path: str = Field(min_length=1)

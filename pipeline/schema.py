@@ -103,7 +103,7 @@ GUIDANCE = pa.field(
 """What the large model needs of the small one and no output column holds; null unless escalated."""
 
 IMPORTANCE = pa.field("importance", pa.list_(pa.float16()))
-"""The importance map as an output column, on request."""
+"""The importance map as an output column, on request: (V,), of which the largest is 1."""
 
 IN_FLIGHT = ("images", "guidance", "max_new_tokens")
 """Columns that end with the last stage."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from actors.batching import Watch, unwatched
@@ -137,7 +139,7 @@ class SmallStage:
             "guidance": pa.array([packed.get(i) for i in range(len(table))], GUIDANCE.type),
         }
         if self._settings.write_importance:
-            maps = {row: item.importance.astype("float16") for row, item in guided.items()}
+            maps = {row: _relative(item.importance) for row, item in guided.items()}
             columns["importance"] = pa.array(
                 [maps.get(i) for i in range(len(table))], IMPORTANCE.type
             )
@@ -145,3 +147,8 @@ class SmallStage:
         self._reporter.done("small", rows=len(table), failed=failures, escalated=len(escalated))
         out = replace_columns(out, columns)
         return to_output(out) if self._settings.threshold is None else out
+
+
+def _relative(importance: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """To the record's most important token: sums over layers and heads overflow 16 bits."""
+    return (importance / importance.max(initial=np.finfo(np.float32).tiny)).astype(np.float16)

@@ -69,6 +69,10 @@ class GridMismatchError(RecordError):
     """A ranking is of other images than the record's, so it does not carry over."""
 
 
+class NumericalError(RecordError):
+    """The model's numbers are not finite on this record, so no answer of it means anything."""
+
+
 class CrashError(RecordError):
     """The record ends the process that works on it."""
 

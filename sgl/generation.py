@@ -8,6 +8,7 @@ draft changes no token, only how many forward passes they take.
 Shapes: B records, R rows still in the batch, T prompt tokens, S draft tokens, N vocabulary.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from sgl.attention import RowCapture
 from sgl.compaction import Selection, add_text, compaction, take_tokens
 from sgl.decoder import DecodeState, decode_step, output_logits, prefill, prefill_hidden
+from sgl.errors import NumericalError
 from sgl.language_model import LanguageModel, Prompt
 from sgl.static_decode import StaticDecode
 
@@ -93,6 +95,9 @@ def generate_greedy(
 
     Returns:
         Tokens and their log probabilities.
+
+    Raises:
+        NumericalError: the logits of a record are not finite.
     """
     answers = _Answers(limits)
     if drafts is not None and any(drafts):
@@ -167,6 +172,11 @@ class _Answers:
             records, token_R.tolist(), log_prob_R.tolist(), strict=True
         ):
             if record in self.unfinished:
+                if not math.isfinite(log_prob):
+                    raise NumericalError(
+                        "the model's numbers are not finite on this record; load the model in "
+                        "bfloat16 or float32 (its dtype), or look at the image"
+                    )
                 self._token_ids[record].append(token)
                 self._log_probs[record].append(log_prob)
                 full = len(self._token_ids[record]) == self.limits.max_new_tokens[record]

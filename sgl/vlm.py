@@ -93,7 +93,8 @@ class VLM:
             One guidance per record, in order.
 
         Raises:
-            RecordError: one of the records is bad; which kind, its subclass tells.
+            RecordError: one of the records is bad; which kind, its subclass tells. NumericalError
+                names none, so that records have to be run alone to find it.
         """
         watch = Stopwatch(self.model.device)
         batch = self.prompts(records, max_new_tokens)

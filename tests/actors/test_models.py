@@ -53,6 +53,30 @@ def test_bad_records_come_back_typed(model: ModelConfig) -> None:
     assert isinstance(answered, Guidance)
 
 
+@pytest.mark.parametrize("role", ["small", "large"])
+def test_a_record_whose_numbers_overflow_fails_alone(role: str, tmp_path: Path) -> None:
+    """In half precision some pictures do; here all, and the others have none."""
+    vlm = internvl()
+    for weight in vlm.model.model.multi_modal_projector.parameters():
+        weight.data.fill_(np.nan)
+    for part in (vlm.model, vlm.tokenizer, vlm.family.image_processor):
+        part.save_pretrained(tmp_path)
+    config = ModelConfig(path=str(tmp_path), device="cpu")
+    picture = ragged_records()[0].images
+    records = [ImageQuestion(f"{i}", "w1 w2", picture if i == 1 else ()) for i in range(3)]
+    results: list[Guidance | Answer | Failure]
+    if role == "small":
+        results = [*SmallVLM(config, GuidanceConfig(), DECODING).run(records)]
+    else:
+        large = LargeVLM(config, PruningConfig(), DECODING)
+        results = [*large.run([GuidedQuestion(record) for record in records])]
+    assert [isinstance(one, Failure) for one in results] == [False, True, False]
+    failure = results[1]
+    assert isinstance(failure, Failure)
+    assert (failure.stage, failure.type) == (role, "NumericalError")
+    assert "bfloat16" in failure.message
+
+
 def test_cuda_without_a_device_is_refused_with_the_remedy(model: ModelConfig) -> None:
     import torch
 

@@ -168,9 +168,8 @@ def test_scores_importance_and_flops_are_the_references(case: Case, cascade: Any
         row = rows[answer.id]
         for name in ("exit_score", "confidence", "consistency"):
             assert row[name] == pytest.approx(getattr(guidance, name), rel=1e-4)
-        np.testing.assert_allclose(
-            np.array(row["importance"], np.float32), guidance.importance, rtol=2e-3, atol=2e-3
-        )
+        relative = guidance.importance / guidance.importance.max(initial=1e-9)
+        np.testing.assert_allclose(np.array(row["importance"]), relative, rtol=2e-3, atol=2e-4)
         flops = guidance.usage.flops
         if answer.route.value == "large":
             flops += answer.usage.flops
