@@ -1,22 +1,25 @@
 """What a stage does about deaths: it tells the ledger, keeps suspects apart, and never hangs."""
 
 import logging
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import ray
 
 from actors.batching import Watch
 from pipeline.config import FaultsConfig
 from pipeline.deadline import deadline
+from pipeline.interrupt import end_main_thread
 from pipeline.journal import Journal
 from pipeline.ledger import Admission, Ledger
 from pipeline.replicas import Start
 from pipeline.stage import end_process
-from sgl.errors import ReplicaError
+from sgl.errors import ReplicaError, SglError
 from sgl.types import Failure
 
 logger = logging.getLogger(__name__)
@@ -26,6 +29,7 @@ Model = TypeVar("Model")
 Result = TypeVar("Result")
 
 _PATIENCE_S = 30.0
+_ASKED_EVERY_S = 1.0
 _WORKER: list[str] = []
 
 
@@ -54,6 +58,10 @@ class LedgerClient(Protocol):
 
     def load_failed(self, cause: str) -> bool:
         """It has not; whether it may try again."""
+        ...
+
+    def wait_for_the_end(self) -> None:
+        """The job cannot go on: leave it to the driver to end it."""
         ...
 
 
@@ -95,19 +103,38 @@ class RemoteLedger:
         """See LedgerClient."""
         return bool(ray.get(self.actor.load_failed.remote(_owner(), cause)))
 
+    def wait_for_the_end(self) -> None:
+        """See LedgerClient. What a replica raised, Ray would print several times, with traces."""
+        time.sleep(_PATIENCE_S)
+
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Where the block fails because replicas do, raise the one reason and not Ray's trace.
+        """End the block as soon as the job cannot go on; raise the one reason, not Ray's traces.
 
         Raises:
             ReplicaError: names the model and the cause.
         """
+        over = threading.Event()
+        listens = threading.current_thread() is threading.main_thread()
+        listener = threading.Thread(target=self._listen, args=(over,), name="ledger", daemon=True)
+        if listens:
+            listener.start()
         try:
             yield
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             if reason := self._fatal():
                 raise ReplicaError(reason) from error
             raise
+        finally:
+            over.set()
+            if listens:
+                listener.join()
+
+    def _listen(self, over: threading.Event) -> None:
+        while not over.wait(_ASKED_EVERY_S):
+            if self._fatal() and not over.is_set():
+                end_main_thread()
+                return
 
     def _fatal(self) -> str | None:
         try:
@@ -152,7 +179,7 @@ class Guard:
         """
         assert self.start is not None
         if reason := self.ledger.starting(self.start):
-            raise ReplicaError(reason)
+            self._give_up(reason)
         try:
             with deadline(self.start.deadline_s):
                 model = load()
@@ -160,9 +187,9 @@ class Guard:
             cause = f"{type(error).__name__}: {error}"
             if self.ledger.load_failed(cause):
                 end_process(error)
-            # Ray prints what a constructor raises several times over; the trace is told once.
-            logger.exception("the %s model could not be loaded", self.stage)
-            raise ReplicaError(cause) from None
+            known = isinstance(error, SglError)
+            logger.error("the %s model: %s", self.stage, cause, exc_info=None if known else error)
+            self._give_up(cause)
         self.ledger.loaded()
         return model
 
@@ -176,8 +203,12 @@ class Guard:
             return Admission({}, ())
         admission = self.ledger.admit(self.stage, ids)
         if admission.refusal:
-            raise ReplicaError(admission.refusal)
+            self._give_up(admission.refusal)
         return admission
+
+    def _give_up(self, reason: str) -> NoReturn:
+        self.ledger.wait_for_the_end()
+        raise ReplicaError(reason)
 
     def run(
         self,

@@ -8,7 +8,6 @@ the lease gone at its next heartbeat, or cannot renew it in time, ends its run.
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from actors.config import StrictModel
 from infra.swap import peek, swap
+from pipeline.interrupt import end_main_thread
 from pipeline.output import Output
 from sgl.errors import OutputBusyError
 
@@ -147,7 +147,7 @@ class Lease:
             if not held:
                 self._lost.set()
                 if self._interrupts:
-                    _end_main_thread()
+                    end_main_thread()
                 return
 
     def _renew(self) -> bool:
@@ -164,14 +164,6 @@ class Lease:
 
     def _swap(self, old: bytes | None, new: bytes | None) -> bool:
         return swap(self._output.lease, old, new, self._output.storage)
-
-
-def _end_main_thread() -> None:
-    # A real signal, which unlike _thread.interrupt_main() also wakes a thread that waits.
-    if callable(signal.getsignal(signal.SIGINT)):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:  # Ignored, as in a shell's background jobs. A death at any moment is safe.
-        os._exit(3)
 
 
 def _refusal(holder: Holder, output: Output) -> str:

@@ -310,6 +310,9 @@ class LocalLedger:
     def load_failed(self, cause: str) -> bool:
         return self.ledger.load_failed(self.owner, cause)
 
+    def wait_for_the_end(self) -> None:
+        """There is no driver here."""
+
 
 class NoJournal(Journal):
     """Events in memory."""

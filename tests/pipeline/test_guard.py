@@ -1,17 +1,18 @@
 import faulthandler
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 
 import pytest
 
 from actors.batching import Watch
 from pipeline.config import FaultsConfig
-from pipeline.guard import Guard
+from pipeline.guard import Guard, RemoteLedger
 from pipeline.ledger import Ledger
 from sgl.errors import ReplicaError
 from sgl.types import Failure
-from tests.pipeline.fakes import NoJournal, guard_of
+from tests.pipeline.fakes import LocalLedger, NoJournal, guard_of
 
 IDS = ["a", "b", "c", "d"]
 
@@ -112,6 +113,32 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_cause() -> None:
     assert ledger.fatal() == (
         "the small model path/to/small could not be loaded: OSError: no such file"
     )
+
+
+def test_a_run_is_ended_from_within_when_the_ledger_gives_up() -> None:
+    class Reasons(RemoteLedger):
+        def _fatal(self) -> str | None:
+            return "no such model"
+
+    # The wait is for Ray, whose replicas tell nobody else.
+    with pytest.raises(ReplicaError, match="no such model"), Reasons(None).explained():
+        threading.Event().wait(60)
+
+
+def test_a_replica_that_gives_up_leaves_the_end_to_the_driver() -> None:
+    waited: list[bool] = []
+
+    class Patient(LocalLedger):
+        def wait_for_the_end(self) -> None:
+            waited.append(True)
+
+    def load() -> Guard:
+        raise OSError("no such file")
+
+    guard = Guard("small", Patient(ledger_of()), 600.0, guard_of("small").start)
+    with pytest.raises(ReplicaError, match="no such file"):
+        guard.load(load)
+    assert waited == [True]
 
 
 def test_a_load_that_was_not_the_first_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
