@@ -14,7 +14,7 @@ import ray
 from actors.batching import Watch
 from pipeline.config import FaultsConfig
 from pipeline.deadline import deadline
-from pipeline.interrupt import end_main_thread
+from pipeline.interrupt import Ended, endable
 from pipeline.journal import Journal
 from pipeline.ledger import Admission, Ledger
 from pipeline.replicas import Start
@@ -115,25 +115,23 @@ class RemoteLedger:
             ReplicaError: names the model and the cause.
         """
         over = threading.Event()
-        listens = threading.current_thread() is threading.main_thread()
-        listener = threading.Thread(target=self._listen, args=(over,), name="ledger", daemon=True)
-        if listens:
+        with endable() as end:
+            listener = threading.Thread(target=self._listen, args=(over, end), name="ledger")
             listener.start()
-        try:
-            yield
-        except (Exception, KeyboardInterrupt) as error:
-            if reason := self._fatal():
-                raise ReplicaError(reason) from error
-            raise
-        finally:
-            over.set()
-            if listens:
+            try:
+                yield
+            except (Exception, Ended) as error:
+                if reason := self._fatal():
+                    raise ReplicaError(reason) from error
+                raise
+            finally:
+                over.set()
                 listener.join()
 
-    def _listen(self, over: threading.Event) -> None:
-        while not over.wait(_ASKED_EVERY_S):
+    def _listen(self, over: threading.Event, end: Callable[[], None] | None) -> None:
+        while end and not over.wait(_ASKED_EVERY_S):
             if self._fatal() and not over.is_set():
-                end_main_thread()
+                end()
                 return
 
     def _fatal(self) -> str | None:

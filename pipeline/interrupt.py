@@ -1,14 +1,34 @@
 """Ending a run from one of its driver's own threads."""
 
-import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 
-def end_main_thread() -> None:
-    """Raise KeyboardInterrupt in the main thread, wherever it waits."""
-    # A real signal, which unlike _thread.interrupt_main() also wakes a thread that waits.
-    if callable(signal.getsignal(signal.SIGINT)):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:  # Ignored, as in a shell's background jobs. A death at any moment is safe.
-        os._exit(3)
+class Ended(KeyboardInterrupt):
+    """The block was ended from within the process, not by its user."""
+
+
+@contextmanager
+def endable() -> Iterator[Callable[[], None] | None]:
+    """Yield what raises Ended in this block from another thread, wherever the block waits.
+
+    None outside the main thread, which alone hears signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield None
+        return
+    main = threading.get_ident()
+    # A real signal, which unlike _thread.interrupt_main() also wakes a thread that waits; and not
+    # SIGINT, which a shell's background jobs ignore.
+    before = signal.signal(signal.SIGUSR1, _end)
+    try:
+        yield lambda: signal.pthread_kill(main, signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise Ended

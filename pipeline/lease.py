@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from actors.config import StrictModel
 from infra.swap import peek, swap
-from pipeline.interrupt import end_main_thread
+from pipeline.interrupt import Ended, endable
 from pipeline.output import Output
 from sgl.errors import OutputBusyError
 
@@ -92,7 +92,7 @@ class Lease:
             beat_at=time.time(),
         )
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
-        self._interrupts = threading.current_thread() is threading.main_thread()
+        self._endable = contextlib.ExitStack()
 
     def __enter__(self) -> "Lease":
         there = peek(self._output.lease, self._output.storage)
@@ -105,6 +105,7 @@ class Lease:
                 f"output.path: another run has just begun to write {self._output.path}; "
                 "wait for its end, or write another directory"
             )
+        self._end = self._endable.enter_context(endable())
         self._thread.start()
         return self
 
@@ -116,10 +117,11 @@ class Lease:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        self._endable.close()
         if not self._lost.is_set():
             with contextlib.suppress(OSError):  # then it ends by itself
                 self._swap(self._mine.bytes(), None)
-        elif kind is None or kind is KeyboardInterrupt:
+        elif kind is None or kind is Ended:
             self.check()
 
     def check(self) -> None:
@@ -146,8 +148,8 @@ class Lease:
                 renewed = time.monotonic()
             if not held:
                 self._lost.set()
-                if self._interrupts:
-                    end_main_thread()
+                if self._end:
+                    self._end()
                 return
 
     def _renew(self) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,8 +29,6 @@ os.environ |= {
 }
 for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
     os.environ.pop(name, None)
-# A shell's background jobs ignore it, and then a run that must end itself ends the whole process.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests never time: a slow machine is no failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
