@@ -30,7 +30,7 @@ from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, check_output, open_output
 from pipeline.preflight import check_models, resolve
 from pipeline.progress import Board, BoardReporter, StageCount
-from pipeline.resume import Start, begin, finish, spilled
+from pipeline.resume import Start, begin, finish
 from pipeline.source import Source, check_ids, open_source
 from pipeline.summary import Summary, read_rows, summarise
 
@@ -79,28 +79,27 @@ def run_job(
     started = time.monotonic()
     check_models(job)
     source = open_source(job.input, job.storage)
-    ids = check_ids(source)
-    record = _record(job, source)
-    output = open_output(job.output.path, record.fingerprint, job.storage)
-    ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
-    for line in [*ignored, *unpinned(job)]:
-        _say(console, line)
-    with Lease(output, record.run_id) as lease, Spill() as expected:
-        spilled(ids.chunks, expected)
-        del ids
-        check_output(output, record.identity)
-        start = begin(output, expected, retry_errors=retry_errors)
-        for line in start.repairs.lines():
+    with Spill() as expected:
+        check_ids(source, expected)
+        record = _record(job, source)
+        output = open_output(job.output.path, record.fingerprint, job.storage)
+        ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
+        for line in [*ignored, *unpinned(job)]:
             _say(console, line)
-        if start.left:
-            with cluster(job.ray):
-                _stream(job, console, source, output, record, start, loaders)
-        else:
-            _say(console, "nothing left to do: every record is in the output")
-        if output.success() is None:
-            lease.check()
-            for line in finish(output, expected, start, record.run_id).lines():
+        with Lease(output, record.run_id) as lease:
+            check_output(output, record.identity)
+            start = begin(output, expected, retry_errors=retry_errors)
+            for line in start.repairs.lines():
                 _say(console, line)
+            if start.left:
+                with cluster(job.ray):
+                    _stream(job, console, source, output, record, start, loaders)
+            else:
+                _say(console, "nothing left to do: every record is in the output")
+            if output.success() is None:
+                lease.check()
+                for line in finish(output, expected, start, record.run_id).lines():
+                    _say(console, line)
     summary = summarise(read_rows(output.rows, output.storage), record.run_id)
     return Outcome(job, output, record.run_id, summary, time.monotonic() - started)
 

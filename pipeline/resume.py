@@ -1,10 +1,7 @@
 """The two ends of a run: what is left to do before it, and whether all is done after it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import pyarrow as pa
 
 from pipeline.audit import audit, count_rows, describe
 from pipeline.ids import Spill, compare
@@ -80,10 +77,3 @@ def finish(output: Output, expected: Spill, start: Start, run_id: str) -> Repair
     )
     output.tell(success)
     return repairs
-
-
-def spilled(ids: Iterable[pa.Array], into: Spill) -> Spill:
-    """The ids of an input, counted."""
-    for some in ids:
-        into.add(some)
-    return into
