@@ -93,6 +93,7 @@ class Ledger:
         self._suspicions: dict[tuple[str, str], _Suspicion] = {}
         self._visits: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._replicas = Replicas(config, clock)
+        self._asked = 0
         for event in journal.read():
             self._apply(event)
 
@@ -137,6 +138,13 @@ class Ledger:
     def load_failed(self, owner: str, cause: str) -> bool:
         """See Replicas."""
         return self._replicas.load_failed(owner, cause)
+
+    def busy(self) -> int:
+        """Changes from call to call while any process works or loads within its deadline."""
+        now = self._clock()
+        works = any(now - one.since < one.deadline_s for one in self._open.values())
+        self._asked += works or self._replicas.loading()
+        return self._asked
 
     def fatal(self) -> str | None:
         """Why the job cannot go on; None while it can."""

@@ -1,13 +1,14 @@
 """What a run came to, computed from the rows that it wrote and from nothing else."""
 
+import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
-from infra.s3 import DEFAULT, StorageConfig
-from infra.storage import list_files, locate
+from pipeline.output import Output
+from pipeline.rowfiles import visible
 from pipeline.tally import READS, Score, Span, Tally, earliest, latest
 from sgl.types import Route
 
@@ -88,10 +89,10 @@ class Summary:
         return self.large_rows / (self.large_batches * batch_size)
 
 
-def read_rows(folder: str, storage: StorageConfig = DEFAULT) -> Iterator[pa.Table]:
-    """The rows of an output's `rows` folder, some at a time, in the columns that count."""
-    filesystem, _ = locate(folder, storage)
-    files = list_files(folder, storage)
+def read_rows(output: Output) -> Iterator[pa.Table]:
+    """The rows of an output, some at a time, in the columns that count."""
+    filesystem, folder = output.located(output.rows)
+    files = [posixpath.join(folder, name) for name in visible(output, output.rows)]
     data = pa_dataset.dataset(files, filesystem=filesystem, format="parquet")
     names = [name for name in data.schema.names if name in READS or name == "answers"]
     batches = data.to_batches(

@@ -153,6 +153,31 @@ def test_half_a_file_is_left_out(tmp_path: Path) -> None:
     assert [event.ids for event in journal.read()] == [("a",)]
 
 
+def test_it_is_busy_while_somebody_works_or_loads_within_a_deadline() -> None:
+    clock = Clock()
+    ledger = ledger_of(clock=clock)
+
+    def busy() -> bool:
+        return ledger.busy() != ledger.busy()
+
+    assert not busy()
+    ledger.starting("one", START)
+    assert busy()
+    ledger.loaded("one")
+    assert not busy()
+    ledger.begin("one", "small", IDS, 60.0)
+    assert busy()
+    clock.now = 61.0
+    assert not busy()
+    ledger.begin("one", "small", IDS, 60.0)
+    assert busy()
+    ledger.end("one")
+    assert not busy()
+    ledger.starting("two", START)
+    clock.now += 101
+    assert not busy()
+
+
 def test_a_journal_that_cannot_be_written_costs_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     journal = NoJournal()
 

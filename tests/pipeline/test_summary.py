@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.schema import OUTPUT
 from pipeline.summary import Summary, read_rows, summarise
+from tests.pipeline.outputs import base_of, output_at, put
 
 
 def at(second: float) -> datetime:
@@ -153,8 +153,11 @@ def test_an_output_is_read_some_rows_at_a_time(
 ) -> None:
     monkeypatch.setattr("pipeline.summary._ROWS", 4)
     table = rows(*[small()] * 10, *[large()] * 8, failed(), answers=[["a"]] * 19)
+    # A path is no pattern.
+    output = output_at(tmp_path / "out [1]*")
     for number, start in enumerate((0, 9)):
-        pq.write_table(table.slice(start, 9 + number), tmp_path / f"{number}.parquet")
-    read = list(read_rows(str(tmp_path)))
+        name = f"{base_of(number)}-0.parquet"
+        put(output, output.rows, name, table.slice(start, 9 + number))
+    read = list(read_rows(output))
     assert max(len(one) for one in read) <= 4
     assert_same(summarise(read, "run"), summary_of(table, "run"))
