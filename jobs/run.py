@@ -37,8 +37,6 @@ from pipeline.stall import Stall
 from pipeline.status import is_marked
 from pipeline.summary import Summary, read_rows, summarise
 
-_TOLD = ("CPU", "GPU")
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -176,8 +174,8 @@ def _moved(board: Any, ledger: RemoteLedger) -> Hashable:
 
 
 def _asked_and_free(job: JobConfig, resources: Resources) -> str:
-    free = {name: value for name, value in ray.available_resources().items() if name in _TOLD}
-    listed = ", ".join(f"{value:g} {name}" for name, value in sorted(free.items())) or "nothing"
+    free = ray.available_resources()
+    listed = ", ".join(f"{free.get(name, 0.0):g} {name}" for name in ("CPU", "GPU"))
     return f"the pools ask for {resources.describe(job)}; free now: {listed}"
 
 
