@@ -2,10 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import ray
 from rich.console import Console
@@ -29,7 +27,8 @@ from pipeline.journal import Journal
 from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, check_output, open_output
 from pipeline.preflight import check_models, resolve
-from pipeline.progress import Board, BoardReporter, StageCount
+from pipeline.progress import BoardReporter
+from pipeline.reservation import release
 from pipeline.resume import Start, begin, finish, spilled
 from pipeline.source import Source, check_ids, open_source
 from pipeline.summary import Summary, read_rows, summarise
@@ -148,20 +147,13 @@ def _stream(
     output.reopen()
     output.tell(record)
     stages = ("fetch", *(role for role in ("small", "large") if job.uses(role)))
-    board = ray.remote(num_cpus=0)(Board).remote(start.left)
+    release(output)
+    board = BoardReporter.start(start.left)
     loaders = loaders or loaders_of(job, resources)
     ledger = RemoteLedger.start(job.faults, Journal(output))
-    run = Run(record.run_id, source, output, loaders, resources, BoardReporter(board), ledger)
-    with ledger.explained(), Display(console, lambda: _counts(board), stages, start.left):
+    run = Run(record.run_id, source, output, loaders, resources, board, ledger)
+    with ledger.explained(), Display(console, board.counts, stages, start.left):
         write(build(job, run), job, run)
-
-
-def _counts(board: Any) -> Mapping[str, StageCount] | None:
-    try:
-        counts: Mapping[str, StageCount] = ray.get(board.counts.remote(), timeout=5)
-    except ray.exceptions.RayError:
-        return None
-    return counts
 
 
 def _say(console: Console, line: str) -> None:
