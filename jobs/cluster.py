@@ -35,7 +35,8 @@ def cluster(config: RayConfig) -> Iterator[None]:
         local = {}
     try:
         ray.init(
-            address=config.address,
+            # Left out, Ray looks for a cluster on this machine and refuses a number of cores there.
+            address=config.address or "local",
             include_dashboard=False,
             logging_level=logging.ERROR,
             log_to_driver=True,

@@ -4,16 +4,14 @@ import argparse
 import os
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks.record import write_result
+from tests.chaos.outcome import Death, Round, outcome_of, table_of
 from tests.chaos.place import Place, on_s3, running_s3
 from tests.chaos.plan import draw
-from tests.chaos.rounds import Death, Round
 from tests.chaos.suite import prepared
 
 RECORDS = 600
@@ -69,29 +67,6 @@ def tell(death: Death) -> None:
         f"{death.moment}; {death.committed} rows committed",
         flush=True,
     )
-
-
-def outcome_of(rounds: Sequence[Round]) -> dict[str, Any]:
-    """What all rounds came to."""
-    verdicts = [one.verdict for one in rounds if one.verdict]
-    return {
-        "kills": sum(len(one.deaths) for one in rounds),
-        "rounds": len(rounds),
-        "drivers": sum(one.drivers for one in rounds),
-        "seconds": round(sum(one.seconds for one in rounds), 1),
-        "rows_lost": sum(one.lost for one in verdicts),
-        "rows_twice": sum(one.doubled for one in verdicts),
-        "answers_changed": sum(one.changed for one in verdicts),
-        "problems": [problem for one in rounds for problem in one.problems],
-    }
-
-
-def table_of(rounds: Sequence[Round], outcome: dict[str, Any]) -> str:
-    """Kills by kind and moment, and the outcome."""
-    kinds = Counter((death.kind, death.moment) for one in rounds for death in one.deaths)
-    lines = [f"{count:4}  {kind}: {moment}" for (kind, moment), count in sorted(kinds.items())]
-    told = (f"{name}: {value}" for name, value in outcome.items() if name != "problems")
-    return "\n".join([*lines, ", ".join(told), *outcome["problems"]])
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.cluster import ChaosCluster, wait_until
 from tests.chaos.driver import Driver
 from tests.chaos.job import job_of, write_config
-from tests.chaos.judge import Row, Verdict, judge
+from tests.chaos.judge import Row, judge
+from tests.chaos.outcome import Death, Round
 from tests.chaos.place import Place
 from tests.chaos.plan import Kill, Kind, Life
 from tests.chaos.victims import Worker, replicas, workers
@@ -24,52 +24,6 @@ _TAIL = 3000
 
 class RoundError(Exception):
     """A driver that ended, or stood still, for another reason than our kills."""
-
-
-@dataclass(frozen=True)
-class Death:
-    """A kill that found its victim.
-
-    Attributes:
-        round: its number.
-        storage: of the round's output.
-        kind: who.
-        moment: what the victim was doing.
-        seconds: since the round began.
-        committed: rows at that time.
-    """
-
-    round: int
-    storage: str
-    kind: str
-    moment: str
-    seconds: float
-    committed: int
-
-
-@dataclass
-class Round:
-    """How one round went.
-
-    Attributes:
-        deaths: in order.
-        drivers: that were started.
-        seconds: until the job was done.
-        verdict: on its output; None where it never got so far.
-        error: why it did not.
-    """
-
-    deaths: list[Death] = field(default_factory=list)
-    drivers: int = 0
-    seconds: float = 0.0
-    verdict: Verdict | None = None
-    error: str = ""
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Everything that is wrong, in words."""
-        told = self.verdict.problems if self.verdict else ()
-        return (self.error, *told) if self.error else told
 
 
 class Arena:
@@ -137,8 +91,10 @@ class _Play:
         self._log = arena.folder / f"round-{number}.log"
         self._config = write_config(job, arena.folder / f"round-{number}.yaml")
         self._driver: Driver | None = None
-        self._commits = 0
+        # Files committed: when this driver began, at the latest death, and when last looked at.
+        self._before = self._commits = 0
         self._moved = (0, self._began)
+        self._orphans = set[int]()
 
     def live(self, life: Life, lives: deque[Life]) -> bool:
         """One driver from its start to its death or its end; whether the job is done.
@@ -150,8 +106,10 @@ class _Play:
             self._place.faults.forget()
         driver = self._driver = Driver(self._config, self._log, self._arena.cluster.environment)
         self._played.drivers += 1
-        self._commits = self._place.commits()
+        self._before = self._commits = self._place.commits()
         self._moved = (self._commits, time.monotonic())
+        here = workers(self._arena.cluster.raylets)
+        self._orphans = {worker.pid for worker in here if worker.role}
         for place, kill in enumerate(life.kills):
             if not self._brought_about(kill, driver):
                 lives.appendleft(Life(life.kills[place:]))
@@ -208,13 +166,15 @@ class _Play:
         due = time.monotonic() + kill.delay_s
         if not self._wait(lambda: time.monotonic() >= due, driver):
             return False
-        moved = self._place.commits() > self._commits
-        death = self._death(kill, "at work" if moved else "starting")
+        worked = self._place.commits() > self._before
+        death = self._death(kill, "at work" if worked else "starting")
         return driver.kill() and self._count(death)
 
     def _kill_replica(self, kill: Kill, driver: Driver) -> bool:
         def victims() -> list[Worker]:
-            return replicas(self._arena.cluster.raylets, kill.kind.value, loading=kill.loading)
+            found = replicas(self._arena.cluster.raylets, kill.kind.value, loading=kill.loading)
+            # Those of a driver that has just died are about to end by themselves.
+            return [one for one in found if one.pid not in self._orphans]
 
         if not self._wait_for_commits(kill, driver):
             return False

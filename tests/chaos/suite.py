@@ -13,9 +13,10 @@ from testbed.generate import write_parquet
 from tests.chaos.cluster import ChaosCluster
 from tests.chaos.job import THRESHOLD
 from tests.chaos.judge import LEAST_MARGIN, Row, margin, rows_in
+from tests.chaos.outcome import Death, Round
 from tests.chaos.place import Place, on_disk
 from tests.chaos.plan import Life, Plan
-from tests.chaos.rounds import Arena, Death, Round
+from tests.chaos.rounds import Arena
 
 
 @dataclass(frozen=True)

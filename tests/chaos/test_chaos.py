@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.cluster import wait_until
+from tests.chaos.outcome import Death
 from tests.chaos.phases import Phase
 from tests.chaos.place import on_s3
 from tests.chaos.plan import Kill, Kind, Life
-from tests.chaos.rounds import Death
 from tests.chaos.suite import prepared
 from tests.chaos.victims import workers
 from tests.s3 import Faults, Server
