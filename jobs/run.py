@@ -2,11 +2,10 @@
 
 import secrets
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import ray
 from rich.console import Console
@@ -30,7 +29,8 @@ from pipeline.journal import Journal
 from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, check_apart, check_output, open_output
 from pipeline.preflight import Resources, check_models, resolve
-from pipeline.progress import Board, BoardReporter, StageCount
+from pipeline.progress import BoardReporter
+from pipeline.reservation import release
 from pipeline.resume import Start, begin, finish
 from pipeline.source import Source, check_ids, open_source
 from pipeline.stall import Stall
@@ -153,23 +153,24 @@ def _stream(
     output.reopen()
     output.tell(record)
     stages = ("fetch", *(role for role in ("small", "large") if job.uses(role)))
-    board = ray.remote(num_cpus=0)(Board).remote(start.left)
+    release(output)
+    board = BoardReporter.start(start.left)
     loaders = loaders or loaders_of(job, resources)
     ledger = RemoteLedger.start(job.faults, Journal(output))
-    run = Run(record.run_id, source, output, loaders, resources, BoardReporter(board), ledger)
+    run = Run(record.run_id, source, output, loaders, resources, board, ledger)
     stall = Stall(
         partial(_moved, board, ledger),
         max(getattr(job.pools, role).start_deadline_s for role in resources.placements),
         partial(_asked_and_free, job, resources),
         partial(_say, console),
     )
-    with ledger.explained(stall), Display(console, lambda: _counts(board), stages, start.left):
+    with ledger.explained(stall), Display(console, board.counts, stages, start.left):
         write(build(job, run), job, run)
 
 
-def _moved(board: Any, ledger: RemoteLedger) -> Hashable:
+def _moved(board: BoardReporter, ledger: RemoteLedger) -> Hashable:
     """What changes while anything happens; None where it cannot be told now."""
-    counts, busy = _counts(board), ledger.busy()
+    counts, busy = board.counts(), ledger.busy()
     return None if counts is None or busy is None else (*counts.values(), busy)
 
 
@@ -177,14 +178,6 @@ def _asked_and_free(job: JobConfig, resources: Resources) -> str:
     free = ray.available_resources()
     listed = ", ".join(f"{free.get(name, 0.0):g} {name}" for name in ("CPU", "GPU"))
     return f"the pools ask for {resources.describe(job)}; free now: {listed}"
-
-
-def _counts(board: Any) -> Mapping[str, StageCount] | None:
-    try:
-        counts: Mapping[str, StageCount] = ray.get(board.counts.remote(), timeout=5)
-    except ray.exceptions.RayError:
-        return None
-    return counts
 
 
 def _say(console: Console, line: str) -> None:

@@ -27,6 +27,7 @@ from pipeline.progress import Reporter
 from pipeline.read import RecordDatasource
 from pipeline.references import Fetcher
 from pipeline.replicas import Start
+from pipeline.reservation import name_of
 from pipeline.small_stage import SmallModel, SmallSettings, SmallStage
 from pipeline.source import Source
 from pipeline.web import Web
@@ -64,6 +65,7 @@ def build(job: JobConfig, run: Run) -> Dataset:
     # Left alone, Ray splits the output of few read tasks into 200 blocks.
     tasks = min(len(run.source.parts), MAX_READ_TASKS)
     rows = ray.data.read_datasource(RecordDatasource(run.source), override_num_blocks=tasks)
+    rows.set_name(name_of(run.output))
     switch_on(run.output, rows.context)
     rows = rows.repartition(target_num_rows_per_block=job.rows_per_block)
     rows = _fetch(rows, job, run)

@@ -14,6 +14,7 @@ import ray
 from actors.batching import Watch
 from pipeline.config import FaultsConfig
 from pipeline.deadline import deadline
+from pipeline.driver_node import on_driver_node
 from pipeline.interrupt import Ended, endable
 from pipeline.journal import Journal
 from pipeline.ledger import Admission, Ledger
@@ -77,8 +78,13 @@ class RemoteLedger:
 
     @classmethod
     def start(cls, config: FaultsConfig, journal: Journal) -> "RemoteLedger":
-        """Start the actor; it ends with the job."""
-        remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger)
+        """Start the actor on the driver's node; it ends with the job."""
+        remote = ray.remote(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=on_driver_node(),
+        )(Ledger)
         return cls(remote.remote(config, journal))
 
     def admit(self, stage: str, ids: Sequence[str]) -> Admission:

@@ -5,10 +5,16 @@ twice after a crash, changes a figure on the screen or the fill of a batch.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import ray
+
+from pipeline.driver_node import on_driver_node
+
 STAGES = ("fetch", "small", "large")
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,22 @@ class BoardReporter:
 
     board: Any
 
+    @classmethod
+    def start(cls, expected: int) -> "BoardReporter":
+        """Start the actor on the driver's node: without it no large stage knows when to drain."""
+        remote = ray.remote(num_cpus=0, scheduling_strategy=on_driver_node())(Board)
+        return cls(remote.remote(expected))
+
+    def counts(self) -> Mapping[str, StageCount] | None:
+        """By stage; None where the board cannot be reached."""
+        try:
+            counts: Mapping[str, StageCount] = ray.get(
+                self.board.counts.remote(), timeout=_PATIENCE_S
+            )
+        except ray.exceptions.RayError:
+            return None
+        return counts
+
     def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
         """See Reporter."""
         self.board.done.remote(stage, rows, failed, escalated)
@@ -104,8 +126,6 @@ class BoardReporter:
 
     async def drained(self) -> bool:
         """See Reporter; False where the board cannot be reached."""
-        import ray
-
         try:
             return bool(await self.board.drained.remote())
         except ray.exceptions.RayError:

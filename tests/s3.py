@@ -60,6 +60,23 @@ def running_server() -> Iterator[Server]:
         server.stop()
 
 
+@dataclass(frozen=True)
+class Stop:
+    """The request at which everybody dies: no later one is carried out.
+
+    Attributes:
+        methods: of the request; a server-side copy is a COPY.
+        part: of its path.
+        skip: so many of its like are let through first.
+        carried_out: whether it is; its answer is lost in any case.
+    """
+
+    methods: tuple[str, ...]
+    part: str
+    skip: int = 0
+    carried_out: bool = False
+
+
 @dataclass
 class Faults:
     """What goes wrong next.
@@ -70,8 +87,7 @@ class Faults:
         every: each so-many-th request of any kind has the next fault of `kinds`; 0: none.
         met: faults injected so far, by kind.
         requests: all requests so far, by method; a server-side copy is a COPY.
-        last: method and part of the path of the request at which everybody dies: it is not
-            carried out any more, and neither is any later one.
+        stop: see there.
         over: set by that request.
     """
 
@@ -80,17 +96,19 @@ class Faults:
     kinds: Iterator[str] = field(default_factory=lambda: itertools.cycle([SLOW_DOWN, RESET]))
     met: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
-    last: tuple[str, str] | None = None
+    stop: Stop | None = None
     over: threading.Event = field(default_factory=threading.Event)
+    _skipped: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self, method: str, path: str) -> str | None:
         with self._lock:
             self.requests[method] += 1
-            if self.last and method == self.last[0] and self.last[1] in path:
-                self.over.set()
             if self.over.is_set():
                 return RESET
+            if self.stop and self._ends(self.stop, method, path):
+                self.over.set()
+                return LOST_ANSWER if self.stop.carried_out else RESET
             kind = self._chosen(method, path)
             if kind is not None:
                 self.met[kind] += 1
@@ -106,8 +124,15 @@ class Faults:
             self.every = 0
             self.met.clear()
             self.requests.clear()
-            self.last = None
+            self.stop = None
+            self._skipped = 0
             self.over.clear()
+
+    def _ends(self, stop: Stop, method: str, path: str) -> bool:
+        if method not in stop.methods or stop.part not in path:
+            return False
+        self._skipped += 1
+        return self._skipped > stop.skip
 
     def _chosen(self, method: str, path: str) -> str | None:
         for one in self.once:

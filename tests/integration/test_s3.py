@@ -1,11 +1,7 @@
-"""The whole pipeline on S3: manifest, pictures, rows and checkpoint, with faults and deaths."""
+"""The whole pipeline on S3: manifest, pictures, rows, with faults. Deaths: tests/chaos."""
 
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,6 @@ from jobs.run import Outcome, run_job
 from pipeline.build import Loaders
 from pipeline.config import JobConfig
 from pipeline.output import Output
-from pipeline.rowfiles import write_tasks
 from pipeline.status import status
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, calls, guidance_of, score_of
 from tests.pipeline.inputs import job_of, png
@@ -29,7 +24,6 @@ from tests.s3 import RESET, SLOW_DOWN, Faults, Server
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-ROOT = Path(__file__).parents[2]
 COUNT = 40
 
 
@@ -107,54 +101,3 @@ def test_a_run_on_s3_through_a_storage_that_fails_all_the_time(
         0,
         {"fetch": {"ImageNotFoundError": 1}},
     )
-
-
-DEATHS = {
-    "between data file and commit": ("COPY", "/checkpoint/"),
-    "between copy and delete of the rename": ("DELETE", ".pending.parquet"),
-}
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("moment", DEATHS)
-def test_a_driver_killed_during_a_commit_is_resumed_rightly(
-    moment: str,
-    bucket: str,
-    s3_server: Server,
-    faulty_s3: tuple[Server, Faults],
-    ray_cluster: str,
-    tmp_path: Path,
-) -> None:
-    upload(bucket, s3_server)
-    proxy, faults = faulty_s3
-    faults.last = DEATHS[moment]
-    job = job_on(bucket, proxy, ray={"address": ray_cluster})
-    (tmp_path / "first").mkdir()
-    command = [sys.executable, "-m", "tests.jobs.driver", job.model_dump_json()]
-    driver = subprocess.Popen(
-        [*command, str(tmp_path / "first")],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        assert faults.over.wait(120), driver.communicate(timeout=5)[0]
-    finally:
-        driver.send_signal(signal.SIGKILL)
-        driver.communicate()
-
-    before = status(job.output.path, 0.0, through(s3_server))
-    output = Output(job.output.path, before.fingerprint, through(s3_server))
-    torn = [task for task in write_tasks(output) if task.pending and task.data]
-    assert before.state == "stopped"
-    assert before.missing > 0
-    assert any(task.committed for task in torn) == (moment != "between data file and commit")
-    assert torn
-    outcome, said = run(job_on(bucket, s3_server), tmp_path / "second")
-    check_rows(outcome.output)
-    assert outcome.output.success() is not None
-    left = [name for name in outcome.output.names(outcome.output.checkpoint) if "pending" in name]
-    assert left == []
-    assert f"{before.missing} of {COUNT} records" in said

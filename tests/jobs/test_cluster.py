@@ -1,0 +1,33 @@
+"""What Ray does with its surroundings, in an interpreter without the session's Ray."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CODE = """
+import ray
+from jobs.cluster import cluster
+from pipeline.config import RayConfig
+
+with cluster(RayConfig(num_cpus=3)):
+    print("cores", ray.cluster_resources()["CPU"])
+"""
+
+
+@pytest.mark.ray
+def test_without_an_address_a_local_one_starts_beside_any_other() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        cwd=ROOT,
+        env=os.environ | {"RAY_ADDRESS": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cores 3.0" in done.stdout
