@@ -19,6 +19,9 @@ from pipeline.web import Web
 from sgl.errors import ImageError, ImageFetchError, ImageNotFoundError, ImageTooLargeError
 
 _SHOWN_NAME = 80
+_STORED = ("s3", "file")
+"""Schemes of references beside http(s). An allow-list, because records are data from strangers and
+some filesystems take servers and options from a URI, and send the job's credentials there."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,14 @@ class Fetcher:
             return bytes(data)
         if uri.startswith("data:"):
             return self._from_data_uri(uri)
-        if uri.lower().startswith(("http://", "https://")):
+        scheme, absolute, _ = uri.partition("://")
+        if absolute and scheme.lower() in ("http", "https"):
             return self._from_web(uri)
+        if absolute and scheme not in _STORED:
+            raise ImageFetchError(
+                f"{shown(uri)}: cannot be read; a picture is a path or of s3, file, data or, where "
+                "input.http allows it, https"
+            )
         return self._from_storage(uri, reference.get("base") or "")
 
     def _from_storage(self, uri: str, base: str) -> bytes:

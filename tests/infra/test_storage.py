@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.s3 import StorageConfig
 from infra.storage import list_files, locate, read_bytes
 
 
@@ -43,3 +44,30 @@ def test_a_file_uri_is_its_path(tmp_path: Path) -> None:
     touch(tmp_path, "a")
     assert read_bytes((tmp_path / "a").as_uri()) == b"x"
     assert locate((tmp_path / "a").as_uri())[1] == str(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "gs://bucket/a?endpoint_override=127.0.0.1:1",
+        "gs://anonymous@bucket/a",
+        "abfs://account/container/a?blob_storage_authority=127.0.0.1:1",
+        "abfs://account:key@container/a",
+        "file:///a?b=c",
+        "file:///a#b",
+        "hdfs://host:1/a",
+        "S3://bucket/a",
+        "s3://",
+        "s3://evil.example.org?/a",
+        "s3://evil.example.org#/a",
+        "s3://key:word@bucket/a",
+    ],
+)
+def test_a_uri_is_a_place_and_nothing_else(uri: str) -> None:
+    with pytest.raises(ValueError, match="URI"):
+        locate(uri)
+
+
+def test_a_key_of_s3_may_hold_any_character() -> None:
+    storage = StorageConfig(endpoint_url="http://127.0.0.1:1")
+    assert locate("s3://bucket/a?b=c#d@e", storage)[1] == "bucket/a?b=c#d@e"

@@ -1,5 +1,9 @@
 import base64
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +51,57 @@ def test_what_cannot_be_fetched_is_refused_in_the_users_words(
     with pytest.raises(ImageError, match=says) as refused:
         FETCHER.fetch({"bytes": None, "uri": uri, "base": str(tmp_path)})
     assert str(tmp_path) not in str(refused.value)
+
+
+@contextmanager
+def listening() -> Iterator[tuple[int, list[str]]]:
+    """The port of a server on loopback, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_one_request(self) -> None:
+            asked.append(self.rfile.readline().decode(errors="replace"))
+            self.wfile.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server.server_address[1], asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+SERVERS_OF_STRANGERS = (
+    "gs://anonymous@b/x.png?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=2",
+    "abfs://account@c/x.png?enable_tls=false&blob_storage_authority=127.0.0.1:{port}"
+    "&dfs_storage_authority=127.0.0.1:{port}",
+    "S3://b/x.png?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1",
+    "GS://anonymous@b/x.png?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=2",
+    "hdfs://127.0.0.1:{port}/x.png",
+)
+
+
+@pytest.mark.parametrize("uri", SERVERS_OF_STRANGERS)
+def test_no_reference_names_a_server(uri: str, tmp_path: Path) -> None:
+    with listening() as (port, asked):
+        with pytest.raises(ImageFetchError, match="cannot be read"):
+            FETCHER.fetch({"bytes": None, "uri": uri.format(port=port), "base": str(tmp_path)})
+        assert asked == []
+
+
+@pytest.mark.parametrize("base", ["gs://bucket/folder", "abfs://account/folder"])
+def test_a_relative_reference_has_no_parameters_either(base: str) -> None:
+    with listening() as (port, asked):
+        uri = f"x.png?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=2"
+        uri += f"&enable_tls=false&blob_storage_authority=127.0.0.1:{port}"
+        with pytest.raises(ImageFetchError, match="cannot be read"):
+            FETCHER.fetch({"bytes": None, "uri": uri, "base": base})
+        assert asked == []
 
 
 def test_a_null_reference_is_refused() -> None:

@@ -171,7 +171,7 @@ def test_records_that_need_no_image_need_no_column_of_them(
     source = source_of(path, text_only=True)
     rows = rows_of(source)
     assert [(row["question"], row["image"]) for row in rows] == [("q", None), ("r", None)]
-    assert check_ids(source).to_pylist() == [row["id"] for row in rows]
+    assert checked_ids(source) == [row["id"] for row in rows]
     # A column that was named is missed all the same.
     with pytest.raises(ConfigurationError, match="no column 'photo'"):
         source_of(path, text_only=True, columns={"image": "photo"})
