@@ -76,6 +76,8 @@ def read_parquet(part: Part, only: Sequence[str] | None) -> Iterator[Chunk]:
         except (pa.ArrowException, OSError) as error:
             if _is_storage(error):
                 raise
+        # Some damage makes no error: the reader then ends early.
+        if done < part.rows:
             rest = _salvaged(opened, part, names, done)
             problems = dict.fromkeys(range(rest.num_rows), "the file is damaged here")
             yield Chunk(rest, _numbers(part.first + done, rest), problems)
@@ -106,7 +108,7 @@ def _salvaged(opened: pq.ParquetFile, part: Part, names: Sequence[str], start: i
             if _is_storage(error):
                 raise
         if found:
-            read = pa.Table.from_batches(found).slice(start)
+            read = pa.Table.from_batches(found).slice(start, rows)
             missing = pa.nulls(rows - read.num_rows, read.schema.field(0).type)
             columns[read.column_names[0]] = pa.chunked_array([*read.column(0).chunks, missing])
     return pa.table(columns) if columns else pa.table({"": pa.nulls(rows)}).select([])

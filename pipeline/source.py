@@ -64,6 +64,10 @@ class Source:
         Args:
             part: to read.
             only: columns of the input that suffice; see pipeline.formats.read_chunks.
+
+        Raises:
+            ConfigurationError: the part holds fewer rows than when the input was opened.
+            OSError: the storage fails.
         """
         place = Place(part.file, self.config.image_root, part.content)
         left = part.take
@@ -74,6 +78,11 @@ class Source:
             taken = chunk.first(left)
             left -= taken.table.num_rows
             yield self.shape.apply(taken, place)
+        if left > 0:
+            raise ConfigurationError(
+                f"input.path: {part.file.name} had {part.take} records when the job began and has "
+                f"{left} fewer now; leave an input as it is while a job reads it"
+            )
 
 
 def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source:
