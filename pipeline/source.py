@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from infra.s3 import DEFAULT, StorageConfig, patiently
 from infra.storage import list_files, locate
+from pipeline.carried import carried_columns
 from pipeline.config import ColumnsConfig, InputConfig
-from pipeline.drift import common
 from pipeline.files import InputFile, Part
 from pipeline.formats import format_of, inspect, read_chunks
 from pipeline.ids import Spill, named_by
 from pipeline.made_ids import Place
-from pipeline.records import Shape, answers_type, embeds_pictures, shape_of
+from pipeline.records import Shape, embeds_pictures, shape_of
 from pipeline.references import without_secrets
 from pipeline.schema import READ
 from sgl.errors import ConfigurationError
@@ -114,7 +114,7 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
         raise ConfigurationError(f"input.path: no records in {without_secrets(config.path)}")
     config = _with_image_folder(config, schemas)
     _check_names(config, schemas, file_format)
-    shape = shape_of(schemas, _carried(schemas, config), config.columns)
+    shape = shape_of(schemas, carried_columns(schemas, config), config.columns)
     referred = _files_of_references(schemas, config.columns.image)
     parts = [replace(p, content=None) if p.file.name in referred else p for p in parts]
     limited = tuple(_limited(parts, config.limit))
@@ -150,7 +150,7 @@ def check_ids(source: Source, into: Spill) -> None:
     twice = [name for name, number in times.items() if number > 1]
     if not twice:  # other ids that share a hash, of which no input has more than one or two pairs
         return
-    named = ", ".join(name[:_SHOWN_ID] for name in twice)
+    named = ", ".join(map(_printable, twice))
     remedy = "give each record its own"
     if not source.shape.given_ids:
         remedy = (
@@ -160,6 +160,12 @@ def check_ids(source: Source, into: Spill) -> None:
     raise ConfigurationError(
         f"input.columns.id: {count:,} ids occur more than once: {named}; {remedy}"
     )
+
+
+def _printable(name: str) -> str:
+    """An id that a terminal can be shown."""
+    shown = name if name.isprintable() else repr(name)
+    return shown[:_SHOWN_ID]
 
 
 def _needed(source: Source, part: Part) -> tuple[str, ...]:
@@ -236,27 +242,6 @@ def _check_names(
             raise ConfigurationError(
                 f"input.columns.{role}: {lacking[0]} has no column '{name}', which other files have"
             )
-
-
-def _carried(schemas: Sequence[tuple[str, pa.Schema]], config: InputConfig) -> pa.Schema:
-    """All columns that mean nothing here, and the answers, in types that hold every file's."""
-    columns = config.columns
-    own = {columns.id, columns.image, columns.question, columns.max_new_tokens, *config.drop}
-    found: dict[str, tuple[str, pa.DataType]] = {}
-    for file, schema in schemas:
-        for field in schema:
-            if field.name in own:
-                continue
-            type_ = answers_type(field.type) if field.name == columns.answers else field.type
-            first, before = found.get(field.name, (file, type_))
-            both = common(before, type_)
-            if both is None:
-                raise ConfigurationError(
-                    f"input.path: its files disagree about column '{field.name}': {first} holds "
-                    f"{before} and {file} {type_}; mend it, or leave it out with input.drop"
-                )
-            found[field.name] = (first, both)
-    return pa.schema([(name, type_) for name, (_, type_) in found.items()])
 
 
 def _files_of_references(schemas: Sequence[tuple[str, pa.Schema]], image: str) -> frozenset[str]:

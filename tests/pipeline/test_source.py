@@ -192,6 +192,12 @@ def test_duplicate_ids_are_refused_and_named(tmp_path: Path) -> None:
         checked_ids(source_of(path))
 
 
+def test_a_duplicate_id_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    columns = records(2) | {"id": ["a\x1b[2J\n"] * 2}
+    with pytest.raises(ConfigurationError, match=r"once: 'a\\x1b\[2J\\n'"):
+        checked_ids(source_of(write_parquet(tmp_path / "in.parquet", columns)))
+
+
 def test_only_some_of_many_duplicates_are_named(tmp_path: Path) -> None:
     many = [f"r{i}" for i in range(40)]
     columns = records(80) | {"id": many + many}
