@@ -11,9 +11,9 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.drift import is_binary, is_list
+from pipeline.drift import is_binary, is_list, plain
 from pipeline.files import Chunk, InputFile, Part
-from sgl.errors import ConfigurationError
+from sgl.errors import ConfigurationError, SglError
 
 _BATCH_ROWS = 64
 _ARROW_FILE_MAGIC = b"ARROW1"
@@ -21,6 +21,10 @@ _ARROW_FILE_MAGIC = b"ARROW1"
 
 _STORAGE = ("AWS Error", "google::cloud", "Azure")
 """What pyarrow's messages say where it was the storage that failed, and not the file."""
+
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)
+"""What pyarrow raises for bytes that are not what they should be; ValueError where a name in a
+footer is no UTF-8."""
 
 _Batches: TypeAlias = Iterator[pa.RecordBatch]
 
@@ -73,7 +77,7 @@ def read_parquet(part: Part, only: Sequence[str] | None) -> Iterator[Chunk]:
             for batch in opened.iter_batches(_BATCH_ROWS, [part.row_group], columns=names):
                 yield _chunk(pa.table(batch), part.first + done)
                 done += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except _DAMAGE as error:
             if _is_storage(error):
                 raise
         # Some damage makes no error: the reader then ends early.
@@ -104,7 +108,7 @@ def _salvaged(opened: pq.ParquetFile, part: Part, names: Sequence[str], start: i
         try:
             # What extend has read before an error stays in the list.
             found.extend(opened.iter_batches(_BATCH_ROWS, [part.row_group], columns=[name]))
-        except (pa.ArrowException, OSError) as error:
+        except _DAMAGE as error:
             if _is_storage(error):
                 raise
         if found:
@@ -150,7 +154,9 @@ def _arrow(file: InputFile) -> Iterator[tuple[pa.Schema, _Batches]]:
 def _refused(file: InputFile, kind: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except SglError:
+        raise
+    except _DAMAGE as error:
         if _is_storage(error):
             raise
         raise ConfigurationError(
@@ -175,6 +181,8 @@ def _numbers(first: int, table: pa.Table) -> range:
 def _once(schema: pa.Schema, file: InputFile) -> pa.Schema:
     if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
         raise ConfigurationError(f"input.path: {file.name} has column '{twice[0]}' twice")
+    for type_ in schema.types:
+        plain(type_)  # reads the names within it, too
     return schema.remove_metadata()
 
 

@@ -179,6 +179,18 @@ def test_a_truncated_parquet_file_is_refused_by_name(cut: int, tmp_path: Path) -
         source_of(path)
 
 
+@pytest.mark.parametrize("name", [b"question", b"kind", b"bytes"])
+def test_a_footer_with_a_name_that_is_no_utf8_is_refused_by_name(
+    name: bytes, tmp_path: Path
+) -> None:
+    path = write_parquet(tmp_path / "in.parquet", records(3, kind=["k"] * 3))
+    data = path.read_bytes()
+    assert name in data
+    path.write_bytes(data.replace(name, b"\xff" + name[1:]))
+    with pytest.raises(ConfigurationError, match=r"in\.parquet is no Parquet file"):
+        source_of(path)
+
+
 @pytest.mark.parametrize("column", ["id", "image.bytes", "image.path", "question", "kind"])
 def test_a_damaged_page_fails_the_records_behind_it_and_no_others(
     column: str, tmp_path: Path
