@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -89,7 +89,8 @@ class FetchStage:
                 yield given_up
                 continue
             neighbours = takewhile(lambda i: ids[i] not in apart, range(row, len(ids)))
-            rows = list(neighbours) or [row]
+            # Few at a time: hosts that are slow, each within its limit, are no process that hangs.
+            rows = list(islice(neighbours, 2 * self.threads)) or [row]
             # Nobody waits for the next stage under the watch, or its time would count, too.
             with self.guard.watch([ids[i] for i in rows]):
                 done = self._fetch_some(table, rows)

@@ -108,6 +108,21 @@ def test_suspects_are_fetched_alone_and_those_given_up_not_at_all(tmp_path: Path
     ]
 
 
+def test_a_deadline_is_never_of_more_than_two_pictures_per_thread(tmp_path: Path) -> None:
+    watched: list[int] = []
+
+    class Watched(Ledger):
+        def begin(self, owner: str, stage: str, ids: Sequence[str], deadline_s: float) -> None:
+            watched.append(len(ids))
+            super().begin(owner, stage, ids, deadline_s)
+
+    ledger = Watched(FaultsConfig(), NoJournal([]))
+    table = read_table(tmp_path, 11)
+    rows = fetch_stage(guard=guard_of("fetch", ledger), threads=2)(table)
+    assert watched == [4, 4, 3]
+    assert rows["id"].equals(table["id"])
+
+
 def test_an_impossible_token_limit_fails_its_row(tmp_path: Path) -> None:
     table = read_table(tmp_path, 3)
     limits = pa.array([0, None, 1], pa.int64())
