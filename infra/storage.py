@@ -102,25 +102,31 @@ def folders_in(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
 
 
 def list_files(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
-    """The files that a path, a directory or a glob stands for, sorted.
+    """The files that a path, a directory or a glob stands for, sorted; see rooted_files."""
+    return rooted_files(uri, storage)[1]
+
+
+def rooted_files(uri: str, storage: StorageConfig = DEFAULT) -> tuple[str, list[str]]:
+    """The files that a path, a directory or a glob stands for, and the folder that all are below.
 
     Hidden files and folders (leading "." or "_") are left out of directories. A glob's last parts
-    may hold wildcards; its folders are searched recursively.
+    may hold wildcards; its folders are searched recursively. What exists by the very name is no
+    glob.
 
     Raises:
         FileNotFoundError: there is no such file or directory.
     """
     filesystem, path = locate(uri, storage)
-    if _GLOB & set(path):
-        root = _fixed_part(path)
-        found = _walk(filesystem, root)
-        return sorted(file for file in found if _matches(file, path))
+    path = path.rstrip("/") or "/"
     info = filesystem.get_file_info(path)
     if info.type == fs.FileType.File:
-        return [path]
-    if info.type == fs.FileType.NotFound:
+        return posixpath.dirname(path), [path]
+    if info.type != fs.FileType.NotFound:
+        return path, sorted(_walk(filesystem, path))
+    if not _GLOB & set(path):
         raise FileNotFoundError(uri)
-    return sorted(_walk(filesystem, path))
+    root = _fixed_part(path)
+    return root, sorted(file for file in _walk(filesystem, root) if _matches(file, path))
 
 
 def _fixed_part(pattern: str) -> str:

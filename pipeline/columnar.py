@@ -11,17 +11,13 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.failures import is_of_storage
 from pipeline.drift import is_binary, is_list, plain
 from pipeline.files import Chunk, InputFile, Part
 from sgl.errors import ConfigurationError, SglError
 
 _BATCH_ROWS = 64
 _ARROW_FILE_MAGIC = b"ARROW1"
-
-
-_STORAGE = ("AWS Error", "google::cloud", "Azure")
-"""What pyarrow's messages say where it was the storage that failed, and not the file."""
-
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)
 """What pyarrow raises for bytes that are not what they should be; ValueError where a name in a
 footer is no UTF-8."""
@@ -78,7 +74,7 @@ def read_parquet(part: Part, only: Sequence[str] | None) -> Iterator[Chunk]:
                 yield _chunk(pa.table(batch), part.first + done)
                 done += batch.num_rows
         except _DAMAGE as error:
-            if _is_storage(error):
+            if is_of_storage(error):
                 raise
         # Some damage makes no error: the reader then ends early.
         if done < part.rows:
@@ -109,7 +105,7 @@ def _salvaged(opened: pq.ParquetFile, part: Part, names: Sequence[str], start: i
             # What extend has read before an error stays in the list.
             found.extend(opened.iter_batches(_BATCH_ROWS, [part.row_group], columns=[name]))
         except _DAMAGE as error:
-            if _is_storage(error):
+            if is_of_storage(error):
                 raise
         if found:
             read = pa.Table.from_batches(found).slice(start, rows)
@@ -157,17 +153,11 @@ def _refused(file: InputFile, kind: str) -> Iterator[None]:
     except SglError:
         raise
     except _DAMAGE as error:
-        if _is_storage(error):
+        if is_of_storage(error):
             raise
         raise ConfigurationError(
             f"input.path: {file.name} is no {kind} file, or a damaged one"
         ) from error
-
-
-def _is_storage(error: Exception) -> bool:
-    """Whether bytes did not arrive; else they did, and are not what they should be."""
-    known = getattr(error, "errno", None) is not None
-    return known or any(mark in str(error) for mark in _STORAGE)
 
 
 def _chunk(table: pa.Table, first: int) -> Chunk:

@@ -8,8 +8,9 @@ from functools import partial
 
 import pyarrow as pa
 
+from infra.failures import may_pass
 from infra.s3 import DEFAULT, StorageConfig, patiently
-from infra.storage import list_files, locate
+from infra.storage import rooted_files
 from pipeline.carried import carried_columns
 from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.files import InputFile, Part
@@ -23,7 +24,6 @@ from sgl.errors import ConfigurationError
 
 _NAMED_DUPLICATES = 5
 _SHOWN_ID = 80
-_GLOB = frozenset("*?[")
 _FILE_NAME = "file_name"
 _DEFAULT_NAMES = ColumnsConfig()
 _FIXED_COLUMNS = ("parquet", "arrow")
@@ -95,13 +95,8 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
     Raises:
         ConfigurationError: nothing is there, or its columns cannot be used.
     """
-    try:
-        files = list_files(config.path, storage)
-    except (FileNotFoundError, ValueError, OSError) as error:
-        where = without_secrets(config.path)
-        raise ConfigurationError(f"input.path: nothing to read at {where}") from error
+    root, files = _found(config, storage)
     file_format, chosen = format_of(files, config.format)
-    root = _root(locate(config.path, storage)[1], files)
     schemas: list[tuple[str, pa.Schema]] = []
     parts: list[Part] = []
     for path in chosen:
@@ -181,14 +176,21 @@ def _inspect(
     return next(patiently(lambda: [inspect(file, file_format, config)], file.storage))
 
 
-def _root(located: str, files: Sequence[str]) -> str:
-    """The folder that the names of files are below: the input's own, or its fixed part."""
-    located = located.rstrip("/")
-    if files == [located]:
-        return posixpath.dirname(located)
-    parts = located.split("/")
-    fixed = next((i for i, part in enumerate(parts) if _GLOB & set(part)), len(parts))
-    return "/".join(parts[:fixed]) or "/"
+def _found(config: InputConfig, storage: StorageConfig) -> tuple[str, list[str]]:
+    """The folder that the names of files are below, and the files."""
+    where = without_secrets(config.path)
+    try:
+        return rooted_files(config.path, storage)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"input.path: nothing to read at {where}") from error
+    except OSError as error:
+        why = "its storage does not answer as it should; try again, or see storage"
+        if not may_pass(error):
+            why = "it may not be read, or is of a kind that cannot be; check who may read it"
+        raise ConfigurationError(f"input.path: {where} cannot be reached: {why}") from error
+    except ValueError as error:
+        why = "write a path, or a URI of s3, file, gs or abfs without credentials or parameters"
+        raise ConfigurationError(f"input.path: {where} is no place to read from; {why}") from error
 
 
 def _with_image_folder(

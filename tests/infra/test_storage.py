@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from infra.s3 import StorageConfig
-from infra.storage import list_files, locate, read_bytes
+from infra.storage import list_files, locate, read_bytes, rooted_files
 
 
 def touch(root: Path, *names: str) -> None:
@@ -31,6 +31,20 @@ def test_a_glob_matches_within_folders_only(tmp_path: Path) -> None:
     touch(tmp_path, "a1.csv", "a2.csv", "b.csv", "a/a3.csv")
     assert names(tmp_path, list_files(str(tmp_path / "a*.csv"))) == ["a1.csv", "a2.csv"]
     assert names(tmp_path, list_files(str(tmp_path / "*" / "*.csv"))) == ["a/a3.csv"]
+
+
+@pytest.mark.parametrize("name", ["a[1].csv", "a*.csv", "what?.csv"])
+def test_a_name_that_exists_is_no_glob(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, name, "a1.csv", f"{name}.d/b.csv")
+    assert rooted_files(str(tmp_path / name)) == (str(tmp_path), [str(tmp_path / name)])
+    folder = str(tmp_path / f"{name}.d")
+    assert rooted_files(f"{folder}/") == (folder, [f"{folder}/b.csv"])
+
+
+def test_files_of_a_glob_are_below_its_fixed_part(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a/1.csv", "in/b/2.csv")
+    root, files = rooted_files(str(tmp_path / "in" / "*" / "*.csv"))
+    assert (root, len(files)) == (str(tmp_path / "in"), 2)
 
 
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
