@@ -13,10 +13,17 @@ from urllib.parse import unquote_to_bytes
 
 from pyarrow import fs
 
+from infra.failures import may_pass
 from infra.s3 import DEFAULT, StorageConfig
 from infra.storage import locate, read_bytes
 from pipeline.web import Web
-from sgl.errors import ImageError, ImageFetchError, ImageNotFoundError, ImageTooLargeError
+from sgl.errors import (
+    ImageError,
+    ImageFetchError,
+    ImageNotFoundError,
+    ImageTooLargeError,
+    StorageError,
+)
 
 _SHOWN_NAME = 80
 _STORED = ("s3", "file")
@@ -46,6 +53,7 @@ class Fetcher:
 
         Raises:
             ImageError: there is none, or it cannot be read.
+            StorageError: the storage fails, so that nothing can be said about the picture.
         """
         if reference is None or not has_image(reference):
             raise ImageError("the record has no image, or a name for it that is no valid UTF-8")
@@ -87,6 +95,8 @@ class Fetcher:
         except ImageError:
             raise
         except (OSError, ValueError, NotImplementedError) as error:
+            if may_pass(error):
+                raise StorageError(f"{name}: its storage does not answer as it should") from error
             raise ImageFetchError(f"{name}: cannot be read") from error
 
     def _from_web(self, url: str) -> bytes:

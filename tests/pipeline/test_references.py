@@ -1,4 +1,5 @@
 import base64
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infra.s3 import StorageConfig
 from pipeline.images import decode
 from pipeline.references import Fetcher, shown, without_secrets
-from sgl.errors import ImageError, ImageFetchError
+from sgl.errors import ImageError, ImageFetchError, StorageError
 from tests.pipeline.inputs import picture, png
 
 LIMIT = 10_000
@@ -143,6 +145,25 @@ def test_a_refusal_of_the_storage_is_told_without_its_words(
     monkeypatch.setattr("pipeline.references.read_bytes", deny)
     with pytest.raises(ImageFetchError, match=r"^a\.png: permission denied$"):
         FETCHER.fetch({"bytes": None, "uri": "a.png", "base": str(tmp_path)})
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_storage_that_fails_says_nothing_about_the_picture(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, f"at {tmp_path}")
+
+    (tmp_path / "a.png").write_bytes(png(1))
+    monkeypatch.setattr("pipeline.references.read_bytes", fail)
+    with pytest.raises(StorageError, match=r"^a\.png: its storage"):
+        FETCHER.fetch({"bytes": None, "uri": "a.png", "base": str(tmp_path)})
+
+
+def test_a_server_that_is_gone_is_a_storage_that_fails() -> None:
+    storage = StorageConfig(endpoint_url="http://127.0.0.1:1", region="x", max_attempts=1)
+    with pytest.raises(StorageError):
+        Fetcher(LIMIT, storage=storage).fetch({"bytes": None, "uri": "s3://bkt/a", "base": None})
 
 
 @pytest.mark.parametrize(
