@@ -6,6 +6,7 @@ profile, web identity, container or instance role), each process on its own mach
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -21,6 +22,8 @@ _Item = TypeVar("_Item")
 _UNREAD = "Failed to flush response stream"
 """pyarrow has room for as many bytes as it asked for. Where a server's error text is longer, it
 never learns what the error was, and does not try again."""
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
+"""A bucket's name becomes part of a host's, so that nothing but a name passes."""
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
 
@@ -118,11 +121,13 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
     """The parts of an s3:// URI, as they are, without escapes.
 
     Raises:
-        ValueError: it holds credentials.
+        ValueError: it holds credentials, or what cannot be a bucket's name.
     """
     bucket, _, key = uri.removeprefix("s3://").rstrip("/").partition("/")
     if "@" in bucket or ":" in bucket:
         raise ValueError("an s3:// URI holds no credentials; leave them to the environment")
+    if not _BUCKET.fullmatch(bucket):
+        raise ValueError("an s3:// URI begins with the name of a bucket")
     return bucket, key
 
 

@@ -1,8 +1,9 @@
-"""Files by path or URI: the local disk, S3 (infra/s3.py), and what else pyarrow reaches (gs://)."""
+"""Files by path or URI: the local disk, S3 (infra/s3.py), and the clouds that pyarrow reaches."""
 
 import os
 import posixpath
 from collections.abc import Iterator
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,9 @@ from infra.s3 import DEFAULT, StorageConfig, bucket_and_key, patiently, s3_files
 _GLOB = frozenset("*?[")
 PART = ".part"
 """Ends the name of a file that is still being written."""
+_OTHER_SCHEMES = frozenset({"file", "gs", "abfs", "abfss"})
+_MARKS = frozenset("?#")
+"""Begin what pyarrow would take from a URI for settings: a server to send credentials to, say."""
 
 
 def locate(uri: str, storage: StorageConfig = DEFAULT) -> tuple[fs.FileSystem, str]:
@@ -21,7 +25,7 @@ def locate(uri: str, storage: StorageConfig = DEFAULT) -> tuple[fs.FileSystem, s
     What follows s3:// is bucket and key as they are, without escapes.
 
     Raises:
-        ValueError: the scheme is unknown, or the URI holds credentials.
+        ValueError: the scheme is unknown, or the URI holds credentials or parameters.
     """
     scheme, found, path = uri.partition("://")
     if not found:
@@ -29,8 +33,16 @@ def locate(uri: str, storage: StorageConfig = DEFAULT) -> tuple[fs.FileSystem, s
     if scheme == "s3":
         bucket, key = bucket_and_key(uri)
         return s3_filesystem(storage, bucket), f"{bucket}/{key}" if key else bucket
-    filesystem, path = fs.FileSystem.from_uri(uri)
-    return filesystem, path
+    if scheme not in _OTHER_SCHEMES:
+        raise ValueError(f"a URI begins with s3://, {'://, '.join(sorted(_OTHER_SCHEMES))}://")
+    if _MARKS & set(path) or "@" in path.partition("/")[0]:
+        raise ValueError(f"a {scheme}:// URI holds no parameters and no credentials")
+    if scheme == "gs":
+        # pyarrow's own looks for credentials for a quarter of an hour where there are none.
+        patience = timedelta(seconds=storage.request_timeout_s)
+        return fs.GcsFileSystem(retry_time_limit=patience), path.rstrip("/")
+    filesystem, within = fs.FileSystem.from_uri(uri)
+    return filesystem, within
 
 
 def read_bytes(uri: str, storage: StorageConfig = DEFAULT) -> bytes:
@@ -90,25 +102,31 @@ def folders_in(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
 
 
 def list_files(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
-    """The files that a path, a directory or a glob stands for, sorted.
+    """The files that a path, a directory or a glob stands for, sorted; see rooted_files."""
+    return rooted_files(uri, storage)[1]
+
+
+def rooted_files(uri: str, storage: StorageConfig = DEFAULT) -> tuple[str, list[str]]:
+    """The files that a path, a directory or a glob stands for, and the folder that all are below.
 
     Hidden files and folders (leading "." or "_") are left out of directories. A glob's last parts
-    may hold wildcards; its folders are searched recursively.
+    may hold wildcards; its folders are searched recursively. What exists by the very name is no
+    glob.
 
     Raises:
         FileNotFoundError: there is no such file or directory.
     """
     filesystem, path = locate(uri, storage)
-    if _GLOB & set(path):
-        root = _fixed_part(path)
-        found = _walk(filesystem, root)
-        return sorted(file for file in found if _matches(file, path))
+    path = path.rstrip("/") or "/"
     info = filesystem.get_file_info(path)
     if info.type == fs.FileType.File:
-        return [path]
-    if info.type == fs.FileType.NotFound:
+        return posixpath.dirname(path), [path]
+    if info.type != fs.FileType.NotFound:
+        return path, sorted(_walk(filesystem, path))
+    if not _GLOB & set(path):
         raise FileNotFoundError(uri)
-    return sorted(_walk(filesystem, path))
+    root = _fixed_part(path)
+    return root, sorted(file for file in _walk(filesystem, root) if _matches(file, path))
 
 
 def _fixed_part(pattern: str) -> str:

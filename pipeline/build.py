@@ -37,6 +37,9 @@ MAX_RESTARTS = 1000
 by the ledger. Ray's default is to restart for ever, which turns an unknown loop into a hang."""
 
 MAX_READ_TASKS = 1000
+_FETCH_ATTEMPTS = 2
+"""Of a request for a picture. Two pictures, each two requests that time out twice, must end before
+`input.fetch_deadline_s` takes the process for one that hangs."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         fetcher=Fetcher(
             max_bytes=job.input.max_image_bytes,
             web=None if job.input.http is None else Web(job.input.http),
-            storage=run.source.storage,
+            # The stage itself waits for a storage that fails, outside of its deadline.
+            storage=run.source.storage.model_copy(update={"max_attempts": _FETCH_ATTEMPTS}),
         ),
         reporter=run.reporter,
         guard=Guard("fetch", run.ledger, job.input.fetch_deadline_s),

@@ -11,16 +11,16 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.drift import is_binary, is_list
+from infra.failures import is_of_storage
+from pipeline.drift import is_binary, is_list, plain
 from pipeline.files import Chunk, InputFile, Part
-from sgl.errors import ConfigurationError
+from sgl.errors import ConfigurationError, SglError
 
 _BATCH_ROWS = 64
 _ARROW_FILE_MAGIC = b"ARROW1"
-
-
-_STORAGE = ("AWS Error", "google::cloud", "Azure")
-"""What pyarrow's messages say where it was the storage that failed, and not the file."""
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)
+"""What pyarrow raises for bytes that are not what they should be; ValueError where a name in a
+footer is no UTF-8."""
 
 _Batches: TypeAlias = Iterator[pa.RecordBatch]
 
@@ -73,9 +73,11 @@ def read_parquet(part: Part, only: Sequence[str] | None) -> Iterator[Chunk]:
             for batch in opened.iter_batches(_BATCH_ROWS, [part.row_group], columns=names):
                 yield _chunk(pa.table(batch), part.first + done)
                 done += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            if _is_storage(error):
+        except _DAMAGE as error:
+            if is_of_storage(error):
                 raise
+        # Some damage makes no error: the reader then ends early.
+        if done < part.rows:
             rest = _salvaged(opened, part, names, done)
             problems = dict.fromkeys(range(rest.num_rows), "the file is damaged here")
             yield Chunk(rest, _numbers(part.first + done, rest), problems)
@@ -102,11 +104,11 @@ def _salvaged(opened: pq.ParquetFile, part: Part, names: Sequence[str], start: i
         try:
             # What extend has read before an error stays in the list.
             found.extend(opened.iter_batches(_BATCH_ROWS, [part.row_group], columns=[name]))
-        except (pa.ArrowException, OSError) as error:
-            if _is_storage(error):
+        except _DAMAGE as error:
+            if is_of_storage(error):
                 raise
         if found:
-            read = pa.Table.from_batches(found).slice(start)
+            read = pa.Table.from_batches(found).slice(start, rows)
             missing = pa.nulls(rows - read.num_rows, read.schema.field(0).type)
             columns[read.column_names[0]] = pa.chunked_array([*read.column(0).chunks, missing])
     return pa.table(columns) if columns else pa.table({"": pa.nulls(rows)}).select([])
@@ -148,18 +150,14 @@ def _arrow(file: InputFile) -> Iterator[tuple[pa.Schema, _Batches]]:
 def _refused(file: InputFile, kind: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        if _is_storage(error):
+    except SglError:
+        raise
+    except _DAMAGE as error:
+        if is_of_storage(error):
             raise
         raise ConfigurationError(
             f"input.path: {file.name} is no {kind} file, or a damaged one"
         ) from error
-
-
-def _is_storage(error: Exception) -> bool:
-    """Whether bytes did not arrive; else they did, and are not what they should be."""
-    known = getattr(error, "errno", None) is not None
-    return known or any(mark in str(error) for mark in _STORAGE)
 
 
 def _chunk(table: pa.Table, first: int) -> Chunk:
@@ -173,6 +171,8 @@ def _numbers(first: int, table: pa.Table) -> range:
 def _once(schema: pa.Schema, file: InputFile) -> pa.Schema:
     if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
         raise ConfigurationError(f"input.path: {file.name} has column '{twice[0]}' twice")
+    for type_ in schema.types:
+        plain(type_)  # reads the names within it, too
     return schema.remove_metadata()
 
 

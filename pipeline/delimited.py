@@ -1,4 +1,8 @@
-"""CSV, line by line: a line that is no record costs one record, and no quote swallows others."""
+"""CSV, line by line: a line that is no record costs one record.
+
+A quote that is never closed swallows no others. One that a later line happens to close, so that the
+lines between are one legal record of the right width, is what CSV says it is: one record.
+"""
 
 import csv
 from collections.abc import Iterator, Sequence

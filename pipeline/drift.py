@@ -81,15 +81,37 @@ def _promoted(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     return pa.unify_schemas(schemas, promote_options="permissive").field("value").type
 
 
+def storable(type_: pa.DataType) -> pa.DataType:
+    """The type with nulls for structs without fields ("{}" in JSON), which Parquet cannot store."""
+    return _without_empty(plain(type_)) if _has_empty(type_) else type_
+
+
+def _has_empty(type_: pa.DataType) -> bool:
+    if is_list(type_):
+        return _has_empty(type_.value_type)
+    if pa.types.is_struct(type_):
+        return type_.num_fields == 0 or any(_has_empty(field.type) for field in type_)
+    return False
+
+
+def _without_empty(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(type_):
+        return pa.list_(_without_empty(type_.value_type))
+    if pa.types.is_struct(type_):
+        fields = [(field.name, _without_empty(field.type)) for field in type_]
+        return pa.struct(fields) if fields else pa.null()
+    return type_
+
+
 def conform(values: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Values in a type that `common` has found for them.
+    """Values in a type that `common` or `storable` has found for them.
 
     Raises:
         ArrowInvalid: the type does not hold them.
     """
     if values.type.equals(type_):
         return values
-    if pa.types.is_null(values.type):
+    if pa.types.is_null(values.type) or pa.types.is_null(type_):
         return pa.nulls(len(values), type_)
     if pa.types.is_struct(type_) and pa.types.is_struct(values.type):
         return _conform_struct(values, type_)

@@ -5,11 +5,13 @@ block's pictures are, only `IN_FLIGHT_BYTES` of pixels are held here: more go ou
 """
 
 import logging
+import random
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,7 +24,13 @@ from pipeline.progress import Reporter
 from pipeline.references import Fetcher, has_image
 from pipeline.schema import IMAGE, IMAGES, OUTPUT
 from pipeline.stage import check_columns, check_conserved, failed, replace_columns
-from sgl.errors import EmptyQuestionError, ImageError, MalformedRecordError, RecordError
+from sgl.errors import (
+    EmptyQuestionError,
+    ImageError,
+    MalformedRecordError,
+    RecordError,
+    StorageError,
+)
 from sgl.types import Failure
 
 logger = logging.getLogger(__name__)
@@ -32,12 +40,22 @@ WRITES = (*OUTPUT.names[2:], IMAGES.name)
 """Every output column is made here, most of them null; `image` and `read_error` are dropped."""
 IN_FLIGHT_BYTES = 64 << 20
 
+_PATIENCE_S = 1800.0
+"""How long the storage of pictures may fail without one picture arriving; then the job ends, and
+the same command goes on from there."""
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
 _Pictures: TypeAlias = list[npt.NDArray[np.uint8]]
+_Fetched: TypeAlias = _Pictures | Failure | StorageError
 
 
 @dataclass(frozen=True)
 class FetchStage:
     """Arrow table in, Arrow tables out; never raises for a row.
+
+    A storage that fails is waited for, here and not by Ray: an exception would end the job, and a
+    process that ends counts against its records.
 
     Attributes:
         run_id: of this run, for every row.
@@ -78,32 +96,43 @@ class FetchStage:
             yield self._finished(table.slice(start), fetched)
 
     def _in_order(self, table: pa.Table) -> Iterator[_Pictures | Failure]:
-        """The records' pictures; those of neighbours are fetched together, suspects alone."""
+        """The records' pictures; those of neighbours are fetched together, suspects alone.
+
+        Raises:
+            StorageError: it has failed for too long.
+        """
         ids = table["id"].to_pylist()
         admission = self.guard.admit(ids)
         apart = {*admission.failed, *admission.alone}
-        row = 0
+        row, waited = 0, 0.0
         while row < len(ids):
             if given_up := admission.failed.get(ids[row]):
                 row += 1
                 yield given_up
                 continue
             neighbours = takewhile(lambda i: ids[i] not in apart, range(row, len(ids)))
-            rows = list(neighbours) or [row]
+            # Few at a time: hosts that are slow, each within its limit, are no process that hangs.
+            rows = list(islice(neighbours, 2 * self.threads)) or [row]
             # Nobody waits for the next stage under the watch, or its time would count, too.
             with self.guard.watch([ids[i] for i in rows]):
                 done = self._fetch_some(table, rows)
-            row += len(done)
+            # What is fetched behind a picture that did not come is fetched again.
             while done:
-                yield done.popleft()
+                item = done.popleft()
+                if isinstance(item, StorageError):
+                    waited += _pause(waited, item)
+                    break
+                row, waited = row + 1, 0.0
+                yield item
+                del item
 
-    def _fetch_some(self, table: pa.Table, rows: Sequence[int]) -> deque[_Pictures | Failure]:
+    def _fetch_some(self, table: pa.Table, rows: Sequence[int]) -> deque[_Fetched]:
         """The first of some rows, or all: until they hold as much as may be held.
 
         At most twice as many are at work as there are threads.
         """
-        done: deque[_Pictures | Failure] = deque()
-        waiting: deque[Future[_Pictures | Failure]] = deque()
+        done: deque[_Fetched] = deque()
+        waiting: deque[Future[_Fetched]] = deque()
         held = 0
         with ThreadPoolExecutor(self.threads) as pool:
             for row in rows:
@@ -116,7 +145,7 @@ class FetchStage:
             done.extend(future.result() for future in waiting)
         return done
 
-    def _fetch(self, table: pa.Table, row: int) -> _Pictures | Failure:
+    def _fetch(self, table: pa.Table, row: int) -> _Fetched:
         record = {name: table[name][row] for name in READS}
         name = record["id"].as_py()
         if record["read_error"].is_valid:
@@ -126,6 +155,8 @@ class FetchStage:
             return self._pictures(record["image"])
         except RecordError as error:
             return _failure(name, error)
+        except StorageError as error:
+            return error
         except Exception as error:
             logger.exception("a record failed in the fetch stage")
             message = "the record could not be processed; the job's log has the details"
@@ -185,8 +216,26 @@ def _read(reference: pa.StructScalar) -> dict[str, Any] | None:
     }
 
 
-def _bytes(item: _Pictures | Failure) -> int:
-    return 0 if isinstance(item, Failure) else sum(picture.nbytes for picture in item)
+def _pause(waited: float, error: StorageError) -> float:
+    """Wait for the storage, each time twice as long; how long, in seconds.
+
+    Raises:
+        StorageError: that was given, after `_PATIENCE_S`.
+    """
+    if waited >= _PATIENCE_S:
+        raise StorageError(
+            f"{error}, and has not for {waited:.0f} s; the same command goes on from here"
+        ) from error
+    seconds = min(max(waited, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+    logger.warning("%s; the next try is in %.0f s", error, seconds, exc_info=error.__cause__)
+    time.sleep(seconds * random.uniform(0.5, 1))
+    return seconds
+
+
+def _bytes(item: _Fetched) -> int:
+    if isinstance(item, Failure | StorageError):
+        return 0
+    return sum(picture.nbytes for picture in item)
 
 
 def _failure(name: str, error: RecordError, stage: str = "fetch") -> Failure:

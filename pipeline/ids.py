@@ -9,7 +9,6 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -30,9 +29,11 @@ class Spill:
     """A multiset of ids on the local disk; gone when the block ends."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="sgl-ids-")
-        paths = [Path(self._folder.name) / f"{i}" for i in range(1 << _BITS)]
-        self._files = [path.open("wb") for path in paths]
+        # Without names, so that they are gone even when this process is killed.
+        self._files = [
+            tempfile.TemporaryFile(prefix="sgl-ids-")  # noqa: SIM115
+            for _ in range(1 << _BITS)
+        ]
         self.count = 0
 
     def __enter__(self) -> "Spill":
@@ -46,7 +47,6 @@ class Spill:
     ) -> None:
         for file in self._files:
             file.close()
-        self._folder.cleanup()
 
     def add(self, ids: pa.Array | pa.ChunkedArray) -> None:
         """Count some ids."""
@@ -60,8 +60,9 @@ class Spill:
     def counted(self) -> Iterator[tuple[Hashes, npt.NDArray[np.int64]]]:
         """Distinct hashes and how often each occurs, by bucket."""
         for file in self._files:
-            file.flush()
-            yield np.unique(np.fromfile(file.name, np.uint64), return_counts=True)
+            file.seek(0)
+            hashes = np.frombuffer(file.read(), np.uint64)  # leaves the file at its end
+            yield np.unique(hashes, return_counts=True)
 
     def repeated(self, named: int) -> tuple[int, set[int]]:
         """How many hashes occur more than once, and some of them.

@@ -13,12 +13,22 @@ from urllib.parse import unquote_to_bytes
 
 from pyarrow import fs
 
+from infra.failures import may_pass
 from infra.s3 import DEFAULT, StorageConfig
 from infra.storage import locate, read_bytes
 from pipeline.web import Web
-from sgl.errors import ImageError, ImageFetchError, ImageNotFoundError, ImageTooLargeError
+from sgl.errors import (
+    ImageError,
+    ImageFetchError,
+    ImageNotFoundError,
+    ImageTooLargeError,
+    StorageError,
+)
 
 _SHOWN_NAME = 80
+_STORED = ("s3", "file")
+"""Schemes of references beside http(s). An allow-list, because records are data from strangers and
+some filesystems take servers and options from a URI, and send the job's credentials there."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class Fetcher:
 
         Raises:
             ImageError: there is none, or it cannot be read.
+            StorageError: the storage fails, so that nothing can be said about the picture.
         """
         if reference is None or not has_image(reference):
             raise ImageError("the record has no image, or a name for it that is no valid UTF-8")
@@ -53,8 +64,14 @@ class Fetcher:
             return bytes(data)
         if uri.startswith("data:"):
             return self._from_data_uri(uri)
-        if uri.lower().startswith(("http://", "https://")):
+        scheme, absolute, _ = uri.partition("://")
+        if absolute and scheme.lower() in ("http", "https"):
             return self._from_web(uri)
+        if absolute and scheme not in _STORED:
+            raise ImageFetchError(
+                f"{shown(uri)}: cannot be read; a picture is a path or of s3, file, data or, where "
+                "input.http allows it, https"
+            )
         return self._from_storage(uri, reference.get("base") or "")
 
     def _from_storage(self, uri: str, base: str) -> bytes:
@@ -78,6 +95,8 @@ class Fetcher:
         except ImageError:
             raise
         except (OSError, ValueError, NotImplementedError) as error:
+            if may_pass(error):
+                raise StorageError(f"{name}: its storage does not answer as it should") from error
             raise ImageFetchError(f"{name}: cannot be read") from error
 
     def _from_web(self, url: str) -> bytes:

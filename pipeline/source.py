@@ -8,22 +8,22 @@ from functools import partial
 
 import pyarrow as pa
 
+from infra.failures import may_pass
 from infra.s3 import DEFAULT, StorageConfig, patiently
-from infra.storage import list_files, locate
+from infra.storage import rooted_files
+from pipeline.carried import carried_columns
 from pipeline.config import ColumnsConfig, InputConfig
-from pipeline.drift import common
 from pipeline.files import InputFile, Part
 from pipeline.formats import format_of, inspect, read_chunks
 from pipeline.ids import Spill, named_by
 from pipeline.made_ids import Place
-from pipeline.records import Shape, answers_type, embeds_pictures, shape_of
+from pipeline.records import Shape, embeds_pictures, shape_of
 from pipeline.references import without_secrets
 from pipeline.schema import READ
 from sgl.errors import ConfigurationError
 
 _NAMED_DUPLICATES = 5
 _SHOWN_ID = 80
-_GLOB = frozenset("*?[")
 _FILE_NAME = "file_name"
 _DEFAULT_NAMES = ColumnsConfig()
 _FIXED_COLUMNS = ("parquet", "arrow")
@@ -64,6 +64,10 @@ class Source:
         Args:
             part: to read.
             only: columns of the input that suffice; see pipeline.formats.read_chunks.
+
+        Raises:
+            ConfigurationError: the part holds fewer rows than when the input was opened.
+            OSError: the storage fails.
         """
         place = Place(part.file, self.config.image_root, part.content)
         left = part.take
@@ -74,6 +78,11 @@ class Source:
             taken = chunk.first(left)
             left -= taken.table.num_rows
             yield self.shape.apply(taken, place)
+        if left > 0:
+            raise ConfigurationError(
+                f"input.path: {part.file.name} had {part.take} records when the job began and has "
+                f"{left} fewer now; leave an input as it is while a job reads it"
+            )
 
 
 def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source:
@@ -86,13 +95,8 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
     Raises:
         ConfigurationError: nothing is there, or its columns cannot be used.
     """
-    try:
-        files = list_files(config.path, storage)
-    except (FileNotFoundError, ValueError, OSError) as error:
-        where = without_secrets(config.path)
-        raise ConfigurationError(f"input.path: nothing to read at {where}") from error
+    root, files = _found(config, storage)
     file_format, chosen = format_of(files, config.format)
-    root = _root(locate(config.path, storage)[1], files)
     schemas: list[tuple[str, pa.Schema]] = []
     parts: list[Part] = []
     for path in chosen:
@@ -105,7 +109,7 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
         raise ConfigurationError(f"input.path: no records in {without_secrets(config.path)}")
     config = _with_image_folder(config, schemas)
     _check_names(config, schemas, file_format)
-    shape = shape_of(schemas, _carried(schemas, config), config.columns)
+    shape = shape_of(schemas, carried_columns(schemas, config), config.columns)
     referred = _files_of_references(schemas, config.columns.image)
     parts = [replace(p, content=None) if p.file.name in referred else p for p in parts]
     limited = tuple(_limited(parts, config.limit))
@@ -141,7 +145,7 @@ def check_ids(source: Source, into: Spill) -> None:
     twice = [name for name, number in times.items() if number > 1]
     if not twice:  # other ids that share a hash, of which no input has more than one or two pairs
         return
-    named = ", ".join(name[:_SHOWN_ID] for name in twice)
+    named = ", ".join(map(_printable, twice))
     remedy = "give each record its own"
     if not source.shape.given_ids:
         remedy = (
@@ -151,6 +155,12 @@ def check_ids(source: Source, into: Spill) -> None:
     raise ConfigurationError(
         f"input.columns.id: {count:,} ids occur more than once: {named}; {remedy}"
     )
+
+
+def _printable(name: str) -> str:
+    """An id that a terminal can be shown."""
+    shown = name if name.isprintable() else repr(name)
+    return shown[:_SHOWN_ID]
 
 
 def _needed(source: Source, part: Part) -> tuple[str, ...]:
@@ -166,14 +176,21 @@ def _inspect(
     return next(patiently(lambda: [inspect(file, file_format, config)], file.storage))
 
 
-def _root(located: str, files: Sequence[str]) -> str:
-    """The folder that the names of files are below: the input's own, or its fixed part."""
-    located = located.rstrip("/")
-    if files == [located]:
-        return posixpath.dirname(located)
-    parts = located.split("/")
-    fixed = next((i for i, part in enumerate(parts) if _GLOB & set(part)), len(parts))
-    return "/".join(parts[:fixed]) or "/"
+def _found(config: InputConfig, storage: StorageConfig) -> tuple[str, list[str]]:
+    """The folder that the names of files are below, and the files."""
+    where = without_secrets(config.path)
+    try:
+        return rooted_files(config.path, storage)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"input.path: nothing to read at {where}") from error
+    except OSError as error:
+        why = "its storage does not answer as it should; try again, or see storage"
+        if not may_pass(error):
+            why = "it may not be read, or is of a kind that cannot be; check who may read it"
+        raise ConfigurationError(f"input.path: {where} cannot be reached: {why}") from error
+    except ValueError as error:
+        why = "write a path, or a URI of s3, file, gs or abfs without credentials or parameters"
+        raise ConfigurationError(f"input.path: {where} is no place to read from; {why}") from error
 
 
 def _with_image_folder(
@@ -227,27 +244,6 @@ def _check_names(
             raise ConfigurationError(
                 f"input.columns.{role}: {lacking[0]} has no column '{name}', which other files have"
             )
-
-
-def _carried(schemas: Sequence[tuple[str, pa.Schema]], config: InputConfig) -> pa.Schema:
-    """All columns that mean nothing here, and the answers, in types that hold every file's."""
-    columns = config.columns
-    own = {columns.id, columns.image, columns.question, columns.max_new_tokens, *config.drop}
-    found: dict[str, tuple[str, pa.DataType]] = {}
-    for file, schema in schemas:
-        for field in schema:
-            if field.name in own:
-                continue
-            type_ = answers_type(field.type) if field.name == columns.answers else field.type
-            first, before = found.get(field.name, (file, type_))
-            both = common(before, type_)
-            if both is None:
-                raise ConfigurationError(
-                    f"input.path: its files disagree about column '{field.name}': {first} holds "
-                    f"{before} and {file} {type_}; mend it, or leave it out with input.drop"
-                )
-            found[field.name] = (first, both)
-    return pa.schema([(name, type_) for name, (_, type_) in found.items()])
 
 
 def _files_of_references(schemas: Sequence[tuple[str, pa.Schema]], image: str) -> frozenset[str]:

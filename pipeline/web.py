@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from ssl import SSLCertVerificationError
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -30,6 +30,10 @@ _PASSING = frozenset({429, 500, 502, 503, 504})
 _READ_BYTES = 1 << 16
 _LONGEST_PAUSE_S = 10.0
 _NAT64 = IPv6Network("64:ff9b::/96")
+_PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
+"""Oracle's cloud answers in it with its metadata; Python calls most of it global."""
+_AZURES_HOST = IPv4Address("168.63.129.16")
+"""A global address by the registry; within Azure it is the host's own service."""
 _SAFE = "/%:@!$&'()*+,;=~?-._"
 """Left as they are in a path and a query; what was escaped stays so."""
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "sgl-cascade"}
@@ -51,6 +55,8 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address.teredo is not None or address.is_site_local:
             return False
+    elif address in _PROTOCOL_ASSIGNMENTS or address == _AZURES_HOST:
+        return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_loopback
     )

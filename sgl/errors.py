@@ -33,6 +33,10 @@ class ReplicaError(SglError, RuntimeError):
     """A replica cannot start, or ends again and again; the job cannot go on as it is."""
 
 
+class StorageError(SglError, OSError):
+    """The storage fails, not one object in it; what was asked for may come another time."""
+
+
 class RecordError(SglError, ValueError):
     """One record is bad. The job goes on; the record becomes a row with this error."""
 

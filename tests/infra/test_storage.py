@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.storage import list_files, locate, read_bytes
+from infra.s3 import StorageConfig
+from infra.storage import list_files, locate, read_bytes, rooted_files
 
 
 def touch(root: Path, *names: str) -> None:
@@ -32,6 +33,20 @@ def test_a_glob_matches_within_folders_only(tmp_path: Path) -> None:
     assert names(tmp_path, list_files(str(tmp_path / "*" / "*.csv"))) == ["a/a3.csv"]
 
 
+@pytest.mark.parametrize("name", ["a[1].csv", "a*.csv", "what?.csv"])
+def test_a_name_that_exists_is_no_glob(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, name, "a1.csv", f"{name}.d/b.csv")
+    assert rooted_files(str(tmp_path / name)) == (str(tmp_path), [str(tmp_path / name)])
+    folder = str(tmp_path / f"{name}.d")
+    assert rooted_files(f"{folder}/") == (folder, [f"{folder}/b.csv"])
+
+
+def test_files_of_a_glob_are_below_its_fixed_part(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a/1.csv", "in/b/2.csv")
+    root, files = rooted_files(str(tmp_path / "in" / "*" / "*.csv"))
+    assert (root, len(files)) == (str(tmp_path / "in"), 2)
+
+
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list_files(str(tmp_path / "none"))
@@ -43,3 +58,30 @@ def test_a_file_uri_is_its_path(tmp_path: Path) -> None:
     touch(tmp_path, "a")
     assert read_bytes((tmp_path / "a").as_uri()) == b"x"
     assert locate((tmp_path / "a").as_uri())[1] == str(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "gs://bucket/a?endpoint_override=127.0.0.1:1",
+        "gs://anonymous@bucket/a",
+        "abfs://account/container/a?blob_storage_authority=127.0.0.1:1",
+        "abfs://account:key@container/a",
+        "file:///a?b=c",
+        "file:///a#b",
+        "hdfs://host:1/a",
+        "S3://bucket/a",
+        "s3://",
+        "s3://evil.example.org?/a",
+        "s3://evil.example.org#/a",
+        "s3://key:word@bucket/a",
+    ],
+)
+def test_a_uri_is_a_place_and_nothing_else(uri: str) -> None:
+    with pytest.raises(ValueError, match="URI"):
+        locate(uri)
+
+
+def test_a_key_of_s3_may_hold_any_character() -> None:
+    storage = StorageConfig(endpoint_url="http://127.0.0.1:1")
+    assert locate("s3://bucket/a?b=c#d@e", storage)[1] == "bucket/a?b=c#d@e"

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import InputConfig
-from pipeline.drift import common, conform
+from pipeline.drift import common, conform, storable
 from pipeline.source import open_source
 from sgl.errors import ConfigurationError
-from tests.pipeline.inputs import checked_ids, png
+from tests.pipeline.inputs import checked_ids, png, write_jsonl
 
 
 def write(folder: Path, *tables: dict[str, Any]) -> Path:
@@ -171,3 +171,47 @@ def test_a_name_that_no_file_knows_stops_the_job(
     write(tmp_path, {"kind": ["k"]})
     with pytest.raises(ConfigurationError, match=says):
         open_source(InputConfig.model_validate({"path": str(tmp_path), **settings}))
+
+
+EMPTY = pa.struct([])
+
+
+@pytest.mark.parametrize(
+    ("values", "seen"),
+    [
+        (pa.array([{}], EMPTY), [None]),
+        (pa.array([[{}, None], None, []], pa.list_(EMPTY)), [[None, None], None, []]),
+        (
+            pa.array([{"a": 1, "b": {}}, None], pa.struct([("a", pa.int8()), ("b", EMPTY)])),
+            [{"a": 1, "b": None}, None],
+        ),
+        (
+            pa.array([{"a": [{}]}], pa.struct({"a": pa.large_list(EMPTY)})),
+            [{"a": [None]}],
+        ),
+    ],
+)
+def test_an_object_without_entries_is_carried_as_null(values: pa.Array, seen: list[Any]) -> None:
+    stored = conform(values, storable(values.type))
+    assert stored.to_pylist() == seen
+    stream = pa.BufferOutputStream()
+    pq.write_table(pa.table({"kind": stored}), stream)
+    assert pq.read_table(pa.BufferReader(stream.getvalue()))["kind"].to_pylist() == seen
+
+
+def test_empty_objects_of_a_manifest_are_carried_beside_full_ones(tmp_path: Path) -> None:
+    row = {"image": "a.png", "question": "q", "meta": {}, "more": [{}]}
+    write_jsonl(tmp_path / "a.jsonl", [{"id": "a", **row}])
+    assert [(r["meta"], r["more"]) for r in rows_of(tmp_path)] == [(None, [None])]
+    write_jsonl(tmp_path / "b.jsonl", [{"id": "b", **row, "meta": {"k": 1}}])
+    assert [r["meta"] for r in rows_of(tmp_path)] == [{"k": None}, {"k": 1}]
+
+
+def test_a_column_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
+    interval = pa.array([(1, 2, 3)], pa.month_day_nano_interval())
+    columns = {"id": ["a"], "image": ["a.png"], "question": ["q"], "span": interval}
+    with pa.ipc.new_stream(tmp_path / "x.arrow", pa.table(columns).schema) as writer:
+        writer.write_table(pa.table(columns))
+    with pytest.raises(ConfigurationError, match=r"'span' holds month.*input\.drop"):
+        rows_of(tmp_path)
+    assert open_source(InputConfig(path=str(tmp_path), drop=("span",))).carried == ()

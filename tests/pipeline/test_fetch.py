@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.ledger import Ledger
 from pipeline.references import Fetcher
 from pipeline.schema import IMAGES, OUTPUT
 from pipeline.stage import replace_columns
+from sgl.errors import StorageError
 from tests.pipeline.fakes import NoJournal, guard_of
 from tests.pipeline.inputs import picture, records
 from tests.pipeline.tables import fetch_stage, read, read_table
@@ -108,6 +110,21 @@ def test_suspects_are_fetched_alone_and_those_given_up_not_at_all(tmp_path: Path
     ]
 
 
+def test_a_deadline_is_never_of_more_than_two_pictures_per_thread(tmp_path: Path) -> None:
+    watched: list[int] = []
+
+    class Watched(Ledger):
+        def begin(self, owner: str, stage: str, ids: Sequence[str], deadline_s: float) -> None:
+            watched.append(len(ids))
+            super().begin(owner, stage, ids, deadline_s)
+
+    ledger = Watched(FaultsConfig(), NoJournal([]))
+    table = read_table(tmp_path, 11)
+    rows = fetch_stage(guard=guard_of("fetch", ledger), threads=2)(table)
+    assert watched == [4, 4, 3]
+    assert rows["id"].equals(table["id"])
+
+
 def test_an_impossible_token_limit_fails_its_row(tmp_path: Path) -> None:
     table = read_table(tmp_path, 3)
     limits = pa.array([0, None, 1], pa.int64())
@@ -149,3 +166,46 @@ def test_what_nobody_foresaw_fails_its_row_alone(tmp_path: Path) -> None:
     rows = fetch_stage(fetcher=Broken(1))(read_table(tmp_path, 2)).to_pylist()
     assert {row["error"]["type"] for row in rows} == {"MemoryError"}
     assert not any("0x" in row["error"]["message"] for row in rows)
+
+
+@dataclass(frozen=True)
+class Outage(Fetcher):
+    """A storage that fails some times, and then answers as the real one."""
+
+    left: Any = ()
+
+    def fetch(self, reference: dict[str, Any] | None) -> bytes:
+        assert reference is not None
+        if self.left and reference["uri"] == self.left[0]:
+            self.left.pop(0)
+            raise StorageError("its storage does not answer")
+        return super().fetch(reference)
+
+
+def test_a_storage_that_fails_is_waited_for_and_blames_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    ledger = Ledger(FaultsConfig(max_deaths=1), NoJournal([]))
+    fetcher = Outage(1 << 20, left=["2.png"] * 4)
+    table = read_table(tmp_path, 7)
+    rows = fetch_stage(fetcher=fetcher, guard=guard_of("fetch", ledger))(table)
+    assert rows["id"].equals(table["id"])
+    assert rows["error"].null_count == 7
+    assert fetcher.left == []
+    assert len(pauses) == 4
+    assert pauses[2] > pauses[0] / 2
+    assert ledger.admit("fetch", table["id"].to_pylist()).alone == ()
+
+
+def test_one_that_fails_for_good_ends_the_job_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    fetcher = Outage(1 << 20, left=["1.png"] * 1000)
+    with pytest.raises(StorageError, match="the same command goes on"):
+        fetch_stage(fetcher=fetcher)(read_table(tmp_path, 3))
+    assert 1800 / 60 < len(pauses) < 100
+    assert max(pauses) <= 60

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,18 @@ def test_a_truncated_parquet_file_is_refused_by_name(cut: int, tmp_path: Path) -
         source_of(path)
 
 
+@pytest.mark.parametrize("name", [b"question", b"kind", b"bytes"])
+def test_a_footer_with_a_name_that_is_no_utf8_is_refused_by_name(
+    name: bytes, tmp_path: Path
+) -> None:
+    path = write_parquet(tmp_path / "in.parquet", records(3, kind=["k"] * 3))
+    data = path.read_bytes()
+    assert name in data
+    path.write_bytes(data.replace(name, b"\xff" + name[1:]))
+    with pytest.raises(ConfigurationError, match=r"in\.parquet is no Parquet file"):
+        source_of(path)
+
+
 @pytest.mark.parametrize("column", ["id", "image.bytes", "image.path", "question", "kind"])
 def test_a_damaged_page_fails_the_records_behind_it_and_no_others(
     column: str, tmp_path: Path
@@ -206,6 +219,37 @@ def test_a_damaged_page_fails_the_records_behind_it_and_no_others(
     if column == "id":
         expected[first:200] = [f"in.parquet:{i}" for i in range(first, 200)]
     assert ids == expected
+
+
+@pytest.mark.parametrize("column", ["id", "image", "question"])
+def test_damage_that_makes_no_error_loses_no_record_either(column: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    columns = {name: [f"{name}{i}" for i in range(20)] for name in ("id", "image", "question")}
+    options = {"data_page_size": 32, "write_batch_size": 1, "use_dictionary": False}
+    pq.write_table(pa.table(columns), path, row_group_size=10, **options)
+    place = list(columns).index(column)
+    data = bytearray(path.read_bytes())
+    # The kind of the first page, in its header: there the reader ends, as if it were the last.
+    data[pq.ParquetFile(path).metadata.row_group(0).column(place).data_page_offset + 1] = 6
+    path.write_bytes(data)
+    rows_read = pq.ParquetFile(path).iter_batches(64, [0], columns=[column])
+    assert sum(batch.num_rows for batch in rows_read) < 10
+
+    rows = rows_of(source_of(path))
+    assert [row["read_error"] is None for row in rows] == [False] * 10 + [True] * 10
+    lost = [f"in.parquet:{i}" for i in range(10)] if column == "id" else columns["id"][:10]
+    assert [row["id"] for row in rows] == lost + columns["id"][10:]
+
+
+@pytest.mark.parametrize("make", [lines, shards, saved])
+def test_an_input_that_shrinks_while_it_is_read_is_told(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    make(tmp_path / "in")
+    source = source_of(tmp_path / "in")
+    (part,) = source.parts
+    with pytest.raises(ConfigurationError, match="3 fewer now"):
+        list(source.tables(replace(part, take=part.take + 3)))
 
 
 def test_a_storage_that_fails_is_no_damaged_file(

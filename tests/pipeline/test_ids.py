@@ -1,7 +1,9 @@
 import tracemalloc
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,3 +66,14 @@ def test_memory_does_not_grow_with_the_ids() -> None:
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_nothing_is_left_on_the_disk_by_a_process_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with expected(["a", "b", "a"]) as spill:
+        assert spill.repeated(5)[0] == 1
+        spill.add(pa.array(["b"]))
+        assert spill.repeated(5)[0] == 2
+        assert list(tmp_path.iterdir()) == []

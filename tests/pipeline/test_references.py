@@ -1,13 +1,19 @@
 import base64
+import errno
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from infra.s3 import StorageConfig
 from pipeline.images import decode
 from pipeline.references import Fetcher, shown, without_secrets
-from sgl.errors import ImageError, ImageFetchError
+from sgl.errors import ImageError, ImageFetchError, StorageError
 from tests.pipeline.inputs import picture, png
 
 LIMIT = 10_000
@@ -49,6 +55,57 @@ def test_what_cannot_be_fetched_is_refused_in_the_users_words(
     assert str(tmp_path) not in str(refused.value)
 
 
+@contextmanager
+def listening() -> Iterator[tuple[int, list[str]]]:
+    """The port of a server on loopback, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_one_request(self) -> None:
+            asked.append(self.rfile.readline().decode(errors="replace"))
+            self.wfile.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server.server_address[1], asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+SERVERS_OF_STRANGERS = (
+    "gs://anonymous@b/x.png?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=2",
+    "abfs://account@c/x.png?enable_tls=false&blob_storage_authority=127.0.0.1:{port}"
+    "&dfs_storage_authority=127.0.0.1:{port}",
+    "S3://b/x.png?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1",
+    "GS://anonymous@b/x.png?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=2",
+    "hdfs://127.0.0.1:{port}/x.png",
+)
+
+
+@pytest.mark.parametrize("uri", SERVERS_OF_STRANGERS)
+def test_no_reference_names_a_server(uri: str, tmp_path: Path) -> None:
+    with listening() as (port, asked):
+        with pytest.raises(ImageFetchError, match="cannot be read"):
+            FETCHER.fetch({"bytes": None, "uri": uri.format(port=port), "base": str(tmp_path)})
+        assert asked == []
+
+
+@pytest.mark.parametrize("base", ["gs://bucket/folder", "abfs://account/folder"])
+def test_a_relative_reference_has_no_parameters_either(base: str) -> None:
+    with listening() as (port, asked):
+        uri = f"x.png?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=2"
+        uri += f"&enable_tls=false&blob_storage_authority=127.0.0.1:{port}"
+        with pytest.raises(ImageFetchError, match="cannot be read"):
+            FETCHER.fetch({"bytes": None, "uri": uri, "base": base})
+        assert asked == []
+
+
 def test_a_null_reference_is_refused() -> None:
     with pytest.raises(ImageError, match="no image"):
         FETCHER.fetch(None)
@@ -88,6 +145,25 @@ def test_a_refusal_of_the_storage_is_told_without_its_words(
     monkeypatch.setattr("pipeline.references.read_bytes", deny)
     with pytest.raises(ImageFetchError, match=r"^a\.png: permission denied$"):
         FETCHER.fetch({"bytes": None, "uri": "a.png", "base": str(tmp_path)})
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_storage_that_fails_says_nothing_about_the_picture(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, f"at {tmp_path}")
+
+    (tmp_path / "a.png").write_bytes(png(1))
+    monkeypatch.setattr("pipeline.references.read_bytes", fail)
+    with pytest.raises(StorageError, match=r"^a\.png: its storage"):
+        FETCHER.fetch({"bytes": None, "uri": "a.png", "base": str(tmp_path)})
+
+
+def test_a_server_that_is_gone_is_a_storage_that_fails() -> None:
+    storage = StorageConfig(endpoint_url="http://127.0.0.1:1", region="x", max_attempts=1)
+    with pytest.raises(StorageError):
+        Fetcher(LIMIT, storage=storage).fetch({"bytes": None, "uri": "s3://bkt/a", "base": None})
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -192,6 +193,12 @@ def test_duplicate_ids_are_refused_and_named(tmp_path: Path) -> None:
         checked_ids(source_of(path))
 
 
+def test_a_duplicate_id_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    columns = records(2) | {"id": ["a\x1b[2J\n"] * 2}
+    with pytest.raises(ConfigurationError, match=r"once: 'a\\x1b\[2J\\n'"):
+        checked_ids(source_of(write_parquet(tmp_path / "in.parquet", columns)))
+
+
 def test_only_some_of_many_duplicates_are_named(tmp_path: Path) -> None:
     many = [f"r{i}" for i in range(40)]
     columns = records(80) | {"id": many + many}
@@ -328,6 +335,35 @@ def test_unreadable_input_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=says):
         source_of(make(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(errno.EACCES, "at 10.1.2.3"), "in.jsonl cannot be reached: it may not"),
+        (OSError("AWS Error ACCESS_DENIED: 10.1.2.3"), "in.jsonl cannot be reached: it may not"),
+        (OSError(errno.ESTALE, "at 10.1.2.3"), "in.jsonl cannot be reached: its storage"),
+        (OSError("AWS Error NETWORK_CONNECTION: 10.1.2.3"), "cannot be reached: its storage"),
+        (FileNotFoundError(errno.ENOENT, "10.1.2.3"), "nothing to read at .*in.jsonl"),
+    ],
+)
+def test_an_input_that_cannot_be_reached_is_not_called_absent(
+    error: OSError, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("infra.storage.locate", fail)
+    with pytest.raises(ConfigurationError, match=says) as refused:
+        source_of(jsonl(tmp_path))
+    assert "10.1.2.3" not in str(refused.value)
+
+
+def test_an_input_by_an_impossible_uri_is_told_without_its_secrets() -> None:
+    config = InputConfig(path="gs://anonymous:hunter2@bucket/a?endpoint_override=hunter2")
+    with pytest.raises(ConfigurationError, match="is no place to read from") as refused:
+        open_source(config)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_several_formats_in_one_folder_need_a_choice(tmp_path: Path) -> None:
