@@ -137,11 +137,12 @@ def test_an_image_root_replaces_the_manifests_folder(tmp_path: Path) -> None:
     assert {one["base"] for row in rows for one in row["image"]} == {"/pictures"}
 
 
-def test_csv_ids_stay_text(tmp_path: Path) -> None:
+def test_every_cell_of_a_csv_stays_as_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
-    path.write_text("id,image,question,count\n007,a.png,12,3\n")
+    path.write_text("id,image,question,zip,day,on\n007,a.png,12,00501,2024-01-02,true\n")
     (row,) = rows_of(source_of(path))
-    assert (row["id"], row["question"], row["count"]) == ("007", "12", 3)
+    assert (row["id"], row["question"]) == ("007", "12")
+    assert (row["zip"], row["day"], row["on"]) == ("00501", "2024-01-02", "true")
 
 
 def test_a_question_that_is_no_utf8_becomes_null_and_a_name_that_is_none_stays_a_name(
@@ -327,7 +328,6 @@ def write_bytes(name: str, data: bytes) -> Callable[[Path], Path]:
         (write_text("in.jsonl", ""), "no records"),
         (write_text("in.json", "{"), "in.json cannot be read as llava"),
         (write_text("in.json", "{}"), "JSON list"),
-        (write_text("in.jsonl", '{"image": "x", "kind": 1}\n{"kind": "y"}'), "'kind'.*types"),
     ],
 )
 def test_unreadable_input_is_refused(
