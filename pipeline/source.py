@@ -270,4 +270,5 @@ def _limited(parts: Sequence[Part], limit: int | None) -> Iterator[Part]:
 
 def _with_scheme(given: str, path: str) -> str:
     scheme, found, _ = given.partition("://")
-    return f"{scheme}://{path}" if found else path
+    # A name on the disk may hold what a URI would have to escape.
+    return f"{scheme}://{path}" if found and scheme != "file" else path

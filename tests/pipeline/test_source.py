@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.ids import Hashes, hashes_of
+from pipeline.references import Fetcher
 from pipeline.schema import READ
 from pipeline.source import Source, open_source
 from sgl.errors import ConfigurationError
@@ -364,6 +365,16 @@ def test_an_input_by_an_impossible_uri_is_told_without_its_secrets() -> None:
     with pytest.raises(ConfigurationError, match="is no place to read from") as refused:
         open_source(config)
     assert "hunter2" not in str(refused.value)
+
+
+def test_names_below_a_file_uri_may_hold_any_character(tmp_path: Path) -> None:
+    folder = tmp_path / "a %20 b"
+    folder.mkdir()
+    row = {"id": "a", "image": "what? #1 100%25.png", "question": "q"}
+    write_jsonl(folder / "why? #1 %41.jsonl", [row])
+    (folder / row["image"]).write_bytes(png(1))
+    (seen,) = rows_of(open_source(InputConfig(path=folder.as_uri())))
+    assert Fetcher(10_000).fetch(seen["image"][0]) == png(1)
 
 
 def test_several_formats_in_one_folder_need_a_choice(tmp_path: Path) -> None:
