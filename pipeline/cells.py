@@ -1,18 +1,24 @@
 """What a record of a text format says, checked cell by cell: one bad cell costs one record."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from pipeline.config import ColumnsConfig, InputConfig
-from pipeline.files import Chunk, InputFile
-from sgl.errors import ConfigurationError
+from pipeline.drift import conform
+from pipeline.files import Chunk
 
+Item = TypeVar("Item")
 _MOST_TOKENS = 2**31 - 1
-_REFERENCES = pa.list_(pa.struct([("path", pa.string())]))
-_TEXTS = pa.list_(pa.string())
+PIECE_BYTES = 64 << 20
+REFERENCES = pa.list_(pa.struct([("path", pa.string())]))
+"""Of pictures, where a record has several."""
+TEXTS = pa.list_(pa.string())
+_UNFIT = (pa.ArrowException, OverflowError, ValueError, TypeError)
+"""What pyarrow raises for values that a type does not hold, or that have no common one."""
 
 
 class BadCellError(ValueError):
@@ -32,11 +38,32 @@ class Row:
     record: Mapping[str, Any] | str
 
 
-def chunk_of(rows: Sequence[Row], config: InputConfig, file: InputFile) -> Chunk:
+def in_pieces(sized: Iterable[tuple[int, Item]]) -> Iterator[list[Item]]:
+    """Items in lists of bounded size, so that no column of text outgrows what Arrow can hold.
+
+    Args:
+        sized: each with its number of bytes.
+    """
+    piece: list[Item] = []
+    held = 0
+    for size, item in sized:
+        piece.append(item)
+        held += size
+        if held >= PIECE_BYTES:
+            yield piece
+            piece, held = [], 0
+    if piece:
+        yield piece
+
+
+def chunk_of(rows: Sequence[Row], config: InputConfig, types: pa.Schema | None = None) -> Chunk:
     """Rows as a table; a row that is no record, or has a bad cell, keeps its place with a problem.
 
-    Raises:
-        ConfigurationError: a column that is only carried holds values of several types.
+    Args:
+        rows: neighbours.
+        config: the user's column names.
+        types: of the columns that are only carried, where they are known; others are left out.
+            None finds types that hold the cells of these rows.
     """
     records: list[Mapping[str, Any]] = []
     problems: dict[int, str] = {}
@@ -47,7 +74,7 @@ def chunk_of(rows: Sequence[Row], config: InputConfig, file: InputFile) -> Chunk
         else:
             records.append(row.record)
     names = dict.fromkeys(name for record in records for name in record)
-    checks = _checks(config.columns, records)
+    checks = _checks(config.columns, records, types)
     arrays = {}
     for name in names:
         values = [record.get(name) for record in records]
@@ -57,8 +84,10 @@ def chunk_of(rows: Sequence[Row], config: InputConfig, file: InputFile) -> Chunk
             arrays[name] = pa.array(values, type_)
         elif name in config.drop:
             arrays[name] = pa.nulls(len(values))
-        else:
-            arrays[name] = _inferred(values, name, file)
+        elif types is None:
+            arrays[name] = _inferred(values)
+        elif name in types.names:
+            arrays[name] = _carried(values, types.field(name), problems)
     table = pa.table(arrays) if arrays else empty_table(len(rows))
     return Chunk(table, [row.number for row in rows], problems)
 
@@ -72,20 +101,24 @@ _Check = Callable[[Any], Any]
 
 
 def _checks(
-    columns: ColumnsConfig, records: Sequence[Mapping[str, Any]]
+    columns: ColumnsConfig, records: Sequence[Mapping[str, Any]], types: pa.Schema | None
 ) -> dict[str, tuple[_Check, pa.DataType]]:
     checks: dict[str, tuple[_Check, pa.DataType]] = {
         columns.id: (identifier, pa.string()),
         columns.question: (_text, pa.string()),
-        columns.image: (_references, _REFERENCES),
+        columns.image: (_references, REFERENCES),
         columns.max_new_tokens: (token_limit, pa.int64()),
     }
     if all(isinstance(record.get(columns.image), str | None) for record in records):
         # Most manifests hold a plain path in every line; this halves the time to read them.
         checks[columns.image] = (_text, pa.string())
     # Accepted answers only score; where they are no texts, the column is merely carried.
-    if all(_are_texts(record.get(columns.answers)) for record in records):
-        checks[columns.answers] = (_texts, _TEXTS)
+    if types is None:
+        known = all(_are_texts(record.get(columns.answers)) for record in records)
+    else:
+        known = columns.answers in types.names and types.field(columns.answers).type == TEXTS
+    if known:
+        checks[columns.answers] = (_texts, TEXTS)
     return checks
 
 
@@ -103,14 +136,45 @@ def _checked(
     return good
 
 
-def _inferred(values: Sequence[Any], name: str, file: InputFile) -> pa.Array:
+def _inferred(values: Sequence[Any]) -> pa.Array:
+    """In the type that holds all; where none does, as text."""
     try:
         return pa.array(values)
-    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
-        raise ConfigurationError(
-            f"input: column '{name}' of {file.name} holds values of several types, or too large "
-            "ones; mend it, or leave it out with input.drop"
-        ) from error
+    except _UNFIT:
+        return pa.array([_as_text(value) for value in values], pa.string())
+
+
+def _carried(values: Sequence[Any], field: pa.Field, problems: dict[int, str]) -> pa.Array:
+    """Values in the column's type; what it does not hold is null, and its record's problem."""
+    if pa.types.is_string(field.type):
+        return pa.array([_as_text(value) for value in values], field.type)
+    try:
+        return _fitted(values, field.type)
+    except _UNFIT:
+        pass
+    cells = []
+    for place, value in enumerate(values):
+        try:
+            cells.append(_fitted([value], field.type))
+        except _UNFIT:
+            cells.append(pa.nulls(1, field.type))
+            problems.setdefault(place, f"'{field.name}' does not fit {field.type}, as others do")
+    return pa.concat_arrays(cells)
+
+
+def _fitted(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, type_)
+    except _UNFIT:
+        # An object without entries is stored as null, which pyarrow does not make of it.
+        return conform(pa.array(values), type_)
+
+
+def _as_text(value: Any) -> str | None:
+    """A text as it is, anything else as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def identifier(value: Any) -> str:
@@ -157,8 +221,15 @@ def _reference(value: Any) -> str | None:
     return value
 
 
-def _texts(value: str | list[str | None]) -> list[str | None]:
-    return [value] if isinstance(value, str) else value
+def _texts(value: Any) -> list[str | None]:
+    """One text or a list of texts; numbers are as good."""
+    return [_answer(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def _answer(value: Any) -> str | None:
+    if isinstance(value, dict | list | bool):
+        raise BadCellError(f"is or holds {_kind(value)}, not a text")
+    return _as_text(value)
 
 
 def _are_texts(value: Any) -> bool:

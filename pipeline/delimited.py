@@ -5,13 +5,15 @@ lines between are one legal record of the right width, is what CSV says it is: o
 """
 
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from pipeline.cells import BadCellError, empty_table, token_limit
+from pipeline.cells import PIECE_BYTES, BadCellError, empty_table, in_pieces, token_limit
 from pipeline.config import ColumnsConfig
 from pipeline.files import Chunk, InputFile
 from sgl.errors import ConfigurationError
@@ -20,61 +22,109 @@ from sgl.errors import ConfigurationError
 csv.field_size_limit(2**31 - 1)
 
 
-def read_csv(data: bytes, columns: ColumnsConfig, file: InputFile) -> Chunk:
-    """All records of a CSV file with a header line.
+def read_csv(stream: BinaryIO, columns: ColumnsConfig, file: InputFile) -> Iterator[Chunk]:
+    """All records of a CSV file with a header line, in tables of bounded size.
 
-    Its lines are checked here; the good ones are parsed by Arrow, which also finds the types of
-    columns that are only carried.
+    Its lines are checked here; the good ones are parsed by Arrow. Every cell is text, as it stands
+    there: nothing in the file tells a number from a code ("00501") or a date from a word.
 
     Raises:
         ConfigurationError: the header cannot be read; names the file.
     """
-    lines = data.split(b"\n")
-    header = _fields(lines[0])
+    first = stream.readline().removesuffix(b"\n")
+    header = _fields(first)
     if not isinstance(header, list):
         raise ConfigurationError(f"input.path: the first line of {file.name} is no CSV header")
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise ConfigurationError(f"input.path: {file.name} has column '{twice[0]}' twice")
-    numbers: list[int] = []
-    problems: dict[int, str] = {}
-    good = [lines[0]]
-    for number, text, problem in _rows(lines, len(header)):
-        if problem is None:
-            good.append(text)
-        else:
-            problems[len(numbers)] = problem
-        numbers.append(number)
-    table = _parsed(b"\n".join(good), columns, header)
-    if table.num_rows != len(numbers) - len(problems):
-        raise ConfigurationError(f"input.path: the rows of {file.name} cannot be told apart")
-    return _with_limits(Chunk(_spread(table, problems), numbers, problems), columns)
+    for rows in in_pieces((len(row.text), row) for row in _rows(_Lines(stream), len(header))):
+        good = [first, *(row.text for row in rows if row.problem is None)]
+        problems = {place: row.problem for place, row in enumerate(rows) if row.problem is not None}
+        table = _parsed(b"\n".join(good), header)
+        if table.num_rows != len(rows) - len(problems):
+            raise ConfigurationError(f"input.path: the rows of {file.name} cannot be told apart")
+        numbers = [row.number for row in rows]
+        yield _with_limits(Chunk(_spread(table, problems), numbers, problems), columns)
 
 
-def _rows(lines: Sequence[bytes], width: int) -> Iterator[tuple[int, bytes, str | None]]:
-    """Line number, text and problem of every record behind the header.
+@dataclass(frozen=True)
+class _Row:
+    """One record's lines.
+
+    Attributes:
+        number: of its first line.
+        text: without the last newline.
+        problem: why it is no record.
+    """
+
+    number: int
+    text: bytes
+    problem: str | None
+
+
+class _Lines:
+    """Lines of a stream, of which those that were looked at stay until they are taken."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._held: list[bytes] = []
+        self._start = 0
+
+    def at(self, offset: int) -> bytes | None:
+        """The line so far behind the next one; None behind the last."""
+        while len(self._held) - self._start <= offset:
+            line = self._stream.readline()
+            if not line:
+                return None
+            self._held.append(line.removesuffix(b"\n"))
+        return self._held[self._start + offset]
+
+    def take(self, count: int) -> bytes:
+        """The next lines, as one text."""
+        end = self._start + count
+        taken = b"\n".join(self._held[self._start : end])
+        self._start = end
+        if 2 * end > len(self._held):
+            del self._held[:end]
+            self._start = 0
+        return taken
+
+    def put_back(self, lines: Sequence[bytes]) -> None:
+        """Lines that were taken and are not wanted."""
+        self._held[self._start : self._start] = lines
+
+
+def _rows(lines: _Lines, width: int) -> Iterator[_Row]:
+    """Every record behind the header.
 
     A quoted field may hold newlines, so that a record may have several lines. Where these are no
     record together, the quote was a stray one: the first is judged alone, and the next ones anew.
     """
-    start = 1
-    while start < len(lines):
-        end = _end_of_quotes(lines, start)
-        text = b"\n".join(lines[start:end])
+    number = 2
+    while lines.at(0) is not None:
+        count = _to_end_of_quotes(lines)
+        text = lines.take(count)
         problem = _problem(text, width)
-        if problem is not None and end > start + 1:
-            text, end = lines[start], start + 1
-            problem = _problem(text, width)
+        if problem is not None and count > 1:
+            text, *rest = text.split(b"\n")
+            lines.put_back(rest)
+            count, problem = 1, _problem(text, width)
         if text.rstrip(b"\r"):
-            yield start + 1, text, problem
-        start = end
+            yield _Row(number, text, problem)
+        number += count
 
 
-def _end_of_quotes(lines: Sequence[bytes], start: int) -> int:
-    """The line behind the one that closes what the line at `start` opens, if any does."""
-    if lines[start].count(b'"') % 2 == 0:
-        return start + 1
-    closing = (n for n in range(start + 1, len(lines)) if lines[n].count(b'"') % 2)
-    return next(closing, start) + 1
+def _to_end_of_quotes(lines: _Lines) -> int:
+    """Lines up to the one that closes what the next one opens; 1 if none of the same piece does."""
+    held = 0
+    for count in itertools.count():
+        line = lines.at(count)
+        if line is None or held > PIECE_BYTES:
+            return 1
+        held += len(line)
+        if (line.count(b'"') % 2 == 0) == (count == 0):
+            return count + 1
+    raise AssertionError("a file ends")
 
 
 def _problem(text: bytes, width: int) -> str | None:
@@ -95,9 +145,7 @@ def _fields(text: bytes) -> list[str] | str:
         return "not CSV: a quote is not closed, or stands where none may"
 
 
-def _parsed(data: bytes, columns: ColumnsConfig, header: Sequence[str]) -> pa.Table:
-    # Identifiers and questions stay text even where all of them look like numbers ("007").
-    text = (columns.id, columns.image, columns.question, columns.answers, columns.max_new_tokens)
+def _parsed(data: bytes, header: Sequence[str]) -> pa.Table:
     if b"\n" not in data:
         return empty_table(0)
     return pa_csv.read_csv(
@@ -105,7 +153,7 @@ def _parsed(data: bytes, columns: ColumnsConfig, header: Sequence[str]) -> pa.Ta
         read_options=pa_csv.ReadOptions(block_size=max(len(data) + 1, 1 << 20)),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(
-            column_types={name: pa.string() for name in text if name in header},
+            column_types={name: pa.string() for name in header},
             # Only an empty field is null: "NA", "null" and "N/A" are ids and answers.
             null_values=[""],
             strings_can_be_null=True,

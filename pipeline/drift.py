@@ -37,34 +37,53 @@ def plain(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
-def common(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
-    """The narrowest type that holds every value of both; None where there is none."""
+def common(left: pa.DataType, right: pa.DataType, *, numbers: bool = False) -> pa.DataType | None:
+    """The narrowest type that holds every value of both; None where there is none.
+
+    Args:
+        left: of some values.
+        right: of others.
+        numbers: integers and floats are one kind, as in JSON; integers of more than 53 bits are
+            then values that the type may not hold.
+    """
     if left.equals(right):
         return left
-    return _common(plain(left), plain(right))
+    return _common(plain(left), plain(right), numbers)
 
 
-def _common(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+def _common(left: pa.DataType, right: pa.DataType, numbers: bool) -> pa.DataType | None:
     t = pa.types
     if left.equals(right) or t.is_null(right):
         return left
     if t.is_null(left):
         return right
     if t.is_list(left) and t.is_list(right):
-        inner = _common(left.value_type, right.value_type)
+        inner = _common(left.value_type, right.value_type, numbers)
         return None if inner is None else pa.list_(inner)
     if t.is_struct(left) and t.is_struct(right):
-        return _common_struct(left, right)
-    same_kind = (t.is_integer(left) and t.is_integer(right)) or (
-        t.is_floating(left) and t.is_floating(right)
-    )
-    return _promoted(left, right) if same_kind else None
+        return _common_struct(left, right, numbers)
+    if t.is_timestamp(left) and t.is_timestamp(right):
+        return max(left, right, key=_fineness) if left.tz == right.tz else None
+    kinds = (_number_kind(left, numbers), _number_kind(right, numbers))
+    return _promoted(left, right) if kinds[0] is not None and kinds[0] == kinds[1] else None
 
 
-def _common_struct(left: pa.StructType, right: pa.StructType) -> pa.DataType | None:
+def _fineness(type_: pa.TimestampType) -> int:
+    return ("s", "ms", "us", "ns").index(type_.unit)
+
+
+def _number_kind(type_: pa.DataType, numbers: bool) -> str | None:
+    if pa.types.is_integer(type_):
+        return "number" if numbers else "integer"
+    if pa.types.is_floating(type_):
+        return "number" if numbers else "float"
+    return None
+
+
+def _common_struct(left: pa.StructType, right: pa.StructType, numbers: bool) -> pa.DataType | None:
     types = {field.name: field.type for field in left}
     for field in right:
-        found = _common(types.get(field.name, pa.null()), field.type)
+        found = _common(types.get(field.name, pa.null()), field.type, numbers)
         if found is None:
             return None
         types[field.name] = found

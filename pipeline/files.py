@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from infra.s3 import DEFAULT, StorageConfig
-from infra.storage import locate, read_bytes
+from infra.storage import locate
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,6 @@ class InputFile:
         """
         filesystem, path = locate(self.uri, self.storage)
         return filesystem.open_input_file(path)
-
-    def read(self) -> bytes:
-        """All of it.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        return read_bytes(self.uri, self.storage)
 
     def label(self, number: int | str) -> str:
         """The id of a record that has none of its own: file and place."""

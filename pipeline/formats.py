@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from pipeline.carried import joined
 from pipeline.columnar import arrow_parts, parquet_parts, read_arrow, read_parquet
 from pipeline.config import InputConfig
 from pipeline.files import Chunk, InputFile, Part
@@ -21,6 +22,8 @@ SUFFIXES = {
     ".tar": "webdataset",
     ".arrow": "arrow",
 }
+TYPED = ("parquet", "arrow")
+"""Formats whose files say what type each column has, the same in every row."""
 _SIDECARS = frozenset(
     {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 )
@@ -63,21 +66,28 @@ def inspect(file: InputFile, file_format: str, config: InputConfig) -> tuple[pa.
         return parquet_parts(file)
     if file_format == "arrow":
         return arrow_parts(file)
-    part = Part(file, 0, 0)
-    (chunk,) = read_chunks(part, file_format, config, only=())
-    rows = chunk.table.num_rows
-    return chunk.table.schema, [Part(file, rows, rows)]
+    schemas: dict[pa.Schema, None] = {}
+    rows = 0
+    for chunk in _text_chunks(file, file_format, config, None, pictures=False):
+        schemas[chunk.table.schema] = None
+        rows += chunk.table.num_rows
+    return joined(list(schemas), config.columns), [Part(file, rows, rows)]
 
 
 def read_chunks(
-    part: Part, file_format: str, config: InputConfig, only: Sequence[str] | None = None
+    part: Part,
+    file_format: str,
+    config: InputConfig,
+    types: pa.Schema,
+    only: Sequence[str] | None = None,
 ) -> Iterator[Chunk]:
-    """The records of one part, in order, in tables of bounded size where the format allows it.
+    """The records of one part, in order, in tables of bounded size.
 
     Args:
         part: to read.
         file_format: one of the values of SUFFIXES.
         config: the user's column names and limits.
+        types: of the columns that are only carried, by the user's names.
         only: columns that suffice; a format that gains nothing by it gives more. None means all.
 
     Raises:
@@ -88,9 +98,21 @@ def read_chunks(
         return read_parquet(part, only)
     if file_format == "arrow":
         return read_arrow(part, only)
+    wanted = types if only is None else pa.schema([])
+    return _text_chunks(part.file, file_format, config, wanted, pictures=only is None)
+
+
+def _text_chunks(
+    file: InputFile,
+    file_format: str,
+    config: InputConfig,
+    types: pa.Schema | None,
+    *,
+    pictures: bool,
+) -> Iterator[Chunk]:
     if file_format == "webdataset":
-        return read_samples(part.file, config, pictures=only is None)
-    return iter([read_manifest(part.file, file_format, config)])
+        return read_samples(file, config, types, pictures=pictures)
+    return read_manifest(file, file_format, config, types)
 
 
 def _is_data(path: str) -> bool:

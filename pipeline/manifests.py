@@ -1,44 +1,57 @@
-"""Text files of records: JSON lines, CSV, LLaVA JSON. Read whole: they hold no pictures.
+"""Text files of records: JSON lines and CSV as streams, LLaVA JSON whole.
 
 A line that is no record keeps its place as a failed row. Only a file whose lines cannot be told
 apart, or that is of another format altogether, is refused.
 """
 
 import codecs
+import io
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
 
-from pipeline.cells import Row, chunk_of
+import pyarrow as pa
+
+from pipeline.cells import Row, chunk_of, in_pieces
 from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.delimited import read_csv
 from pipeline.files import Chunk, InputFile
 from sgl.errors import ConfigurationError
 
 _IMAGE_PLACEHOLDER = "<image>"
+_BUFFER_BYTES = 4 << 20
+"""Of one request to S3."""
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_manifest(file: InputFile, file_format: str, config: InputConfig) -> Chunk:
-    """All records of one text file.
+def read_manifest(
+    file: InputFile, file_format: str, config: InputConfig, types: pa.Schema | None = None
+) -> Iterator[Chunk]:
+    """All records of one text file, in tables of bounded size.
 
     Args:
         file: to read.
         file_format: jsonl, csv or llava.
         config: the user's column names.
+        types: of the columns that are only carried; see pipeline.cells.chunk_of.
 
     Raises:
         ConfigurationError: the file is not what its format says; names it.
         OSError: it cannot be read.
     """
-    data = file.read()
-    if data.startswith(_OTHER_ENCODINGS):
-        raise ConfigurationError(f"input.path: {file.name} is UTF-16; write it as UTF-8")
-    data = data.removeprefix(codecs.BOM_UTF8)
-    if file_format == "csv":
-        return read_csv(data, config.columns, file)
-    rows = _json_lines(data) if file_format == "jsonl" else _llava(data, config.columns, file)
-    return chunk_of(rows, config, file)
+    with file.open() as raw, io.BufferedReader(raw, _BUFFER_BYTES) as stream:
+        start = stream.peek(len(codecs.BOM_UTF8))
+        if start.startswith(_OTHER_ENCODINGS):
+            raise ConfigurationError(f"input.path: {file.name} is UTF-16; write it as UTF-8")
+        if start.startswith(codecs.BOM_UTF8):
+            stream.read(len(codecs.BOM_UTF8))
+        if file_format == "csv":
+            yield from read_csv(stream, config.columns, file)
+            return
+        lines = file_format == "jsonl"
+        rows = _json_lines(stream) if lines else _llava(stream.read(), config.columns, file)
+        for piece in in_pieces(rows):
+            yield chunk_of(piece, config, types)
 
 
 def parse_object(data: bytes) -> dict[str, Any] | str:
@@ -57,16 +70,14 @@ def parse_object(data: bytes) -> dict[str, Any] | str:
     return record if isinstance(record, dict) else "not a JSON object"
 
 
-def _json_lines(data: bytes) -> list[Row]:
+def _json_lines(stream: BinaryIO) -> Iterator[tuple[int, Row]]:
     # By newlines alone: splitlines also splits at characters that JSON allows within a string.
-    return [
-        Row(number, parse_object(line))
-        for number, line in enumerate(data.split(b"\n"), 1)
-        if line.strip()
-    ]
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            yield len(line), Row(number, parse_object(line.removesuffix(b"\n")))
 
 
-def _llava(data: bytes, columns: ColumnsConfig, file: InputFile) -> list[Row]:
+def _llava(data: bytes, columns: ColumnsConfig, file: InputFile) -> Iterator[tuple[int, Row]]:
     try:
         records = json.loads(data.decode())
         json.dumps(records, ensure_ascii=False).encode()
@@ -74,7 +85,8 @@ def _llava(data: bytes, columns: ColumnsConfig, file: InputFile) -> list[Row]:
         raise ConfigurationError(f"input.path: {file.name} cannot be read as llava JSON") from error
     if not isinstance(records, list):
         raise ConfigurationError(f"input.path: {file.name} is no JSON list of LLaVA records")
-    return [Row(number, _flatten(record, columns)) for number, record in enumerate(records, 1)]
+    for number, record in enumerate(records, 1):
+        yield len(data) // len(records), Row(number, _flatten(record, columns))
 
 
 def _flatten(record: Any, columns: ColumnsConfig) -> Mapping[str, Any] | str:

@@ -30,6 +30,13 @@ class Shape:
     schema: pa.Schema
     given_ids: bool
 
+    @property
+    def carried(self) -> pa.Schema:
+        """The columns that are only carried, and the answers, by the user's names."""
+        names = {"answers": self.columns.answers}
+        fields = list(self.schema)[len(READ) :]
+        return pa.schema([f.with_name(names.get(f.name, f.name)) for f in fields])
+
     def apply(self, chunk: Chunk, place: Place) -> pa.Table:
         """Some records in the reader's shape.
 
@@ -43,6 +50,11 @@ class Shape:
         question = _text(data.get(c.question), rows)
         image = _references(data.get(c.image), place.base, rows)
         ids, problems = self._ids(chunk, place, data.get(c.id), image, question)
+        carried = {
+            field.name: _carried(data.get(field.name, pa.nulls(rows)), field, problems)
+            for field in list(self.schema)[len(READ) :]
+            if field.name != "answers"
+        }
         own = {
             "id": ids,
             "question": question,
@@ -57,7 +69,7 @@ class Shape:
             elif field.name == "answers":
                 arrays.append(_answers(data.get(c.answers), field.type, rows))
             else:
-                arrays.append(conform(data.get(field.name, pa.nulls(rows)), field.type))
+                arrays.append(carried[field.name])
         return pa.table(arrays, schema=self.schema)
 
     def _ids(
@@ -175,6 +187,22 @@ def _decoded(raw: bytes | None, escape: bool) -> str | None:
         )
     except UnicodeDecodeError:
         return None
+
+
+def _carried(values: pa.Array, field: pa.Field, problems: dict[int, str]) -> pa.Array:
+    """Values in the column's type; what it does not hold is null, and its record's problem."""
+    try:
+        return conform(values, field.type)
+    except pa.ArrowInvalid:
+        pass
+    cells = []
+    for place in range(len(values)):
+        try:
+            cells.append(conform(values.slice(place, 1), field.type))
+        except pa.ArrowInvalid:
+            cells.append(pa.nulls(1, field.type))
+            problems.setdefault(place, f"'{field.name}' does not fit {field.type}, as others do")
+    return pa.concat_arrays(cells)
 
 
 def _limits(values: pa.Array | None, rows: int) -> pa.Array:

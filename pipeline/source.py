@@ -14,7 +14,7 @@ from infra.storage import rooted_files
 from pipeline.carried import carried_columns
 from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.files import InputFile, Part
-from pipeline.formats import format_of, inspect, read_chunks
+from pipeline.formats import TYPED, format_of, inspect, read_chunks
 from pipeline.ids import Spill, named_by
 from pipeline.made_ids import Place
 from pipeline.records import Shape, embeds_pictures, shape_of
@@ -26,8 +26,6 @@ _NAMED_DUPLICATES = 5
 _SHOWN_ID = 80
 _FILE_NAME = "file_name"
 _DEFAULT_NAMES = ColumnsConfig()
-_FIXED_COLUMNS = ("parquet", "arrow")
-"""Formats whose files have the same columns in every row."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,12 @@ class Source:
     @property
     def carried(self) -> tuple[str, ...]:
         """Input columns that go into the output untouched."""
-        return tuple(self.shape.schema.names[len(READ) :])
+        return tuple(self.carried_schema.names)
+
+    @property
+    def carried_schema(self) -> pa.Schema:
+        """Likewise, with their types, by the output's names."""
+        return pa.schema(list(self.shape.schema)[len(READ) :])
 
     def tables(self, part: Part, only: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows of one part, in the reader's schema.
@@ -71,7 +74,8 @@ class Source:
         """
         place = Place(part.file, self.config.image_root, part.content)
         left = part.take
-        read = partial(read_chunks, part, self.file_format, self.config, only)
+        types = self.shape.carried
+        read = partial(read_chunks, part, self.file_format, self.config, types, only)
         for chunk in patiently(read, self.storage):
             if left <= 0:
                 return
@@ -109,7 +113,8 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
         raise ConfigurationError(f"input.path: no records in {without_secrets(config.path)}")
     config = _with_image_folder(config, schemas)
     _check_names(config, schemas, file_format)
-    shape = shape_of(schemas, carried_columns(schemas, config), config.columns)
+    carried = carried_columns(schemas, config, typed=file_format in TYPED)
+    shape = shape_of(schemas, carried, config.columns)
     referred = _files_of_references(schemas, config.columns.image)
     parts = [replace(p, content=None) if p.file.name in referred else p for p in parts]
     limited = tuple(_limited(parts, config.limit))
@@ -235,7 +240,7 @@ def _check_names(
         raise ConfigurationError(
             f"input.drop: the input has no column '{unknown[0]}'; it has {listed}"
         )
-    if file_format not in _FIXED_COLUMNS:
+    if file_format not in TYPED:
         return
     for role in ("id", *needed):
         name = getattr(columns, role)
@@ -265,4 +270,5 @@ def _limited(parts: Sequence[Part], limit: int | None) -> Iterator[Part]:
 
 def _with_scheme(given: str, path: str) -> str:
     scheme, found, _ = given.partition("://")
-    return f"{scheme}://{path}" if found else path
+    # A name on the disk may hold what a URI would have to escape.
+    return f"{scheme}://{path}" if found and scheme != "file" else path

@@ -39,7 +39,9 @@ class _Sample:
     problem: str | None = None
 
 
-def read_samples(file: InputFile, config: InputConfig, *, pictures: bool) -> Iterator[Chunk]:
+def read_samples(
+    file: InputFile, config: InputConfig, types: pa.Schema | None = None, *, pictures: bool
+) -> Iterator[Chunk]:
     """The samples of one shard, in order.
 
     A shard that is damaged has a failed record in the place of what cannot be found.
@@ -47,6 +49,7 @@ def read_samples(file: InputFile, config: InputConfig, *, pictures: bool) -> Ite
     Args:
         file: the tar.
         config: the user's column names, and the most bytes of a member.
+        types: of the columns that are only carried; see pipeline.cells.chunk_of.
         pictures: read them, in tables of bounded size; else all are null, in one table.
 
     Raises:
@@ -59,13 +62,19 @@ def read_samples(file: InputFile, config: InputConfig, *, pictures: bool) -> Ite
         waiting.append(sample)
         held += sum(map(len, sample.pictures))
         if pictures and (len(waiting) == _CHUNK_ROWS or held >= _CHUNK_BYTES):
-            yield _chunk(waiting, first, config, file)
+            yield _chunk(waiting, first, config, file, types)
             first, held, waiting = first + len(waiting), 0, []
     if waiting or not first:
-        yield _chunk(waiting, first, config, file)
+        yield _chunk(waiting, first, config, file, types)
 
 
-def _chunk(samples: list[_Sample], first: int, config: InputConfig, file: InputFile) -> Chunk:
+def _chunk(
+    samples: list[_Sample],
+    first: int,
+    config: InputConfig,
+    file: InputFile,
+    types: pa.Schema | None,
+) -> Chunk:
     stem = posixpath.splitext(file.name)[0]
     columns = config.columns
     own = (columns.id, columns.image)
@@ -73,7 +82,7 @@ def _chunk(samples: list[_Sample], first: int, config: InputConfig, file: InputF
         Row(first + place, {k: v for k, v in sample.cells.items() if k not in own})
         for place, sample in enumerate(samples)
     ]
-    chunk = chunk_of(rows, config, file)
+    chunk = chunk_of(rows, config, types)
     ids = pa.array([f"{stem}/{sample.key}" for sample in samples], pa.string())
     images = pa.array([sample.pictures or None for sample in samples], pa.list_(pa.large_binary()))
     table = chunk.table.append_column(columns.id, ids).append_column(columns.image, images)

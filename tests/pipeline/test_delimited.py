@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def rows_of(folder: Path, body: bytes) -> list[dict[str, Any]]:
 def test_a_bad_line_is_a_failed_row_in_its_place(line: bytes, says: str, tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b"a,a.png,q,1\n" + line + b"\nc,c.png,q,3\nd,d.png,q,4")
     assert [row["id"] for row in rows] == ["a", "in.csv:3", "c", "d"]
-    assert [row["n"] for row in rows] == [1, None, 3, 4]
+    assert [row["n"] for row in rows] == ["1", None, "3", "4"]
     assert says in rows[1]["read_error"]
     assert [row["read_error"] is None for row in rows] == [True, False, True, True]
 
@@ -64,7 +65,7 @@ def test_long_questions_and_null_bytes_come_through(tmp_path: Path) -> None:
     long = b"why? " * 100_000
     rows = rows_of(tmp_path, b"a,a.png," + long + b",1\r\nb,b.png,x\0y,2\r\n\r\n")
     assert [row["question"] for row in rows] == [long.decode(), "x\0y"]
-    assert [row["n"] for row in rows] == [1, 2]
+    assert [row["n"] for row in rows] == ["1", "2"]
 
 
 FIELDS = st.lists(st.text(alphabet='ab",\n\r\0é', max_size=4), min_size=1, max_size=5)
@@ -82,10 +83,11 @@ def test_no_bytes_make_it_raise_and_each_line_is_in_at_most_one_record(
         pass
 
     try:
-        chunk = read_csv(data, ColumnsConfig(), Held("in.csv", "in.csv"))
+        chunks = list(read_csv(io.BytesIO(data), ColumnsConfig(), Held("in.csv", "in.csv")))
     except ConfigurationError:
         # Arrow and Python tell records apart differently; then the file is refused, not misread.
         return
+    (chunk,) = chunks
     numbers = list(chunk.numbers)
     assert numbers == sorted(set(numbers))
     assert chunk.table.num_rows == len(numbers)

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from infra.s3 import StorageConfig
+from infra.storage import write_bytes
 from pipeline.config import FaultsConfig
 from pipeline.fetch import WRITES
 from pipeline.handover import questions
@@ -17,8 +19,9 @@ from pipeline.schema import IMAGES, OUTPUT
 from pipeline.stage import replace_columns
 from sgl.errors import StorageError
 from tests.pipeline.fakes import NoJournal, guard_of
-from tests.pipeline.inputs import picture, records
+from tests.pipeline.inputs import picture, png, records
 from tests.pipeline.tables import fetch_stage, read, read_table
+from tests.s3 import CUT, RESET, SLOW_DOWN, Faults, Server
 
 
 def test_pictures_become_pixels(tmp_path: Path) -> None:
@@ -209,3 +212,24 @@ def test_one_that_fails_for_good_ends_the_job_and_says_so(
         fetch_stage(fetcher=fetcher)(read_table(tmp_path, 3))
     assert 1800 / 60 < len(pauses) < 100
     assert max(pauses) <= 60
+
+
+def test_an_outage_of_s3_fails_no_record_and_one_bad_key_fails_its_own(
+    bucket: str, faulty_s3: tuple[Server, Faults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.fetch._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("pipeline.fetch._LONGEST_PAUSE_S", 0.01)
+    server, faults = faulty_s3
+    storage = StorageConfig(endpoint_url=server.url, region="us-east-1", max_attempts=1)
+    uris = [f"{bucket}/{i}.png" for i in range(6)]
+    for number, uri in enumerate(uris[:5]):
+        write_bytes(uri, png(number), storage)
+    faults.plan([SLOW_DOWN] * 5, "HEAD", "2.png")
+    faults.plan([RESET, CUT], "GET", "3.png")
+    rows = fetch_stage(fetcher=Fetcher(1 << 20, storage=storage))(
+        read(tmp_path, {"id": list("abcdef"), "image": uris, "question": ["q"] * 6})
+    )
+    assert faults.met[SLOW_DOWN] == 5
+    assert faults.met[RESET] == 1
+    errors = [error and error["type"] for error in rows["error"].to_pylist()]
+    assert errors == [None] * 5 + ["ImageNotFoundError"]
