@@ -30,7 +30,10 @@ def cluster(config: RayConfig) -> Iterator[None]:
         return
     if config.address is None:
         _prepare_local()
-        local = {"num_cpus": config.num_cpus or max(os.cpu_count() or 1, _LEAST_CPUS)}
+        local = {
+            "num_cpus": config.num_cpus or max(os.cpu_count() or 1, _LEAST_CPUS),
+            "object_store_memory": config.object_store_bytes,
+        }
     else:
         local = {}
     try:
