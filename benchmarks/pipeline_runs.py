@@ -3,7 +3,7 @@
 import io
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,13 +75,13 @@ def measured(run: Callable[[Path], Told], records: Path, cores: Collection[int])
     process = Fresh(run, records, cores=cores)
     with Watcher(partial(cpu_by_kind, process.pid), _EVERY_S) as watcher:
         told = process.result()
-    before, after = (_at(watcher.seen, moment) for moment in (told.begun, told.ended))
+    before, after = (at_moment(watcher.seen, moment) for moment in (told.begun, told.ended))
     spent = {kind: after[kind] - before[kind] for kind in after}
     return Measured(told.ended - told.begun, spent, told.begun - told.started, told.answers)
 
 
-def _at(seen: list[tuple[float, dict[str, float]]], moment: float) -> dict[str, float]:
-    """Between two looks, in proportion."""
+def at_moment(seen: Sequence[tuple[float, dict[str, float]]], moment: float) -> dict[str, float]:
+    """Between two looks, in proportion; beyond them, as between the last two."""
     late = next((i for i, (at, _) in enumerate(seen) if at >= moment), len(seen) - 1)
     (t0, one), (t1, other) = seen[max(late - 1, 0)], seen[late]
     share = (moment - t0) / (t1 - t0) if t1 > t0 else 0.0
