@@ -6,7 +6,8 @@ pipeline. Twice a second the driver and Ray's processes are looked at from outsi
 store by Ray's own count. Memory of processes is without what they map of the object store.
 
 Flat means: the peak at the most records is at most 1.1 times that at 10,000 plus 16 MiB, for the
-driver, for all other processes of Ray, and for the object store; and nothing is ever spilled.
+driver, the largest worker, all processes of Ray but the driver, and the object store; and nothing
+is ever spilled.
 """
 
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 
 from benchmarks.fresh import Fresh
 from benchmarks.memory_run import EVERY_S, PICTURE_BYTES, run, write_records
-from benchmarks.processes import Watcher, memory_by_kind
+from benchmarks.processes import Watcher, memory_of
 
 SIZES = (1_000, 5_000, 10_000, 25_000, 50_000)
 BASE = 10_000
@@ -26,7 +27,7 @@ STORE_BYTES = 512 << 20
 FACTOR = 1.1
 ALLOWANCE = 16 << 20
 """Of what an allocator keeps."""
-QUANTITIES = ("driver", "ray", "store")
+QUANTITIES = ("driver", "worker", "ray", "store")
 
 Row = dict[str, Any]
 
@@ -41,15 +42,17 @@ def _row(records: int, store_bytes: int, folder: Path) -> Row:
     path = folder / f"{records}.parquet"
     write_records(records, path)
     process = Fresh(run, path, store_bytes)
-    with Watcher(partial(memory_by_kind, process.pid), EVERY_S) as watcher:
+    with Watcher(partial(memory_of, process.pid), EVERY_S) as watcher:
         told = process.result()
-    held = [by_kind for _, by_kind in watcher.seen]
-    rays = [{kind: n for kind, n in one.items() if kind != "driver"} for one in held]
+    looks = [memory for _, memory in watcher.seen]
+    rays = [{k: n for k, n in look.by_kind.items() if k != "driver"} for look in looks]
     return {
         "records": records,
-        "driver": max(one["driver"] for one in held),
+        "driver": max(look.by_kind["driver"] for look in looks),
         "ray": max(sum(one.values()) for one in rays),
         "ray_by_kind": {kind: max(one[kind] for one in rays) for kind in rays[0]},
+        "workers": max(look.workers for look in looks),
+        "worker": max(look.largest for look in looks),
         "store": max(store.used for _, store in told.looks),
         "store_size": store_bytes,
         "spilled": max(store.spilled for _, store in told.looks),
@@ -72,9 +75,10 @@ def is_flat(rows: Sequence[Row], quantity: str) -> bool:
 
 def report(rows: Sequence[Row]) -> str:
     """As a table of text."""
-    lines = [f"{'records':>8} {'driver':>9} {'Ray':>9} {'store':>9} {'spilled':>9} {'seconds':>8}"]
+    titles = (*QUANTITIES, "spilled")
+    lines = [f"{'records':>8} {' '.join(f'{title:>9}' for title in titles)} {'seconds':>8}"]
     for row in rows:
-        peaks = " ".join(f"{row[name] / 2**20:>5.0f} MiB" for name in (*QUANTITIES, "spilled"))
+        peaks = " ".join(f"{row[name] / 2**20:>5.0f} MiB" for name in titles)
         lines.append(f"{row['records']:>8} {peaks} {row['wall_s']:>8.0f}")
     lines += [f"{name}: {'flat' if is_flat(rows, name) else 'NOT flat'}" for name in QUANTITIES]
     kinds = rows[-1]["ray_by_kind"]

@@ -134,9 +134,24 @@ def cpu_by_kind(driver: int) -> dict[str, float]:
     return spent
 
 
-def memory_by_kind(driver: int) -> dict[str, int]:
-    """Bytes of a driver's processes, by kind, without the object store."""
-    held = dict.fromkeys(KINDS, 0)
-    for process in tree(driver):
-        held[kind_of(process.pid, driver)] += own_bytes(process.pid)
-    return held
+@dataclass(frozen=True)
+class Memory:
+    """Of a driver's processes, in bytes, without the object store.
+
+    Attributes:
+        by_kind: sums.
+        workers: how many there are.
+        largest: of the workers.
+    """
+
+    by_kind: dict[str, int]
+    workers: int
+    largest: int
+
+
+def memory_of(driver: int) -> Memory:
+    """Of a driver and all its processes, now."""
+    held = [(kind_of(one.pid, driver), own_bytes(one.pid)) for one in tree(driver)]
+    by_kind = {kind: sum(size for of, size in held if of == kind) for kind in KINDS}
+    workers = [size for of, size in held if of == "workers"]
+    return Memory(by_kind, len(workers), max(workers, default=0))

@@ -27,6 +27,7 @@ _FLAGS = {
 BENCHMARKS = {
     "capture": ("rounds", "threads"),
     "engine": ("rounds", "threads"),
+    "fetch": (),
     "memory": (),
     "pipeline": ("rounds",),
     "pruning": ("rounds", "threads"),

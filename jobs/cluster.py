@@ -83,5 +83,8 @@ def _prepare_local() -> None:
     known = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([root, *([known] if known else [])])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # The control store keeps what became of the last 100,000 tasks for a dashboard that a local Ray
+    # of ours does not have: here about a kilobyte for every record.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

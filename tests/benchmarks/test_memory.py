@@ -14,12 +14,13 @@ MIB = 1 << 20
 
 
 def row(records: int, **peaks: int) -> memory.Row:
-    held = {"driver": 200 * MIB, "ray": 1000 * MIB, "store": 100 * MIB, "spilled": 0}
+    mebibytes = {"driver": 200, "worker": 100, "ray": 1000, "store": 100, "spilled": 0}
     return {
         "records": records,
-        **held,
+        **{name: size * MIB for name, size in mebibytes.items()},
         "store_size": 512 * MIB,
         "picture_bytes": PICTURE_BYTES,
+        "workers": 9,
         "ray_by_kind": {"workers": 900 * MIB, "gcs": 50 * MIB},
         "wall_s": 1.0,
         **peaks,

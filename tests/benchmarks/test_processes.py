@@ -4,7 +4,7 @@ import time
 import pytest
 
 from benchmarks.fresh import Fresh
-from benchmarks.processes import Watcher, cpu_by_kind, kind_of, memory_by_kind, own_bytes, tree
+from benchmarks.processes import Watcher, cpu_by_kind, kind_of, memory_of, own_bytes, tree
 
 
 def _hold(mebibytes: int) -> tuple[int, int]:
@@ -61,7 +61,7 @@ def test_sums_are_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_process_is_its_own_driver() -> None:
-    assert memory_by_kind(os.getpid())["driver"] > 1 << 20
+    assert memory_of(os.getpid()).by_kind["driver"] > 1 << 20
     before = cpu_by_kind(os.getpid())["driver"]
     started = time.process_time()
     while time.process_time() < started + 0.1:
