@@ -4,14 +4,14 @@ from importlib import import_module
 from pathlib import Path
 
 
-def run_benchmark(name: str, rounds: int, threads: int, output: str | None) -> str:
+def run_benchmark(name: str, output: str | None, threads: int = 1, **settings: int) -> str:
     """Run `benchmarks.NAME`.
 
     Args:
         name: of the module.
-        rounds: in which the variants take turns.
-        threads: of torch on a CPU.
         output: folder for the dated JSON file; None writes none.
+        threads: of torch on a CPU.
+        settings: arguments of its `measure`.
 
     Returns:
         The table.
@@ -20,9 +20,9 @@ def run_benchmark(name: str, rounds: int, threads: int, output: str | None) -> s
 
     module = import_module(f"benchmarks.{name}")
     use_threads(threads)
-    rows = module.measure(rounds=rounds)
+    rows = module.measure(**settings)
     table: str = module.report(rows)
     if output:
-        path = write_result(name, {"rounds": rounds, "threads": threads}, rows, Path(output))
+        path = write_result(name, {**settings, "threads": threads}, rows, Path(output))
         table += f"\n\nwritten to {path}"
     return table

@@ -27,7 +27,16 @@ _FLAGS = {
     "keep_ratio": "pruning.keep_ratio",
 }
 
-BENCHMARKS = ("capture", "engine", "pruning")
+BENCHMARKS = {
+    "capture": ("rounds", "threads"),
+    "engine": ("rounds", "threads"),
+    "fetch": (),
+    "memory": (),
+    "pipeline": ("rounds",),
+    "pruning": ("rounds", "threads"),
+}
+"""And the settings that each takes."""
+_BENCHMARK_DEFAULTS = {"rounds": 5, "threads": 1}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="answer every record of a dataset"))
     _add_status(commands.add_parser("status", help="how far an output is"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
-    _add_bench(commands.add_parser("bench", help="speed and memory of the engine, as ratios"))
+    _add_bench(commands.add_parser("bench", help="speed and memory, as ratios"))
     return parser
 
 
@@ -112,10 +121,14 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_bench)
-    parser.add_argument("name", choices=BENCHMARKS)
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
-    parser.add_argument("--output", metavar="DIR", help="write a dated JSON file there")
+    names = parser.add_subparsers(required=True, metavar="NAME", dest="name")
+    for name, settings in BENCHMARKS.items():
+        one = names.add_parser(name)
+        for setting in settings:
+            default = _BENCHMARK_DEFAULTS[setting]
+            told = f"default: {default}"
+            one.add_argument(f"--{setting}", type=int, default=default, metavar="N", help=told)
+        one.add_argument("--output", metavar="DIR", help="write a dated JSON file there")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -151,7 +164,8 @@ def _demo(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from jobs.bench import run_benchmark
 
-    print(run_benchmark(options.name, options.rounds, options.threads, options.output))
+    settings = {name: getattr(options, name) for name in BENCHMARKS[options.name]}
+    print(run_benchmark(options.name, options.output, **settings))
     return 0
 
 

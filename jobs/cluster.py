@@ -32,7 +32,10 @@ def cluster(config: RayConfig) -> Iterator[None]:
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
         _prepare_local()
-        local = {"num_cpus": config.num_cpus or max(os.cpu_count() or 1, _LEAST_CPUS)}
+        local = {
+            "num_cpus": config.num_cpus or max(os.cpu_count() or 1, _LEAST_CPUS),
+            "object_store_memory": config.object_store_bytes,
+        }
     else:
         local = {}
     try:
@@ -82,5 +85,8 @@ def _prepare_local() -> None:
     known = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([root, *([known] if known else [])])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # The control store keeps what became of the last 100,000 tasks for a dashboard that a local Ray
+    # of ours does not have: here about a kilobyte for every record.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import JobConfig, Mode
+from pipeline.config import JobConfig, Mode, RayConfig
 from tests.pipeline.inputs import job_of
 
 
@@ -108,3 +108,10 @@ def test_graphs_are_refused_where_they_cannot_be() -> None:
 def test_enough_blocks_wait_to_fill_a_batch(batch_size: int, blocks: int) -> None:
     assert job().pools.large.blocks_for(batch_size) == blocks
     assert job(pools={"large": {"concurrent_blocks": 3}}).pools.large.blocks_for(batch_size) == 3
+
+
+@pytest.mark.parametrize("name", ["num_cpus", "object_store_bytes"])
+def test_sizes_of_a_local_ray_are_refused_beside_an_address(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"ray.{name}: the cluster at ray.address"):
+        RayConfig.model_validate({"address": "auto", name: 100 << 20})
+    assert getattr(RayConfig.model_validate({name: 100 << 20}), name) == 100 << 20
