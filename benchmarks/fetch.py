@@ -47,6 +47,9 @@ class _NobodyDies:
     def load_failed(self, cause: str) -> bool:  # noqa: ARG002
         return False
 
+    def wait_for_the_end(self) -> None:
+        """See LedgerClient."""
+
     def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
         """See Reporter."""
 
