@@ -152,6 +152,7 @@ def test_an_output_is_read_some_rows_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.summary._ROWS", 4)
+    monkeypatch.setattr("pipeline.summary._FILES", 1)
     table = rows(*[small()] * 10, *[large()] * 8, failed(), answers=[["a"]] * 19)
     for number, start in enumerate((0, 9)):
         pq.write_table(table.slice(start, 9 + number), tmp_path / f"{number}.parquet")
