@@ -14,6 +14,7 @@ from jobs.cluster import cluster
 from jobs.display import Display
 from jobs.tables import summary_table
 from pipeline.build import Loaders, Run, build, loaders_of, write
+from pipeline.carried import check_unchanged
 from pipeline.config import JobConfig
 from pipeline.fingerprint import (
     continues,
@@ -32,6 +33,7 @@ from pipeline.preflight import Resources, check_models, resolve
 from pipeline.progress import BoardReporter
 from pipeline.reservation import release
 from pipeline.resume import Start, begin, finish
+from pipeline.rowfiles import carried_by
 from pipeline.source import Source, check_ids, open_source
 from pipeline.stall import Stall
 from pipeline.status import is_marked
@@ -150,6 +152,8 @@ def _stream(
         f"run {record.run_id}: {start.left:,} of {source.rows:,} records{retried}, "
         f"mode {job.mode}; {resources.describe(job)}",
     )
+    if carried := carried_by(output):
+        check_unchanged(carried, source.carried_schema)
     output.reopen()
     output.tell(record)
     stages = ("fetch", *(role for role in ("small", "large") if job.uses(role)))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from infra.s3 import patiently
 from infra.storage import PART, read_bytes
 from pipeline.output import ROW_FILE, Output
+from pipeline.schema import RESERVED
 from sgl.errors import ConfigurationError
 from sgl.types import Route
 
@@ -125,6 +126,15 @@ def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Ite
     with ThreadPoolExecutor(_THREADS) as pool:
         while some := list(islice(left, _AHEAD)):
             yield from pool.map(work, some)
+
+
+def carried_by(output: Output) -> pa.Schema | None:
+    """The carried columns of the rows that are there, read off one file; None of no rows."""
+    for name in visible(output, output.rows):
+        table = read(output, output.rows, name)
+        if table is not None:
+            return pa.schema([field for field in table.schema if field.name not in RESERVED])
+    return None
 
 
 def ids(

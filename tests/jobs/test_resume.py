@@ -1,6 +1,7 @@
 """Runs that end badly, and the same command again; models that answer by arithmetic."""
 
 import io
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -189,6 +190,17 @@ def test_a_shorter_input_is_refused(tmp_path: Path) -> None:
     shorter = job.input.model_copy(update={"limit": 20})
     with pytest.raises(ConfigurationError, match=r"4 rows .* give the whole input"):
         refused(job.model_copy(update={"input": shorter}))
+
+
+def test_rows_of_two_types_are_no_output(tmp_path: Path) -> None:
+    """What cells of a text format look like may change with the input."""
+    path = make_input(tmp_path, set())
+    rows = [json.loads(line) | {"score": 1} for line in path.read_text().splitlines()]
+    job = job_of(write_jsonl(path, rows[:8]), tmp_path / "out", mode="small")
+    run(job, tmp_path)
+    write_jsonl(path, [row | {"score": 0.5} for row in rows])
+    with pytest.raises(ConfigurationError, match="'score' holds double now, and int64 in the rows"):
+        run(job, tmp_path)
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:

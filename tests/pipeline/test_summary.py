@@ -152,6 +152,7 @@ def test_an_output_is_read_some_rows_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.summary._ROWS", 4)
+    monkeypatch.setattr("pipeline.summary._FILES", 1)
     table = rows(*[small()] * 10, *[large()] * 8, failed(), answers=[["a"]] * 19)
     # A path is no pattern.
     output = output_at(tmp_path / "out [1]*")
