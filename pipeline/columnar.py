@@ -34,9 +34,9 @@ def parquet_parts(file: InputFile) -> tuple[pa.Schema, list[Part]]:
     parts: list[Part] = []
     first = 0
     with _refused(file, "Parquet"), file.open() as stream, pq.ParquetFile(stream) as opened:
+        content = _digest(file.name.encode(), _footer(stream))
         for index in range(opened.num_row_groups):
             group = opened.metadata.row_group(index)
-            content = _digest(file.name, *_facts(group))
             parts.append(Part(file, group.num_rows, group.num_rows, index, first, content))
             first += group.num_rows
         return _once(opened.schema_arrow, file), parts
@@ -50,7 +50,12 @@ def arrow_parts(file: InputFile) -> tuple[pa.Schema, list[Part]]:
     """
     with _refused(file, "Arrow"), _arrow(file) as (schema, batches):
         counts = [batch.num_rows for batch in batches]
-        part = Part(file, sum(counts), sum(counts), content=_digest(file.name, str(counts)))
+        part = Part(
+            file,
+            sum(counts),
+            sum(counts),
+            content=_digest(file.name.encode(), str(counts).encode()),
+        )
         return _once(schema, file), [part]
 
 
@@ -176,15 +181,17 @@ def _once(schema: pa.Schema, file: InputFile) -> pa.Schema:
     return schema.remove_metadata()
 
 
-def _facts(group: pq.RowGroupMetaData) -> Iterator[str]:
-    """What a footer says of a row group that another content would hardly repeat."""
-    for column in map(group.column, range(group.num_columns)):
-        yield f"{column.path_in_schema} {column.num_values} {column.data_page_offset}"
-        yield f"{column.total_compressed_size} {column.total_uncompressed_size}"
-        if (known := column.statistics) is not None:
-            # Raw, because the text in it may be no valid UTF-8.
-            yield f"{known.min_raw!r} {known.max_raw!r}" if known.has_min_max else "-"
+def _footer(stream: pa.NativeFile) -> bytes:
+    """A file's metadata as they are, which another content would hardly repeat.
+
+    Not by way of pyarrow's objects for columns: a damaged footer ends the process in there.
+    """
+    end = stream.size() - 8
+    stream.seek(end)
+    start = end - int.from_bytes(stream.read(4), "little")
+    stream.seek(start)
+    return stream.read(end - start)
 
 
-def _digest(*parts: str) -> str:
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+def _digest(*parts: bytes) -> str:
+    return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
