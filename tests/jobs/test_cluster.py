@@ -20,11 +20,11 @@ with cluster(RayConfig(num_cpus=3)):
 
 
 @pytest.mark.ray
-def test_without_an_address_a_local_one_starts_beside_any_other() -> None:
+def test_without_an_address_a_local_one_starts_beside_any_other(ray_cluster: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE],
         cwd=ROOT,
-        env=os.environ | {"RAY_ADDRESS": "127.0.0.1:1"},
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         capture_output=True,
         text=True,
         check=False,
