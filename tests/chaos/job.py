@@ -13,8 +13,20 @@ from pipeline.config import JobConfig
 THRESHOLD = 0.78
 """In the middle of the widest gap between scores near the demo's: rounding decides no route."""
 
-_CALM: dict[str, Any] = {"rows_per_block": 64, "rows_per_file": 256, "small": 64, "large": 16}
-_BUSY: dict[str, Any] = {"rows_per_block": 8, "rows_per_file": 8, "small": 8, "large": 4}
+_CALM: dict[str, Any] = {
+    "rows_per_block": 64,
+    "rows_per_file": 256,
+    "small": 64,
+    "large": 16,
+    "replicas": 1,
+}
+_BUSY: dict[str, Any] = {
+    "rows_per_block": 8,
+    "rows_per_file": 8,
+    "small": 8,
+    "large": 4,
+    "replicas": 2,
+}
 """Many blocks and many commits, so that there is always something under way to be torn."""
 
 
@@ -40,7 +52,7 @@ def job_of(
             "threshold": THRESHOLD,
             "input": {"path": str(records)},
             "output": {"path": output, "rows_per_file": sizes["rows_per_file"]},
-            "pools": {"small": {"replicas": 2}, "large": {"replicas": 1}},
+            "pools": {"small": {"replicas": sizes["replicas"]}, "large": {"replicas": 1}},
             "rows_per_block": sizes["rows_per_block"],
             "storage": storage.model_dump(),
             "ray": {"address": address},
