@@ -9,6 +9,7 @@ import pytest
 from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, Success
 from pipeline.schema import OUTPUT
+from pipeline.status import digest_of_files
 from tests.chaos.judge import Row, Verdict, judge, margin, rows_in
 from tests.pipeline.outputs import FINGERPRINT, base_of, output_at, put, remove
 
@@ -44,19 +45,25 @@ def output(tmp_path: Path) -> Output:
             job={},
         )
     )
-    output.tell(
-        Success(
-            run_id="r",
-            fingerprint=FINGERPRINT,
-            finished_at="then",
-            records=len(IDS),
-            routes={"small": len(IDS)},
-        )
-    )
+    output.tell(marker(output))
     return output
 
 
+def marker(output: Output) -> Success:
+    return Success(
+        run_id="r",
+        fingerprint=FINGERPRINT,
+        finished_at="then",
+        records=len(IDS),
+        routes={"small": len(IDS)},
+        files=digest_of_files(output),
+    )
+
+
 def verdict(output: Output) -> Verdict:
+    if output.success():
+        # Of the files as they are: the marker alone would betray every other damage.
+        output.tell(marker(output))
     undisturbed: dict[str, Row] = {name: row(name) for name in IDS}
     return judge(output, undisturbed, 0.0)
 
