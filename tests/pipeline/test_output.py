@@ -58,7 +58,7 @@ def test_the_checkpoint_is_not_below_the_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("nowhere://bucket/out", "nowhere"),
+        ("nowhere://bucket/out", "a URI begins with s3://"),
         ("s3://key:secret@bucket/out", "no credentials"),
         ("s3://no-such-bucket-here/out", "NoSuchBucket"),
     ],
