@@ -33,11 +33,16 @@ def top_visual_tokens(importance_BT: Tensor, visual_BT: Tensor, keep_ratio: floa
     Returns:
         (B, T) bool, a subset of `visual_BT`.
     """
+    counts = [keep_count(v, keep_ratio) for v in visual_BT.sum(dim=1).tolist()]
+    counts_B = torch.tensor(counts, device=visual_BT.device)
+    return top_visual_counts(importance_BT, visual_BT, counts_B)
+
+
+def top_visual_counts(importance_BT: Tensor, visual_BT: Tensor, kept_B: Tensor) -> Tensor:
+    """As `top_visual_tokens`, (B,) int64 of each record's; at most all there are."""
     ranked_BT = importance_BT.masked_fill(~visual_BT, float("-inf"))
     order_BT = ranked_BT.sort(dim=1, descending=True, stable=True).indices
-    counts = [keep_count(v, keep_ratio) for v in visual_BT.sum(dim=1).tolist()]
-    counts_B1 = torch.tensor(counts, device=visual_BT.device)[:, None]
-    chosen_BT = torch.arange(visual_BT.shape[1], device=visual_BT.device) < counts_B1
+    chosen_BT = torch.arange(visual_BT.shape[1], device=visual_BT.device) < kept_B[:, None]
     return torch.zeros_like(visual_BT).scatter(1, order_BT, chosen_BT)
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
-from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import score_answers
+from sgl.compaction import prune_prompt
 from sgl.families import Family
 from sgl.flops import DecoderShape
 from sgl.generation import Limits, generate_greedy
@@ -25,6 +24,8 @@ from sgl.ranking import (
     top_visual_tokens,
 )
 from sgl.resampling import resample
+from sgl.scoring import score_answers
+from sgl.selection import Selection
 from sgl.types import (
     Answer,
     ConsistencyForm,
@@ -184,16 +185,16 @@ class VLM:
         watch = Stopwatch(self.model.device)
         batch = self.prompts(records, max_new_tokens)
         kept = [layout.visual_tokens for layout in batch.layouts]
-        split, selection = self.layers, None
+        split, selections = self.layers, []
         if guidance:
             split = int(self.layers * prune_layer)
             kept = [keep_count(count, keep_ratio) for count in kept]
-            selection = Selection(split, self._kept_tokens(batch, guidance, keep_ratio))
+            selections = [Selection(split, self._kept_tokens(batch, guidance, keep_ratio))]
         answers = generate_greedy(
             self.language_model,
             batch.prompt,
             self._limits(batch, min_new_tokens),
-            selection=selection,
+            selections=selections,
             drafts=[self._draft(one) for one in guidance] if guidance and use_drafts else None,
             graph=self.cuda_graphs,
         )

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch
 
 import sgl
-from sgl.compaction import Selection
 from sgl.generation import Limits, generate_greedy
 from sgl.ranking import average_retention, keep_count, spread, top_visual_tokens
+from sgl.selection import Selection
 from sgl.types import ConsistencyForm, Guidance, ImageQuestion
 from testbed import GUIDES, MODEL_NAMES, ModelName, model_path
 from testbed.attention_maps import LayerMaps, layer_maps
@@ -289,9 +289,9 @@ def _pruned_answers(
             ranked_BT = spread(importance, prompt.visual_BT)
             kept_BT = top_visual_tokens(ranked_BT, prompt.visual_BT, keep_ratio)
             kept_BT &= keep_ratio > 0
-            selection = Selection(layer, kept_BT | ~prompt.visual_BT)
+            selections = [Selection(layer, kept_BT | ~prompt.visual_BT)]
             answers = generate_greedy(
-                large.language_model, prompt, limits, selection=selection, drafts=drafts
+                large.language_model, prompt, limits, selections=selections, drafts=drafts
             )
             texts[setting] += [large.decode(ids) for ids in answers.token_ids]
     return texts

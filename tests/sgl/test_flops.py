@@ -7,10 +7,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import decode_step, prefill, score_answers
+from sgl.compaction import prune_prompt
+from sgl.decoder import decode_step, prefill
 from sgl.flops import DecoderShape, generation_flops, scoring_flops
 from sgl.ranking import top_visual_tokens
+from sgl.scoring import score_answers
+from sgl.selection import Selection
 from sgl.vlm import VLM
 from tests.tiny_models import FAMILIES, ragged_records
 
@@ -48,7 +50,7 @@ def test_pruned_generation(vlm: VLM) -> None:
         visual = prompt.visual_BT
         keep = top_visual_tokens(torch.rand(visual.shape), visual, 0.25) | ~visual
         with Counter() as counter:
-            _, state = prefill(lm, prompt, Selection(split, keep))
+            _, state = prefill(lm, prompt, [Selection(split, keep)])
             for token in (5, 6):
                 decode_step(lm, state, torch.tensor([token]))
     expected = generation_flops(
