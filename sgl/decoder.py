@@ -150,10 +150,7 @@ class _Prefill:
 
     def ranked(self, selection: AttentionSelection) -> Tensor:
         """Run up to its layer and rank on the way: (B, T) bool, what stays."""
-        if selection.before:
-            self.to(selection.layer - 1)
-        else:
-            self.to(selection.layer)
+        self.to(selection.layer - 1 if selection.before else selection.layer)
         capture = selection.capture(self.prompt.valid_BT)
         if selection.before:
             self.to(selection.layer, capture)

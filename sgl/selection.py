@@ -3,7 +3,7 @@
 Shapes: B records, T prompt tokens, W tokens after others have gone or come.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sgl.attention import RowCapture
-from sgl.ranking import top_visual_counts
+from sgl.ranking import Cut, top_visual_counts
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,30 @@ class AttentionSelection:
 
 
 AnySelection: TypeAlias = Selection | AttentionSelection
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a batch is pruned.
+
+    Attributes:
+        selections: by layer.
+        cuts: per record, what they leave of its visual tokens.
+        flops: per record, what it cost to choose them.
+    """
+
+    selections: Sequence[AnySelection]
+    cuts: Sequence[Sequence[Cut]]
+    flops: Sequence[float]
+
+    def kept(self, visual_tokens: Sequence[int]) -> list[int]:
+        """How many of each record's V visual tokens are left in the last layer."""
+        return [
+            cuts[-1].kept if cuts else visual
+            for cuts, visual in zip(self.cuts, visual_tokens, strict=True)
+        ]
+
+    @classmethod
+    def of_nothing(cls, records: int) -> "Plan":
+        """Everything stays."""
+        return cls([], [[]] * records, [0.0] * records)

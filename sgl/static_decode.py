@@ -28,7 +28,7 @@ _WARM_UP_STEPS = 2
 
 
 class StaticDecode:
-    """Decodes batches of one size, pruned at the same layers, one after another in its own memory."""
+    """Decodes batches of one size, pruned at the same layers, each in the same memory."""
 
     @torch.inference_mode()
     def __init__(self, lm: LanguageModel, state: DecodeState, new_tokens: int) -> None:

@@ -1,6 +1,6 @@
 """Static caches against growing ones; on a GPU the recorded graph too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,7 @@ from sgl import generation
 from sgl.decoder import DecodeState, decode_step, prefill
 from sgl.errors import UnsupportedModelError
 from sgl.language_model import LanguageModel, Prompt
-from sgl.selection import Selection
+from sgl.selection import AnySelection, AttentionSelection, Selection
 from sgl.static_decode import StaticDecode
 from tests.tiny_models import FAMILIES, ragged_records
 
@@ -55,7 +55,7 @@ def decode(step: Callable[[torch.Tensor], torch.Tensor], logits_BN: torch.Tensor
 
 @torch.inference_mode()
 def both_ways(
-    lm: LanguageModel, prompt: Prompt, selections: list[Selection]
+    lm: LanguageModel, prompt: Prompt, selections: Sequence[AnySelection]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     logits, state = prefill(lm, prompt, selections)
     static = StaticDecode(lm, state, STEPS)
@@ -70,6 +70,19 @@ def test_it_decodes_what_the_growing_cache_decodes(lm: LanguageModel, layer: int
     selections = [] if layer is None else [half_of_the_visual_tokens(prompt, layer)]
     fixed, grown = both_ways(lm, prompt, selections)
     assert torch.equal(fixed.argmax(dim=-1), grown.argmax(dim=-1))
+    torch.testing.assert_close(fixed, grown, rtol=1e-4, atol=1e-4)
+
+
+def test_caches_of_many_lengths(lm: LanguageModel) -> None:
+    """Pruned at three layers, twice by attention on the way."""
+    prompt = ragged_prompt(lm, length=20)
+    left = [torch.full((3,), count, device=DEVICE) for count in (5, 2)]
+    on_the_way = [
+        AttentionSelection(layer, kept_B, layer == 3, lambda sums_BT: sums_BT)
+        for layer, kept_B in zip((3, 4), left, strict=True)
+    ]
+    selections = [half_of_the_visual_tokens(prompt, 1), *on_the_way]
+    fixed, grown = both_ways(lm, prompt, selections)
     torch.testing.assert_close(fixed, grown, rtol=1e-4, atol=1e-4)
 
 
@@ -105,6 +118,10 @@ def test_what_does_not_fit_is_refused(lm: LanguageModel) -> None:
     static.step(token)
     with pytest.raises(ValueError, match="full"):
         static.step(token)
+    prompt = ragged_prompt(lm, length=63)
+    _, pruned = prefill(lm, prompt, [half_of_the_visual_tokens(prompt, 2)])
+    with pytest.raises(ValueError, match=r"at layers \[0, 2\], not at \[0\]"):
+        static.load(pruned)
     _, longer = prefill(lm, ragged_prompt(lm, length=70))
     with pytest.raises(ValueError, match="room for 64"):
         static.load(longer)

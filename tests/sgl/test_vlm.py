@@ -16,6 +16,7 @@ from sgl.decoder import decode_step, prefill
 from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
+from sgl.pruners import Guided
 from sgl.ranking import top_visual_tokens
 from sgl.scoring import score_answers
 from sgl.selection import Selection
@@ -259,7 +260,8 @@ def test_models_that_cut_images_differently_guide_each_other(small: str, large: 
     grids = batch.layouts[0].grids
     hot = np.zeros_like(guidance.importance)
     hot[0] = 1.0  # the top left corner
-    kept_BT = guided._kept_tokens(batch, [replace(guidance, importance=hot)], 0.01)
+    scene = guided.scene([record], [replace(guidance, importance=hot)])
+    kept_BT, _ = Guided().choose(scene, [1])
     kept = kept_BT[batch.prompt.visual_BT].nonzero().ravel().tolist()
     firsts = np.cumsum([0, *(grid.rows * grid.columns for grid in grids)])
     assert len(kept) == 1
