@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from sgl.compaction import Selection
 from sgl.decoder import DecodeState, prefill
 from sgl.flops import DecoderShape
 from sgl.language_model import LanguageModel, Prompt
+from sgl.selection import Selection
 
 BEFORE, AFTER = 16, 48
 """Text tokens of a prompt before and after the image."""
@@ -94,4 +94,4 @@ def run_prefill(
     lm: LanguageModel, prompt: Prompt, selection: Selection | None = None
 ) -> tuple[torch.Tensor, DecodeState]:
     """Nothing captured."""
-    return prefill(lm, prompt, selection)
+    return prefill(lm, prompt, [selection] if selection else [])

@@ -16,12 +16,12 @@ from benchmarks.limits import Limits, measure_limits
 from benchmarks.measure import Ratio, Work, peak_bytes, take_turns
 from sgl import attention, generation
 from sgl.attention import ColumnSums
-from sgl.compaction import Selection
 from sgl.decoder import decode_step, prefill
 from sgl.flops import DecoderShape, attention_flops, decode_bytes, generation_flops
 from sgl.generation import generate_greedy
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import keep_count, top_visual_tokens
+from sgl.selection import Selection
 from sgl.static_decode import StaticDecode
 
 PRUNED = (0.19, 0.2)
@@ -286,7 +286,7 @@ def _generate(
     *,
     graph: bool,
 ) -> object:
-    return generate_greedy(lm, prompt, limits, selection=selection, graph=graph)
+    return generate_greedy(lm, prompt, limits, selections=[selection], graph=graph)
 
 
 PARTS: dict[str, Part] = {

@@ -25,11 +25,12 @@ from transformers.models.qwen2.modeling_qwen2 import eager_attention_forward
 
 from sgl import early_exit
 from sgl.attention import ATTENTION_NAME
-from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import score_answers
+from sgl.compaction import prune_prompt
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import Prompt
 from sgl.ranking import top_visual_tokens
+from sgl.scoring import score_answers
+from sgl.selection import Selection
 from sgl.types import ConsistencyForm, ImageQuestion
 from sgl.vlm import VLM
 
@@ -111,7 +112,7 @@ def _answer_pruned(
     prompt = large.prompts([record], max_new_tokens).prompt
     selection = Selection(int(large.layers * prune_layer), _kept(importance_BT, prompt, keep_ratio))
     limits = Limits(large.end_token_ids, [max_new_tokens])
-    answers = generate_greedy(large.language_model, prompt, limits, selection=selection)
+    answers = generate_greedy(large.language_model, prompt, limits, selections=[selection])
     return answers.token_ids[0]
 
 

@@ -13,11 +13,11 @@ import torch
 
 from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_1B, Decoder, image_prompt, run_prefill
 from benchmarks.measure import Ratio, Work, take_turns
-from sgl.compaction import Selection
 from sgl.decoder import DecodeState, decode_step
 from sgl.flops import decode_bytes, generation_flops
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import average_retention, keep_count, top_visual_tokens
+from sgl.selection import Selection
 
 PRESETS = ((0.4, 0.4), (0.19, 0.2), (0.04, 0.05))
 """Prune layer and keep ratio of the paper."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
-from sgl.flops import DecoderShape, capture_flops, generation_flops, scoring_flops
+from sgl.flops import DecoderShape, capture_flops, scoring_flops, staged_generation_flops
+from sgl.generation import Generation
 from sgl.layout import PromptLayout
 from sgl.prompt import PromptBatch
 from sgl.ranking import keep_count
+from sgl.selection import Plan
 from sgl.types import Usage
 
 
@@ -25,42 +27,50 @@ class Meter:
 
     def guidance_flops(
         self,
-        layout: PromptLayout,
+        layouts: Sequence[PromptLayout],
+        answers: Generation,
         *,
-        new_tokens: int,
         consistency_keep_ratio: float,
         include_last_visual_row: bool,
-    ) -> float:
-        """Vision, generation, capture and consistency pass of one record of `VLM.guide`."""
-        visual, prompt = layout.visual_tokens, layout.length
-        rows = layout.rows_after_image + (include_last_visual_row and visual > 0)
-        seen_again = prompt - visual + keep_count(visual, consistency_keep_ratio)
-        return (
-            self.answer_flops(layout, new_tokens=new_tokens, split=self.shape.layers, kept=visual)
-            + capture_flops(self.shape, prompt=prompt, rows=rows, new_tokens=new_tokens)
-            + scoring_flops(self.shape, prompt=seen_again, new_tokens=new_tokens)
+    ) -> list[float]:
+        """Vision, generation, capture and consistency pass of each record of `VLM.guide`."""
+        found = []
+        for layout, tokens in zip(layouts, answers.token_ids, strict=True):
+            visual, prompt = layout.visual_tokens, layout.length
+            rows = layout.rows_after_image + (include_last_visual_row and visual > 0)
+            seen_again = prompt - visual + keep_count(visual, consistency_keep_ratio)
+            found.append(
+                layout.vision_flops
+                + self.captured_flops(layout, rows=rows, new_tokens=len(tokens))
+                + scoring_flops(self.shape, prompt=seen_again, new_tokens=len(tokens))
+            )
+        return found
+
+    def captured_flops(self, layout: PromptLayout, *, rows: int, new_tokens: int) -> float:
+        """Generation of one record with a capture of so many rows of its prompt."""
+        stages = [(0, layout.length)]
+        generated = staged_generation_flops(self.shape, stages, new_tokens=new_tokens)
+        return generated + capture_flops(
+            self.shape, prompt=layout.length, rows=rows, new_tokens=new_tokens
         )
 
     def answer_flops(
-        self,
-        layout: PromptLayout,
-        *,
-        new_tokens: int,
-        split: int,
-        kept: int,
-        drafted: int = 0,
-        accepted: int = 0,
-    ) -> float:
-        """Vision and generation of one record, `kept` visual tokens left from layer `split` on."""
-        return layout.vision_flops + generation_flops(
-            self.shape,
-            prompt=layout.length,
-            pruned_prompt=layout.length - layout.visual_tokens + kept,
-            prune_layer=split,
-            new_tokens=new_tokens,
-            drafted=drafted,
-            accepted=accepted,
-        )
+        self, layouts: Sequence[PromptLayout], answers: Generation, plan: Plan
+    ) -> list[float]:
+        """Vision, generation and pruning of each record of `VLM.answer`."""
+        found = []
+        for b, layout in enumerate(layouts):
+            text = layout.length - layout.visual_tokens
+            stages = [(cut.layer, text + cut.kept) for cut in plan.cuts[b]]
+            generated = staged_generation_flops(
+                self.shape,
+                [(0, layout.length), *stages],
+                new_tokens=len(answers.token_ids[b]),
+                drafted=answers.drafted[b],
+                accepted=answers.accepted[b],
+            )
+            found.append(layout.vision_flops + generated + plan.flops[b])
+        return found
 
 
 class Stopwatch:

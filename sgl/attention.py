@@ -95,6 +95,27 @@ class RowCapture:
             self.importance_BT.index_add_(0, self._record_B, added_BT)
 
 
+class GlancedError(Exception):
+    """Ends the layer that a `Glance` came to; caught by those who sent it."""
+
+
+class Glance(RowCapture):
+    """Gives another capture the rows of the first layer that it comes to, and ends that layer.
+
+    What a layer would attend to is known before it attends: nothing behind its scores is computed.
+    """
+
+    def __init__(self, capture: RowCapture) -> None:
+        self._capture = capture
+
+    def add(
+        self, query_BHQD: Tensor, key_BGTD: Tensor, mask: Tensor | None, scaling: float
+    ) -> None:
+        """Hand on and raise `GlancedError`."""
+        self._capture.add(query_BHQD, key_BGTD, mask, scaling)
+        raise GlancedError
+
+
 class ColumnSums(Protocol):
     """Weighted attention rows, summed over heads and rows."""
 

@@ -5,26 +5,13 @@ survivor. Shapes: B records, T tokens before, W tokens after, S added tokens, D 
 A position axes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from sgl.language_model import Prompt
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What stays from which layer on.
-
-    Attributes:
-        layer: K, 0 to L; tokens leave the sequence at this layer's input.
-        keep_BT: (B, T) bool over the prompt; padding is never kept.
-    """
-
-    layer: int
-    keep_BT: Tensor
 
 
 def prune_prompt(prompt: Prompt, keep_BT: Tensor) -> Prompt:

@@ -1,100 +1,169 @@
-"""Prefill, decoding and teacher-forced scoring over a native decoder's own layers.
+"""Prefill and decoding over a native decoder's own layers.
 
 One level below `sgl.vlm`: a bare language model and input embeddings, no images, no tokenizer.
 
 Pruning (SGP; paper, section 3.2): at the INPUT of layer K the dropped tokens leave the sequence.
-Layers below K have a full KV cache, layers from K on a short one; decoding runs with both. What
-stays keeps its original order and its original position ids, so the rotary embedding is that of
-the full sequence.
+Layers below K have a full KV cache, layers from K on a short one; decoding runs with both. Pruned
+at several layers, there are more such segments. What stays keeps its original order and its
+original position ids, so the rotary embedding is that of the full sequence.
 
 Batches are ragged and left-padded; pruning re-compacts them to the left-padded width of the
 longest survivor. Where nothing but their padding needs a mask, layers run them padded on the right:
 causal attention then never sees it, fused attention runs without a mask, and only decode steps mask
 the padding in the middle of their caches. Shapes: B records, T prompt tokens, W tokens after
-pruning, Q query tokens, D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary, S generated
-tokens.
+pruning, Q query tokens, D hidden, A position axes (1, or 3 for M-RoPE), N vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 from transformers import Cache
 
-from sgl.attention import RowCapture
-from sgl.compaction import Selection, add_text, prune_prompt, right_padded, take
+from sgl.attention import Glance, GlancedError, RowCapture
+from sgl.compaction import compaction, right_padded, take, take_tokens
 from sgl.kv_cache import kv_cache
 from sgl.language_model import LanguageModel, Prompt
 from sgl.masks import Attended
+from sgl.selection import AnySelection, AttentionSelection, Selection
 
-SCORED_AT_ONCE = 256
-"""Tokens whose logits over the whole vocabulary are held at the same time."""
+
+@dataclass
+class Segment:
+    """Layers whose caches hold the same tokens.
+
+    Attributes:
+        layers: at least one.
+        attended: the cached tokens.
+    """
+
+    layers: range
+    attended: Attended
 
 
 @dataclass
 class DecodeState:
-    """Both caches of a batch that is being decoded.
+    """The caches of a batch that is being decoded.
 
     Attributes:
         cache: one KV cache whose layers have lengths of their own.
-        split: K, the first layer with the short cache.
-        below: the cached tokens of the layers below K.
-        above: the cached tokens of the layers from K on.
+        segments: all layers, in order; each a run of layers whose caches hold the same tokens.
         position_B: (B,) int64, the position of the next token to be fed.
     """
 
     cache: Cache
-    split: int
-    below: Attended
-    above: Attended
+    segments: list[Segment]
     position_B: Tensor
 
     def keep_rows(self, index_R: Tensor) -> None:
         """Let the other records leave the batch: (R,) int64, rows of it in the order to come."""
         for layer in self.cache.layers:  # on several devices where the model is
             layer.batch_select_indices(index_R.to(layer.keys.device))
-        self.below, self.above = self.below.keep_rows(index_R), self.above.keep_rows(index_R)
+        for segment in self.segments:
+            segment.attended = segment.attended.keep_rows(index_R)
         self.position_B = self.position_B[index_R]
+
+    def take_back(self, count_B: Tensor) -> None:
+        """Hide each record's last cached tokens, (B,) int64 of them; positions stay."""
+        for segment in self.segments:
+            width = self.cache.layers[segment.layers[0]].keys.shape[2]
+            segment.attended = segment.attended.without_last(count_B, width)
 
 
 def prefill(
     lm: LanguageModel,
     prompt: Prompt,
-    selection: Selection | None = None,
+    selections: Sequence[AnySelection] = (),
     capture: RowCapture | None = None,
 ) -> tuple[Tensor, DecodeState]:
-    """Run the prompt through all layers, pruning at the input of layer `selection.layer`.
+    """Run the prompt through all layers, pruning at the inputs of the selections' layers.
 
     Args:
         lm: the decoder.
         prompt: B prompts of T tokens.
-        selection: what stays from which layer on; None prunes nothing.
-        capture: collects the watched attention rows; only without a selection.
+        selections: what stays from which layer on, by layer; with none nothing is pruned.
+        capture: collects the watched attention rows; only without selections.
 
     Returns:
         (B, N) float32 logits of the next token, and the state to decode from.
     """
-    hidden_BTD, state = prefill_hidden(lm, prompt, selection, capture)
-    return output_logits(lm, hidden_BTD[:, -1]), state
+    hidden_BWD, state = prefill_hidden(lm, prompt, selections, capture)
+    return output_logits(lm, hidden_BWD[:, -1]), state
 
 
 def prefill_hidden(
     lm: LanguageModel,
     prompt: Prompt,
-    selection: Selection | None = None,
+    selections: Sequence[AnySelection] = (),
     capture: RowCapture | None = None,
 ) -> tuple[Tensor, DecodeState]:
     """As `prefill`, with the last layer's hidden states, (B, W, D), in place of logits."""
-    split = selection.layer if selection else lm.layers
-    cache = kv_cache()
-    hidden_BTD, below = _prefill_layers(lm, range(split), prompt, cache, capture)
-    above = below
-    if selection:
-        assert capture is None, "columns of pruned layers would not match the prompt's"
-        pruned = prune_prompt(replace(prompt, embeds_BTD=hidden_BTD), selection.keep_BT)
-        hidden_BTD, above = _prefill_layers(lm, range(split, lm.layers), pruned, cache)
-    return hidden_BTD, DecodeState(cache, split, below, above, prompt.next_position_B)
+    assert not (selections and capture), "columns of pruned layers would not match the prompt's"
+    run = _Prefill(lm, prompt)
+    waiting = list(selections)
+    while waiting:
+        selection = waiting.pop(0)
+        if isinstance(selection, Selection):
+            run.to(selection.layer)
+            keep_BT = selection.keep_BT
+        else:
+            keep_BT = run.ranked(selection)
+        moves = run.prune(keep_BT)
+        waiting = [later.moved(*moves) for later in waiting]
+    run.to(lm.layers, capture)
+    state = DecodeState(run.cache, run.segments, prompt.next_position_B)
+    return run.prompt.embeds_BTD, state
+
+
+class _Prefill:
+    """A batch of prompts on its way through the layers.
+
+    Attributes:
+        prompt: what enters the next layer.
+        segments: of the layers behind it.
+    """
+
+    def __init__(self, lm: LanguageModel, prompt: Prompt) -> None:
+        self.lm, self.prompt = lm, prompt
+        self.cache = kv_cache()
+        self.segments: list[Segment] = []
+
+    @property
+    def layer(self) -> int:
+        """The next one."""
+        return self.segments[-1].layers.stop if self.segments else 0
+
+    def to(self, layer: int, capture: RowCapture | None = None) -> None:
+        """Run the layers before another one."""
+        layers = range(self.layer, layer)
+        if layers:
+            hidden_BTD, attended = prefill_layers(self.lm, layers, self.prompt, self.cache, capture)
+            self.prompt = replace(self.prompt, embeds_BTD=hidden_BTD)
+            self.segments.append(Segment(layers, attended))
+
+    def prune(self, keep_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Drop tokens here; which stay, as `compaction` says it."""
+        moves = compaction(keep_BT & self.prompt.valid_BT)
+        self.prompt = take_tokens(self.prompt, *moves)
+        return moves
+
+    def ranked(self, selection: AttentionSelection) -> Tensor:
+        """Run up to its layer and rank on the way: (B, T) bool, what stays."""
+        self.to(selection.layer - 1 if selection.before else selection.layer)
+        capture = selection.capture(self.prompt.valid_BT)
+        if selection.before:
+            self.to(selection.layer, capture)
+        else:
+            self._glance(capture)
+        return selection.choose(capture.importance_BT, self.prompt.visual_BT)
+
+    def _glance(self, capture: RowCapture) -> None:
+        """Capture from the next layer's attention to what enters it, and leave the layer again."""
+        with suppress(GlancedError):
+            prefill_layers(
+                self.lm, range(self.layer, self.layer + 1), self.prompt, None, Glance(capture)
+            )
 
 
 def decode_step(
@@ -116,66 +185,18 @@ def decode_step(
     """
     hidden_B1D = lm.text_model.embed_tokens(token_B[:, None])
     position_B, state.position_B = state.position_B, state.position_B + 1
-    state.below, state.above = state.below.with_next(position_B), state.above.with_next(position_B)
-    for layers, attended in (
-        (range(state.split), state.below),
-        (range(state.split, lm.layers), state.above),
-    ):
+    for segment in state.segments:
+        segment.attended = segment.attended.with_next(position_B)
         hidden_B1D = run_layers(
             lm,
-            layers,
+            segment.layers,
             hidden_B1D,
             position_B[None, :, None],
-            attended.decode_mask,
+            segment.attended.decode_mask,
             state.cache,
             capture,
         )
     return output_logits(lm, hidden_B1D[:, -1])
-
-
-def score_answers(
-    lm: LanguageModel,
-    prompt: Prompt,
-    answers: Sequence[Sequence[int]],
-) -> list[list[float]]:
-    """Log probabilities of given answers in ONE teacher-forced forward.
-
-    Args:
-        lm: the decoder.
-        prompt: B prompts, pruned already if they are to be.
-        answers: per record, at least one token.
-
-    Returns:
-        Per record, log p(y_t) of its tokens. No token is barred here, as in the paper's code.
-    """
-    device, width = prompt.embeds_BTD.device, prompt.embeds_BTD.shape[1]
-    longest = max(len(answer) for answer in answers)
-    target_BS = torch.tensor(
-        [[*answer, *[0] * (longest - len(answer))] for answer in answers], device=device
-    )
-    # The last token is scored, never fed. Right padding needs no mask: nobody looks at it.
-    fed_BS = target_BS[:, :-1]
-    valid_BS = torch.ones_like(fed_BS, dtype=torch.bool)
-    prompt = add_text(prompt, lm.text_model.embed_tokens(fed_BS), valid_BS)
-    hidden_BTD, _ = _prefill_layers(lm, range(lm.layers), prompt, None)
-    lengths = [len(answer) for answer in answers]
-    hidden_XD = torch.cat(
-        [hidden_BTD[record, width - 1 :][:length] for record, length in enumerate(lengths)]
-    )
-    target_X = torch.cat([target_BS[record, :length] for record, length in enumerate(lengths)])
-    log_probs = iter(_log_probs(lm, hidden_XD, target_X))
-    return [[next(log_probs) for _ in range(length)] for length in lengths]
-
-
-def _log_probs(lm: LanguageModel, hidden_XD: Tensor, target_X: Tensor) -> list[float]:
-    """Of some tokens behind some hidden states, one each."""
-    found: list[float] = []
-    for hidden_YD, target_Y in zip(
-        hidden_XD.split(SCORED_AT_ONCE), target_X.split(SCORED_AT_ONCE), strict=True
-    ):
-        log_probs_YN = output_logits(lm, hidden_YD).log_softmax(dim=-1)
-        found += log_probs_YN.gather(1, target_Y[:, None])[:, 0].tolist()
-    return found
 
 
 def output_logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:
@@ -183,7 +204,7 @@ def output_logits(lm: LanguageModel, hidden_BD: Tensor) -> Tensor:
     return lm.lm_head(lm.text_model.norm(hidden_BD)).float()
 
 
-def _prefill_layers(
+def prefill_layers(
     lm: LanguageModel,
     layers: range,
     prompt: Prompt,

@@ -126,15 +126,38 @@ def generation_flops(
         drafted: draft tokens that the prefill reads behind the prompt.
         accepted: how many of them are in the answer.
     """
-    below, above = range(prune_layer), range(prune_layer, shape.layers)
-    prompt, pruned_prompt = prompt + drafted, pruned_prompt + drafted
+    stages = [(0, prompt), (prune_layer, pruned_prompt)]
+    return staged_generation_flops(
+        shape, stages, new_tokens=new_tokens, drafted=drafted, accepted=accepted
+    )
+
+
+def staged_generation_flops(
+    shape: DecoderShape,
+    stages: Sequence[tuple[int, int]],
+    *,
+    new_tokens: int,
+    drafted: int = 0,
+    accepted: int = 0,
+) -> float:
+    """As `generation_flops`, pruned at any number of layers.
+
+    Args:
+        shape: of the decoder.
+        stages: the first layer of each stage, 0 for the first, and the prompt tokens in its layers.
+        new_tokens: n; the last one is never fed back.
+        drafted: draft tokens that the prefill reads behind the prompt.
+        accepted: how many of them are in the answer.
+    """
+    starts = [*(layer for layer, _ in stages), shape.layers]
     steps = max(0, new_tokens - accepted - 1)
-    total = layers_flops(shape, below, prompt, prompt)
-    total += layers_flops(shape, above, pruned_prompt, pruned_prompt)
-    for step in range(1, steps + 1):
-        total += layers_flops(shape, below, 1, prompt + step)
-        total += layers_flops(shape, above, 1, pruned_prompt + step)
-    return total + lm_head_flops(shape, drafted + 1 + steps)
+    total = lm_head_flops(shape, drafted + 1 + steps)
+    for (start, prompt), stop in zip(stages, starts[1:], strict=True):
+        layers, tokens = range(start, stop), prompt + drafted
+        total += layers_flops(shape, layers, tokens, tokens)
+        for step in range(1, steps + 1):
+            total += layers_flops(shape, layers, 1, tokens + step)
+    return total
 
 
 def scoring_flops(shape: DecoderShape, *, prompt: int, new_tokens: int) -> float:
@@ -146,9 +169,19 @@ def scoring_flops(shape: DecoderShape, *, prompt: int, new_tokens: int) -> float
 
 def capture_flops(shape: DecoderShape, *, prompt: int, rows: int, new_tokens: int) -> float:
     """The attention rows computed a second time for the importance, and their sum."""
-    per_key = 2.0 * shape.heads * (shape.head_dim + 1)
     keys = rows * prompt + sum(prompt + step for step in range(1, new_tokens))
-    return shape.layers * per_key * keys
+    return shape.layers * row_flops(shape, keys)
+
+
+def row_flops(shape: DecoderShape, keys: int) -> float:
+    """One more attention row of one layer, and its sum over heads."""
+    return 2.0 * shape.heads * (shape.head_dim + 1) * keys
+
+
+def glance_flops(shape: DecoderShape, tokens: int) -> float:
+    """Queries, keys and values of some tokens in one layer, and one attention row over them."""
+    width = shape.head_dim * (shape.heads + 2 * shape.kv_heads)
+    return linear_flops(tokens, shape.hidden, width) + row_flops(shape, tokens)
 
 
 def decoder_weights(shape: DecoderShape) -> int:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from sgl.attention import RowCapture
-from sgl.compaction import Selection, add_text, compaction, take_tokens
+from sgl.compaction import add_text, compaction, take_tokens
 from sgl.decoder import DecodeState, decode_step, output_logits, prefill, prefill_hidden
 from sgl.errors import NumericalError
 from sgl.language_model import LanguageModel, Prompt
+from sgl.selection import AnySelection
 from sgl.static_decode import StaticDecode
 
 HALF_LEFT = 0.5
@@ -70,7 +71,7 @@ def generate_greedy(
     prompt: Prompt,
     limits: Limits,
     *,
-    selection: Selection | None = None,
+    selections: Sequence[AnySelection] = (),
     drafts: Sequence[Sequence[int]] | None = None,
     capture: RowCapture | None = None,
     include_last_visual_row: bool = False,
@@ -83,7 +84,7 @@ def generate_greedy(
         lm: the decoder.
         prompt: B prompts.
         limits: when answers end.
-        selection: prunes the prompt at a layer.
+        selections: prune the prompt, by layer.
         drafts: per record, tokens of this model's vocabulary, perhaps none; not with `capture`.
         capture: receives the importance of the prompt's columns: the rows of the prompt tokens
             after the last visual one, and of each generated token that is fed back.
@@ -102,11 +103,11 @@ def generate_greedy(
     answers = _Answers(limits)
     if drafts is not None and any(drafts):
         assert capture is None, "draft tokens would be captured as part of the prompt"
-        token_B, state = _verify(lm, prompt, selection, drafts, answers)
+        token_B, state = _verify(lm, prompt, selections, drafts, answers)
     else:
         if capture:
             capture.watch(*_rows_after_image(prompt, include_last_visual_row))
-        logits_BN, state = prefill(lm, prompt, selection, capture)
+        logits_BN, state = prefill(lm, prompt, selections, capture)
         token_B = answers.choose(answers.records, logits_BN)
     if graph and capture is None and not lm.has_windows and answers.steps_left() >= _GRAPH_STEPS:
         _decode_in_graph(lm, state, token_B, answers)
@@ -209,7 +210,7 @@ class _Answers:
 def _verify(
     lm: LanguageModel,
     prompt: Prompt,
-    selection: Selection | None,
+    selections: Sequence[AnySelection],
     drafts: Sequence[Sequence[int]],
     answers: _Answers,
 ) -> tuple[Tensor, DecodeState]:
@@ -222,8 +223,7 @@ def _verify(
     limits = answers.limits.max_new_tokens
     # A draft of the limit's length would leave no room for the model's own token.
     drafts = [list(draft[: limit - 1]) for draft, limit in zip(drafts, limits, strict=True)]
-    extended, selection = _append(lm, prompt, selection, drafts)
-    hidden_BWD, state = prefill_hidden(lm, extended, selection)
+    hidden_BWD, state = prefill_hidden(lm, *_append(lm, prompt, selections, drafts))
     tokens = []
     for record, draft in enumerate(drafts):
         # Left-padded, so that every draft stands at the end.
@@ -240,17 +240,18 @@ def _verify(
         tokens.append(answers.last_token(record))
     device = hidden_BWD.device
     rejected = [d - a for d, a in zip(answers.drafted, answers.accepted, strict=True)]
-    rejected_B = torch.tensor(rejected, device=device)
     state.position_B = prompt.next_position_B + torch.tensor(answers.accepted, device=device)
     if any(rejected):
-        state.below = state.below.without_last(rejected_B, extended.valid_BT.shape[1])
-        state.above = state.above.without_last(rejected_B, hidden_BWD.shape[1])
+        state.take_back(torch.tensor(rejected, device=device))
     return torch.tensor(tokens, device=device), state
 
 
 def _append(
-    lm: LanguageModel, prompt: Prompt, selection: Selection | None, drafts: Sequence[Sequence[int]]
-) -> tuple[Prompt, Selection | None]:
+    lm: LanguageModel,
+    prompt: Prompt,
+    selections: Sequence[AnySelection],
+    drafts: Sequence[Sequence[int]],
+) -> tuple[Prompt, list[AnySelection]]:
     """Prompts with their drafts behind them, left-padded again; nothing of a draft is pruned."""
     device, longest = prompt.embeds_BTD.device, max(len(draft) for draft in drafts)
     token_BS = torch.tensor(
@@ -262,11 +263,10 @@ def _append(
     drafted_BS = torch.arange(longest, device=device) < length_B1
     extended = add_text(prompt, lm.text_model.embed_tokens(token_BS), drafted_BS)
     index_BW, valid_BW = compaction(extended.valid_BT)
-    extended = take_tokens(extended, index_BW, valid_BW)
-    if selection:
-        keep_BT = torch.cat([selection.keep_BT & prompt.valid_BT, drafted_BS], dim=1)
-        selection = Selection(selection.layer, keep_BT.gather(1, index_BW) & valid_BW)
-    return extended, selection
+    return take_tokens(extended, index_BW, valid_BW), [
+        selection.with_draft(prompt.valid_BT, drafted_BS).moved(index_BW, valid_BW)
+        for selection in selections
+    ]
 
 
 def _rows_after_image(prompt: Prompt, include_last_visual_row: bool) -> tuple[Tensor, int]:

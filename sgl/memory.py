@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sgl.attention import MAX_SCORES
-from sgl.decoder import SCORED_AT_ONCE
 from sgl.flops import DecoderShape, kv_cache_bytes
 from sgl.kv_cache import ROOM
 from sgl.layout import PromptLayout
 from sgl.ranking import keep_count
+from sgl.scoring import SCORED_AT_ONCE
 
 _FLOAT = 4
 

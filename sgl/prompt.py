@@ -6,6 +6,7 @@ Shapes: B records, T prompt tokens (left-padded), D hidden, A position axes.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from sgl.families.base import Family
 from sgl.language_model import Prompt
 from sgl.layout import PromptEncoder, PromptLayout
 from sgl.types import ImageQuestion
+from sgl.vision_attention import VisionAttention
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class PromptBatch:
     Attributes:
         prompt: for the decoder.
         layouts: per record.
+        vision: what the vision tower attended to; None where nobody asked.
     """
 
     prompt: Prompt
     layouts: list[PromptLayout]
+    vision: VisionAttention | None = None
 
     @property
     def width(self) -> int:
@@ -49,6 +53,8 @@ def build_prompts(
     encoder: PromptEncoder,
     records: Sequence[ImageQuestion],
     layouts: Sequence[PromptLayout],
+    *,
+    watch_vision: bool = False,
 ) -> PromptBatch:
     """Preprocess, pad and embed a batch.
 
@@ -57,12 +63,18 @@ def build_prompts(
         encoder: of the model.
         records: at least one.
         layouts: of the records.
+        watch_vision: see what the vision tower attends to.
+
+    Raises:
+        UnsupportedModelError: that cannot be seen in this family.
     """
     inputs = native_inputs(encoder, records, layouts)
     inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
     valid_BT = inputs["attention_mask"].bool()
     visual_BT = (inputs["input_ids"] == encoder.family.config.image_token_id) & valid_BT
-    arrived = _run_to_text_model(model, encoder.family, inputs)
+    vision = VisionAttention(model, encoder.family) if watch_vision else None
+    with vision or nullcontext():
+        arrived = _run_to_text_model(model, encoder.family, inputs)
     positions = _positions(arrived.get("position_ids"), valid_BT)
     prompt = Prompt(
         embeds_BTD=arrived["inputs_embeds"],
@@ -73,7 +85,7 @@ def build_prompts(
         deepstack=_deepstack(arrived, visual_BT),
         block_BT=_image_blocks(visual_BT) if encoder.family.bidirectional_images else None,
     )
-    return PromptBatch(prompt, list(layouts))
+    return PromptBatch(prompt, list(layouts), vision)
 
 
 def native_inputs(

@@ -1,4 +1,4 @@
-"""Decode steps without launch overhead: static caches of two lengths, one CUDA graph over them.
+"""Decode steps without launch overhead: static caches, one CUDA graph over them.
 
 A decode step of a small batch starts hundreds of kernels of a few microseconds each, and the host
 cannot start them that fast. Here a step touches the same memory every time: caches are allocated
@@ -28,7 +28,7 @@ _WARM_UP_STEPS = 2
 
 
 class StaticDecode:
-    """Decodes one batch after another, of one size and pruned at one layer, in its own memory."""
+    """Decodes batches of one size, pruned at the same layers, each in the same memory."""
 
     @torch.inference_mode()
     def __init__(self, lm: LanguageModel, state: DecodeState, new_tokens: int) -> None:
@@ -44,13 +44,11 @@ class StaticDecode:
         """
         if lm.has_windows:
             raise UnsupportedModelError("sliding windows cannot be decoded in static caches")
-        self._lm, self._split = lm, state.split
-        self._halves = [
-            _Half.beside(state, layers, new_tokens)
-            for layers in (range(state.split), range(state.split, lm.layers))
-            if layers
+        self._lm = lm
+        self._segments = [
+            _StaticSegment.beside(state, segment.layers, new_tokens) for segment in state.segments
         ]
-        self._cache = Cache(layers=[cache for half in self._halves for cache in half.caches])
+        self._cache = Cache(layers=[cache for one in self._segments for cache in one.caches])
         self._token_B = torch.zeros_like(state.position_B)
         self._position_B = torch.zeros_like(state.position_B)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -63,13 +61,14 @@ class StaticDecode:
         """Begin with another prefilled batch.
 
         Raises:
-            ValueError: it is of another size, pruned at another layer, or too long.
+            ValueError: it is of another size, pruned at other layers, or too long.
         """
-        if state.split != self._split:
-            raise ValueError(f"pruned at layer {state.split}, not at {self._split}")
-        for half in self._halves:
-            below = half.layers.stop <= self._split
-            half.load(state, (state.below if below else state.above).valid_BT)
+        theirs = [segment.layers.start for segment in state.segments]
+        ours = [segment.layers.start for segment in self._segments]
+        if theirs != ours:
+            raise ValueError(f"caches change their length at layers {theirs}, not at {ours}")
+        for static, segment in zip(self._segments, state.segments, strict=True):
+            static.load(state, segment.attended.valid_BT)
         self._position_B.copy_(state.position_B)
 
     @torch.inference_mode()
@@ -85,8 +84,8 @@ class StaticDecode:
         Raises:
             ValueError: there is no room left.
         """
-        for half in self._halves:
-            half.take_room()
+        for segment in self._segments:
+            segment.take_room()
         self._token_B.copy_(token_B)
         if self._graph is None:
             return self._step()
@@ -97,12 +96,12 @@ class StaticDecode:
         """Reads and writes nothing but this object's tensors."""
         hidden_B1D = self._lm.text_model.embed_tokens(self._token_B[:, None])
         positions = self._position_B[None, :, None]
-        for half in self._halves:
-            half.valid_BT.index_fill_(1, half.slot, True)
+        for segment in self._segments:
+            segment.valid_BT.index_fill_(1, segment.slot, True)
             hidden_B1D = run_layers(
-                self._lm, half.layers, hidden_B1D, positions, half.decode_mask, self._cache
+                self._lm, segment.layers, hidden_B1D, positions, segment.decode_mask, self._cache
             )
-            half.slot.add_(1)
+            segment.slot.add_(1)
         self._position_B.add_(1)
         return output_logits(self._lm, hidden_B1D[:, -1])
 
@@ -119,7 +118,7 @@ class StaticDecode:
 
 
 @dataclass
-class _Half:
+class _StaticSegment:
     """The layers whose caches are of one length.
 
     Attributes:
@@ -136,7 +135,7 @@ class _Half:
     free: int = 0
 
     @classmethod
-    def beside(cls, state: DecodeState, layers: range, new_tokens: int) -> "_Half":
+    def beside(cls, state: DecodeState, layers: range, new_tokens: int) -> "_StaticSegment":
         """Empty, with room for what the state holds and the tokens to come."""
         batch, device = state.position_B.shape[0], state.position_B.device
         filled = state.cache.layers[layers[0]].keys.shape[2]

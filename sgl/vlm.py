@@ -9,8 +9,7 @@ from torch import Tensor
 from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
-from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import score_answers
+from sgl.compaction import prune_prompt
 from sgl.families import Family
 from sgl.flops import DecoderShape
 from sgl.generation import Limits, generate_greedy
@@ -18,13 +17,11 @@ from sgl.language_model import LanguageModel, Prompt
 from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptEncoder
 from sgl.memory import BatchMemory
 from sgl.prompt import PromptBatch, build_prompts
-from sgl.ranking import (
-    average_retention,
-    keep_count,
-    spread,
-    top_visual_tokens,
-)
-from sgl.resampling import resample
+from sgl.pruners import PRUNERS
+from sgl.pruning import Pruner, Scene
+from sgl.ranking import staged_retention, top_visual_tokens
+from sgl.scoring import score_answers
+from sgl.selection import Plan
 from sgl.types import (
     Answer,
     ConsistencyForm,
@@ -111,15 +108,12 @@ class VLM:
         seen_again = self._look_again(
             prompt, importance_BT, answers.token_ids, consistency_keep_ratio
         )
-        flops = [
-            self._meter.guidance_flops(
-                batch.layouts[b],
-                new_tokens=len(tokens),
-                consistency_keep_ratio=consistency_keep_ratio,
-                include_last_visual_row=include_last_visual_row,
-            )
-            for b, tokens in enumerate(answers.token_ids)
-        ]
+        flops = self._meter.guidance_flops(
+            batch.layouts,
+            answers,
+            consistency_keep_ratio=consistency_keep_ratio,
+            include_last_visual_row=include_last_visual_row,
+        )
         usage = usages(
             batch,
             kept=[layout.visual_tokens for layout in batch.layouts],
@@ -157,23 +151,27 @@ class VLM:
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         min_new_tokens: int = 1,
         use_drafts: bool = True,
+        pruner: Pruner | None = None,
     ) -> list[Answer]:
-        """Answer, with the visual tokens pruned by the guidance (paper, section 3.2).
+        """Answer, with the visual tokens pruned: by the guidance (paper, section 3.2), or others.
 
         Args:
             records: one batch, at least one record.
-            guidance: of the same records, in order; None answers unpruned.
-            prune_layer: K = int(L * prune_layer); read with guidance only.
+            guidance: of the same records, in order.
+            prune_layer: K = int(L * prune_layer); read where there is a pruner.
             keep_ratio: share of the visual tokens that stays from layer K on; likewise.
             max_new_tokens: for records that name no limit of their own.
             min_new_tokens: the end token is barred before.
             use_drafts: read the guide's answer as a draft; it changes no token of the answer.
+            pruner: one of `sgl.pruners`; None prunes by the guidance, and without it not at all.
 
         Returns:
             One answer per record, in order, with route LARGE.
 
         Raises:
             GridMismatchError: a ranking is of other images than the record's.
+            ConfigurationError: the pruner cannot prune at this layer, or needs guidance.
+            UnsupportedModelError: the pruner cannot see what it ranks by in this family.
             ValueError: prune_layer or keep_ratio is no share.
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
@@ -182,40 +180,37 @@ class VLM:
                 f"prune_layer ({prune_layer}) and keep_ratio ({keep_ratio}) are shares, 0 to 1"
             )
         watch = Stopwatch(self.model.device)
-        batch = self.prompts(records, max_new_tokens)
-        kept = [layout.visual_tokens for layout in batch.layouts]
-        split, selection = self.layers, None
-        if guidance:
-            split = int(self.layers * prune_layer)
-            kept = [keep_count(count, keep_ratio) for count in kept]
-            selection = Selection(split, self._kept_tokens(batch, guidance, keep_ratio))
+        pruner = pruner or (PRUNERS["guided"] if guidance else None)
+        scene = self.scene(
+            records,
+            guidance,
+            max_new_tokens=max_new_tokens,
+            min_new_tokens=min_new_tokens,
+            watch_vision=pruner is not None and pruner.watches_vision,
+        )
+        batch, plan = scene.batch, Plan.of_nothing(len(records))
+        if pruner:
+            plan = pruner.plan(scene, int(self.layers * prune_layer), keep_ratio)
         answers = generate_greedy(
             self.language_model,
             batch.prompt,
-            self._limits(batch, min_new_tokens),
-            selection=selection,
+            scene.limits,
+            selections=plan.selections,
             drafts=[self._draft(one) for one in guidance] if guidance and use_drafts else None,
             graph=self.cuda_graphs,
         )
-        flops = [
-            self._meter.answer_flops(
-                batch.layouts[b],
-                new_tokens=len(tokens),
-                split=split,
-                kept=kept[b],
-                drafted=answers.drafted[b],
-                accepted=answers.accepted[b],
-            )
-            for b, tokens in enumerate(answers.token_ids)
-        ]
         usage = usages(
-            batch, kept=kept, answers=answers.token_ids, flops=flops, seconds=watch.seconds()
+            batch,
+            kept=plan.kept([layout.visual_tokens for layout in batch.layouts]),
+            answers=answers.token_ids,
+            flops=self._meter.answer_flops(batch.layouts, answers, plan),
+            seconds=watch.seconds(),
         )
         results = []
         for b, record in enumerate(records):
             visual, pruning = batch.layouts[b].visual_tokens, None
-            if guidance and visual:
-                retention = average_retention(split, self.layers, kept[b], visual)
+            if pruner and visual:
+                retention = staged_retention(plan.cuts[b], self.layers, visual)
                 pruning = Pruning(prune_layer, keep_ratio, retention)
             results.append(
                 Answer(
@@ -232,16 +227,43 @@ class VLM:
         return results
 
     @torch.inference_mode()
+    def scene(
+        self,
+        records: Sequence[ImageQuestion],
+        guidance: Sequence[Guidance] | None = None,
+        *,
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+        min_new_tokens: int = 1,
+        watch_vision: bool = False,
+    ) -> Scene:
+        """A batch before it is answered, as pruners see it; arguments and errors as of `answer`."""
+        batch = self.prompts(records, max_new_tokens, watch_vision=watch_vision)
+        return Scene(
+            lm=self.language_model,
+            meter=self._meter,
+            ids=[record.id for record in records],
+            batch=batch,
+            limits=self._limits(batch, min_new_tokens),
+            complete=self.sum_over_heads,
+            guidance=guidance,
+        )
+
+    @torch.inference_mode()
     def prompts(
-        self, records: Sequence[ImageQuestion], max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+        self,
+        records: Sequence[ImageQuestion],
+        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+        *,
+        watch_vision: bool = False,
     ) -> PromptBatch:
         """What the decoder's first layer sees of a batch.
 
         Raises:
             RecordError: one of the records is bad; which kind, its subclass tells.
+            UnsupportedModelError: `watch_vision`, and this family's cannot be watched.
         """
         layouts = [self.encoder.lay_out(record, max_new_tokens) for record in records]
-        return build_prompts(self.model, self.encoder, records, layouts)
+        return build_prompts(self.model, self.encoder, records, layouts, watch_vision=watch_vision)
 
     def _limits(self, batch: PromptBatch, min_new_tokens: int) -> Limits:
         limits = [layout.max_new_tokens for layout in batch.layouts]
@@ -258,21 +280,6 @@ class VLM:
         kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
         pruned = prune_prompt(prompt, kept_BT | ~prompt.visual_BT)
         return score_answers(self.language_model, pruned, answers)
-
-    def _kept_tokens(
-        self, batch: PromptBatch, guidance: Sequence[Guidance], keep_ratio: float
-    ) -> Tensor:
-        """(B, T) bool: all text, and the top visual tokens of each record's ranking.
-
-        A ranking by a model that cuts the images into other tokens is resampled to this one's.
-        """
-        visual_BT = batch.prompt.visual_BT
-        importance = [
-            resample(one.importance, one.grids, layout.grids)
-            for one, layout in zip(guidance, batch.layouts, strict=True)
-        ]
-        importance_BT = spread(importance, visual_BT)
-        return top_visual_tokens(importance_BT, visual_BT, keep_ratio) | ~visual_BT
 
     def _draft(self, guidance: Guidance) -> list[int]:
         """The guide's answer in this model's tokens, ended."""

@@ -8,7 +8,7 @@ per table. Every figure has a 95 % interval from a bootstrap over pages.
 import argparse
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,20 @@ import numpy.typing as npt
 import torch
 
 import sgl
-from sgl.compaction import Selection
-from sgl.generation import Limits, generate_greedy
-from sgl.ranking import average_retention, keep_count, spread, top_visual_tokens
 from sgl.types import ConsistencyForm, Guidance, ImageQuestion
 from testbed import GUIDES, MODEL_NAMES, ModelName, model_path
 from testbed.attention_maps import LayerMaps, layer_maps
+from testbed.pruned import (
+    BATCH,
+    GUIDED,
+    MAX_NEW_TOKENS,
+    OWN,
+    Rankings,
+    all_settings,
+    blind_answers,
+    importance_by,
+    pruned_answers,
+)
 from testbed.records import SPLIT_NAMES, SplitName, draw_records
 from testbed.statistics import (
     Bootstrap,
@@ -35,16 +43,9 @@ from testbed.statistics import (
 )
 
 RECORDS = 2001
-PRESETS: tuple[tuple[int, float], ...] = ((4, 0.46), (2, 0.22), (0, 0.09))
-"""Prune layer K of the large model's 12, keep ratio: 64, 35 and 9 % of the visual token-layers.
-K is what the paper's prune layers (0.4, 0.19, 0.04 of all) give here."""
 TOP_SHARES = (0.2, 0.09)
-OWN = "own global"
-"""The large model's own global map: needs a full pass of it first, so it saves nothing."""
 _DEPTH_RECORDS = 200
-_BATCH = 16
 _RANDOM_SEED = 7
-_MAX_NEW_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def evaluate(data: Data) -> dict[str, Any]:
             name: asdict(bootstrap.mean(right["large"].astype(float) - right[name]))
             for name in GUIDES
         },
-        "ranking": _ranking(bootstrap, data, runs, rankings),
+        "ranking": _ranking(bootstrap, data, runs, _maps(models["large"], data, runs, rankings)),
         "pruned": _pruned(bootstrap, models["large"], data, rankings, right["large"]),
         "depth": _depth(models["large"], data, rankings),
         "exit": {
@@ -133,11 +134,11 @@ def evaluate(data: Data) -> dict[str, Any]:
 def _run(name: ModelName, model: sgl.VLM, data: Data) -> _Run:
     run = _Run([], [], [])
     for part in _batches(data.records):
-        run.guidance.extend(model.guide(part, max_new_tokens=_MAX_NEW_TOKENS))
+        run.guidance.extend(model.guide(part, max_new_tokens=MAX_NEW_TOKENS))
         if name in GUIDES:
             run.geometric.extend(
                 model.guide(
-                    part, max_new_tokens=_MAX_NEW_TOKENS, consistency=ConsistencyForm.GEOMETRIC
+                    part, max_new_tokens=MAX_NEW_TOKENS, consistency=ConsistencyForm.GEOMETRIC
                 )
             )
         run.maps.extend(layer_maps(model, part))
@@ -145,20 +146,19 @@ def _run(name: ModelName, model: sgl.VLM, data: Data) -> _Run:
 
 
 def _rankings(runs: dict[ModelName, _Run]) -> dict[str, list[Guidance]]:
-    """By name; the last three are baselines."""
-    rng = np.random.default_rng(_RANDOM_SEED)
-    large = runs["large"]
+    """By name, of those that a model's guidance says."""
+    guided = {ranking: runs[name].guidance for ranking, name in GUIDED.items()}
+    return {**guided, OWN: runs["large"].guidance}
+
+
+def _maps(
+    large: sgl.VLM, data: Data, runs: dict[ModelName, _Run], rankings: Rankings
+) -> dict[str, list[npt.NDArray[np.float32]]]:
+    """Importance by ranking, of all that are known before a token is pruned."""
     return {
-        **{f"guided by {name}": runs[name].guidance for name in GUIDES},
-        OWN: large.guidance,
-        "FastV": [
-            replace(one, importance=maps.fastv)
-            for one, maps in zip(large.guidance, large.maps, strict=True)
-        ],
-        "random": [
-            replace(one, importance=rng.random(len(one.importance), dtype=np.float32))
-            for one in large.guidance
-        ],
+        **{name: [one.importance for one in ranking] for name, ranking in rankings.items()},
+        "FastV": [maps.fastv for maps in runs["large"].maps],
+        **importance_by(large, data.records),
     }
 
 
@@ -166,7 +166,7 @@ def _ranking(
     bootstrap: Bootstrap,
     data: Data,
     runs: dict[ModelName, _Run],
-    rankings: dict[str, list[Guidance]],
+    maps: dict[str, list[npt.NDArray[np.float32]]],
 ) -> dict[str, Any]:
     needing = np.array([bool(needed) for needed in data.needed])
 
@@ -174,7 +174,6 @@ def _ranking(
         found = [recall(a, n, share) for a, n in zip(importance, data.needed, strict=True)]
         return asdict(bootstrap.mean(found, needing))
 
-    maps = {name: [one.importance for one in ranking] for name, ranking in rankings.items()}
     own = maps[OWN]
     return {
         "recall": {
@@ -213,25 +212,20 @@ def _pruned(
     bootstrap: Bootstrap,
     large: sgl.VLM,
     data: Data,
-    rankings: dict[str, list[Guidance]],
+    rankings: Rankings,
     full: npt.NDArray[np.bool_],
 ) -> list[dict[str, Any]]:
-    settings = [(name, *preset) for preset in PRESETS for name in rankings]
-    answers = _pruned_answers(large, data, rankings, settings)
+    outcomes = pruned_answers(large, data.records, rankings, all_settings(large.layers))
     rows = []
-    for (name, layer, keep_ratio), texts in answers.items():
-        right = data.right(texts)
-        visual = [len(one.importance) for one in rankings[name]]
-        retention = [
-            average_retention(layer, large.layers, keep_count(count, keep_ratio), count)
-            for count in visual
-        ]
+    for setting, outcome in outcomes.items():
+        right = data.right(outcome.texts)
         rows.append(
             {
-                "prune_layer": layer,
-                "keep_ratio": keep_ratio,
-                "average_retention": round(float(np.mean(retention)), 4),
-                "ranking": name,
+                "preset": list(setting.preset),
+                "prune_layer": setting.layer,
+                "keep_ratio": round(setting.keep_ratio, 4),
+                "average_retention": round(float(np.mean(outcome.retention)), 4),
+                "ranking": setting.ranking,
                 "accuracy": asdict(bootstrap.mean(right)),
                 "share_of_full": asdict(bootstrap.ratio(right, full)),
             }
@@ -239,62 +233,18 @@ def _pruned(
     return rows
 
 
-def _depth(large: sgl.VLM, data: Data, rankings: dict[str, list[Guidance]]) -> list[dict[str, Any]]:
+def _depth(large: sgl.VLM, data: Data, rankings: Rankings) -> list[dict[str, Any]]:
     """Accuracy when all visual tokens leave at each layer: where reading happens."""
     some = np.random.default_rng(_RANDOM_SEED).permutation(len(data.records))[:_DEPTH_RECORDS]
     chosen = sorted(some.tolist())
-    part = Data(
-        [data.records[i] for i in chosen],
-        [data.answers[i] for i in chosen],
-        data.kinds[chosen],
-        data.layouts[chosen],
-        [data.pages[i] for i in chosen],
-        [data.needed[i] for i in chosen],
-    )
-    of_part = {OWN: [rankings[OWN][i] for i in chosen]}
-    settings = [(OWN, layer, 0.0) for layer in range(large.layers)]
-    answers = _pruned_answers(large, part, of_part, settings)
-    bootstrap = Bootstrap(part.pages)
-    return [
-        {"layer": layer, "accuracy": asdict(bootstrap.mean(part.right(texts)))}
-        for (_, layer, _), texts in answers.items()
-    ]
-
-
-Setting = tuple[str, int, float]
-"""Ranking, prune layer K, keep ratio."""
-
-
-@torch.inference_mode()
-def _pruned_answers(
-    large: sgl.VLM,
-    data: Data,
-    rankings: dict[str, list[Guidance]],
-    settings: Sequence[Setting],
-) -> dict[Setting, list[str]]:
-    """Answers by setting; images are read once for all of them.
-
-    The large model's unpruned answer serves as a draft: it changes no token.
-    """
-    texts: dict[Setting, list[str]] = {setting: [] for setting in settings}
-    for start in range(0, len(data.records), _BATCH):
-        batch = slice(start, start + _BATCH)
-        records = data.records[batch]
-        prompt = large.prompts(records).prompt
-        limits = Limits(large.end_token_ids, [_MAX_NEW_TOKENS] * len(records))
-        drafts = [one.token_ids for one in rankings[OWN][batch]]
-        for setting in settings:
-            name, layer, keep_ratio = setting
-            importance = [one.importance for one in rankings[name][batch]]
-            ranked_BT = spread(importance, prompt.visual_BT)
-            kept_BT = top_visual_tokens(ranked_BT, prompt.visual_BT, keep_ratio)
-            kept_BT &= keep_ratio > 0
-            selection = Selection(layer, kept_BT | ~prompt.visual_BT)
-            answers = generate_greedy(
-                large.language_model, prompt, limits, selection=selection, drafts=drafts
-            )
-            texts[setting] += [large.decode(ids) for ids in answers.token_ids]
-    return texts
+    records, own = ([of[i] for i in chosen] for of in (data.records, rankings[OWN]))
+    bootstrap = Bootstrap([data.pages[i] for i in chosen])
+    rows = []
+    for layer in range(large.layers):
+        texts = blind_answers(large, records, own, layer)
+        right = [text == data.answers[i] for text, i in zip(texts, chosen, strict=True)]
+        rows.append({"layer": layer, "accuracy": asdict(bootstrap.mean(right))})
+    return rows
 
 
 def _exit(
@@ -336,7 +286,7 @@ def _by(
 
 
 def _batches(items: Sequence[Any]) -> list[Sequence[Any]]:
-    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+    return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
 
 
 def report(result: dict[str, Any]) -> str:

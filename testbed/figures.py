@@ -17,6 +17,10 @@ _COLOURS = {
     "guided by small": "#4c78a8",
     "own global": "#54a24b",
     "FastV": "#f58518",
+    "PyramidDrop": "#eeca3b",
+    "vision attention": "#9d755d",
+    "DivPrune": "#ff9da6",
+    "uniform": "#bab0ac",
     "random": "#888888",
 }
 _DPI = 110

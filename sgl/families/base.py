@@ -1,5 +1,6 @@
 """What differs between model families, and nothing else."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from PIL.Image import Image
 from torch import Tensor
 
+from sgl.errors import UnsupportedModelError
 from sgl.flops import pair
 from sgl.types import ImageInput, TokenGrid
 
@@ -44,6 +46,7 @@ class Family(ABC):
         placeholder: what the chat template writes for one image.
         position_axes: position ids per token, 1 or, for M-RoPE, 3.
         bidirectional_images: the tokens of an image attend to each other in both directions.
+        class_token: the vision tower puts a class token before an image's patches.
         image_processor_class: the PIL one. It needs no torchvision, and since the pixels of the two
             backends differ by up to 0.03, one of them has to be pinned.
         image_processor_settings: what the family's native processor sets on every call, whatever
@@ -54,6 +57,7 @@ class Family(ABC):
     placeholder: ClassVar[str]
     position_axes: ClassVar[int] = 1
     bidirectional_images: ClassVar[bool] = False
+    class_token: ClassVar[bool] = False
     image_processor_class: ClassVar[Any]
     image_processor_settings: ClassVar[Mapping[str, Any]] = {}
 
@@ -97,6 +101,30 @@ class Family(ABC):
     @abstractmethod
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """The prompt text that stands for one image."""
+
+    def vision_tower(self, model: Any) -> Any:
+        """The part of a native model whose attention tells what an image shows.
+
+        Raises:
+            UnsupportedModelError: its patches cannot be followed to the visual tokens.
+        """
+        raise UnsupportedModelError(
+            f"{type(self).__name__}: its visual tokens are not made of whole patches each, so that "
+            "the vision tower's attention says nothing about one; choose another pruner"
+        )
+
+    def last_vision_attention(self, tower: Any) -> Any:
+        """The attention of the vision tower's last layer, whose output the visual tokens are."""
+        return tower.encoder.layers[-1].self_attn
+
+    def token_attention(self, received_P: Tensor, grid: TokenGrid) -> Tensor:
+        """What (P,) patches of one image or tile receive, as the mean per visual token of its grid.
+
+        Here both are row-major, and the grid's tokens are squares of patches.
+        """
+        side = math.isqrt(len(received_P))
+        square = side // grid.rows
+        return received_P.view(grid.rows, square, grid.columns, square).mean(dim=(1, 3)).flatten()
 
     @property
     def deepstack_layers(self) -> int:

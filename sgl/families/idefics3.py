@@ -73,6 +73,10 @@ class Idefics3(Family):
         start = "\n" if tiles else ""
         return f"{text}{start}{_MARK}{_OVERVIEW}{self._tokens(overview)}{_MARK}"
 
+    def vision_tower(self, model: Any) -> Any:
+        """The native one."""
+        return model.model.vision_model
+
     def _tokens(self, grid: TokenGrid) -> str:
         return self.placeholder * (grid.rows * grid.columns)
 

@@ -12,6 +12,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     get_optimal_tiled_canvas,
 )
 
+from sgl.errors import UnsupportedModelError
 from sgl.families.base import WHOLE, Family, ImageLayout, Size
 from sgl.flops import linear_flops, pair, vision_tower_flops
 from sgl.types import ImageInput, TokenGrid
@@ -22,6 +23,7 @@ class InternVL(Family):
 
     model_types = frozenset({"internvl"})
     placeholder = "<IMG_CONTEXT>"
+    class_token = True
     image_processor_class = GotOcr2ImageProcessorPil
     # Published checkpoints leave it out or say false; the native InternVLProcessor always tiles.
     image_processor_settings = MappingProxyType({"crop_to_patches": True})
@@ -45,6 +47,23 @@ class InternVL(Family):
         """`<img>`, one context token per visual token, `</img>`."""
         count = sum(grid.rows * grid.columns for grid in grids)
         return f"<img>{self.placeholder * count}</img>"
+
+    def vision_tower(self, model: Any) -> Any:
+        """The native one.
+
+        Raises:
+            UnsupportedModelError: the visual tokens are made of another layer than the last.
+        """
+        if self.config.vision_feature_layer != -1:
+            raise UnsupportedModelError(
+                f"vision_feature_layer {self.config.vision_feature_layer}: the vision tower's "
+                "attention is read in its last layer only"
+            )
+        return model.model.vision_tower
+
+    def last_vision_attention(self, tower: Any) -> Any:
+        """Its layers have other names."""
+        return tower.encoder.layer[-1].attention
 
     def _grids(self, image: int, size: Size) -> tuple[TokenGrid, ...]:
         side = int(self.config.image_seq_length**0.5)

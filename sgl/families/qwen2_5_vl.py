@@ -1,5 +1,11 @@
 """Qwen2.5-VL: vision attention in windows, but for a few layers."""
 
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgl.errors import UnsupportedModelError
 from sgl.families.qwen_vl import QwenVL
 from sgl.flops import attention_flops, linear_flops
 from sgl.types import TokenGrid
@@ -10,6 +16,36 @@ class Qwen25VL(QwenVL):
 
     model_types = frozenset({"qwen2_5_vl"})
 
+    def last_vision_attention(self, tower: Any) -> Any:
+        """Of one that looks at whole images.
+
+        Raises:
+            UnsupportedModelError: the last layer looks into windows.
+        """
+        vision = self.config.vision_config
+        if vision.depth - 1 not in vision.fullatt_block_indexes:
+            raise UnsupportedModelError(
+                "the vision tower's last layer attends within windows, which does not tell tokens "
+                "of different windows apart"
+            )
+        return super().last_vision_attention(tower)
+
+    def token_attention(self, received_P: Tensor, grid: TokenGrid) -> Tensor:
+        """Tokens stand in the tower's order, window by window."""
+        side = self._window_tokens
+        cells = torch.arange(grid.rows * grid.columns, device=received_P.device)
+        bands = cells.view(grid.rows, grid.columns).split(side)
+        windows = [window.flatten() for band in bands for window in band.split(side, dim=1)]
+        found = torch.empty(len(cells), device=received_P.device)
+        found[torch.cat(windows)] = super().token_attention(received_P, grid)
+        return found
+
+    @property
+    def _window_tokens(self) -> int:
+        """Of one side of a window."""
+        vision = self.config.vision_config
+        return int(vision.window_size // vision.spatial_merge_size // vision.patch_size)
+
     def mlp_flops(self, patches: int) -> float:
         """A gated MLP."""
         inner = self.config.vision_config.intermediate_size
@@ -19,7 +55,7 @@ class Qwen25VL(QwenVL):
         """In windows, and in a few layers over the whole image."""
         vision, width = self.config.vision_config, self.vision_width
         unit = vision.spatial_merge_size**2
-        window = vision.window_size // vision.spatial_merge_size // vision.patch_size
+        window = self._window_tokens
         windows = [
             rows * columns * unit
             for rows in _segments(grid.rows, window)

@@ -74,6 +74,18 @@ class QwenVL(Family):
             + self.mergers * merger
         )
 
+    def vision_tower(self, model: Any) -> Any:
+        """The native one."""
+        return model.model.visual
+
+    def last_vision_attention(self, tower: Any) -> Any:
+        """Its layers have other names."""
+        return tower.blocks[-1].attn
+
+    def token_attention(self, received_P: Tensor, grid: TokenGrid) -> Tensor:
+        """The patches of a token stand together."""
+        return received_P.view(grid.rows * grid.columns, -1).mean(dim=1)
+
     @property
     def vision_width(self) -> int:
         """Of the vision tower's hidden states."""

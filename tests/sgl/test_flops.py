@@ -7,10 +7,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import decode_step, prefill, score_answers
+from sgl.compaction import prune_prompt
+from sgl.decoder import decode_step, prefill
 from sgl.flops import DecoderShape, generation_flops, scoring_flops
+from sgl.pruners import PRUNERS
 from sgl.ranking import top_visual_tokens
+from sgl.scoring import score_answers
+from sgl.selection import Selection
 from sgl.vlm import VLM
 from tests.tiny_models import FAMILIES, ragged_records
 
@@ -48,7 +51,7 @@ def test_pruned_generation(vlm: VLM) -> None:
         visual = prompt.visual_BT
         keep = top_visual_tokens(torch.rand(visual.shape), visual, 0.25) | ~visual
         with Counter() as counter:
-            _, state = prefill(lm, prompt, Selection(split, keep))
+            _, state = prefill(lm, prompt, [Selection(split, keep)])
             for token in (5, 6):
                 decode_step(lm, state, torch.tensor([token]))
     expected = generation_flops(
@@ -71,6 +74,23 @@ def test_consistency_pass(vlm: VLM) -> None:
             score_answers(lm, pruned, [[4, 5, 6]])
     expected = scoring_flops(shape, prompt=pruned.valid_BT.shape[1], new_tokens=3)
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("name", sorted(PRUNERS))
+@pytest.mark.parametrize("family", ["internvl", "qwen2_5_vl"])
+def test_pruned_answers_and_what_choosing_cost(family: str, name: str) -> None:
+    vlm, record = FAMILIES[family](), ragged_records(limit=4)[3]
+    guidance = vlm.guide([record])
+    with Counter() as counter:
+        (answer,) = vlm.answer(
+            [record],
+            guidance,
+            pruner=PRUNERS[name],
+            prune_layer=0.2,
+            keep_ratio=0.25,
+            use_drafts=False,
+        )
+    assert counter.get_total_flops() == pytest.approx(answer.usage.flops, rel=0.02)
 
 
 @pytest.mark.parametrize("index", range(4))

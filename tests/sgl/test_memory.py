@@ -7,11 +7,11 @@ import torch
 
 from benchmarks.decoders import Decoder, image_prompt
 from benchmarks.measure import Work, peak_bytes
-from sgl.compaction import Selection
 from sgl.decoder import prefill
 from sgl.layout import PromptLayout
 from sgl.memory import BatchMemory
 from sgl.ranking import top_visual_tokens
+from sgl.selection import Selection
 from sgl.types import TokenGrid
 from tests.tiny_models import FAMILIES, ragged_records
 
@@ -33,7 +33,7 @@ def prefill_of(prune_layer: float, keep_ratio: float, ragged: bool) -> Work:
 
     @torch.inference_mode()
     def work() -> object:
-        return prefill(lm, prompt, selection)
+        return prefill(lm, prompt, [selection])
 
     return work
 

@@ -13,12 +13,14 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sgl.attention import RowCapture
-from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import decode_step, prefill, score_answers
+from sgl.compaction import prune_prompt
+from sgl.decoder import decode_step, prefill
 from sgl.early_exit import confidence, consistency
 from sgl.generation import Generation, Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import spread, top_visual_tokens
+from sgl.scoring import score_answers
+from sgl.selection import Selection
 from sgl.types import ConsistencyForm
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "sgl_reference_oracle.npz"
@@ -138,21 +140,21 @@ def test_consistency(case: str) -> None:
 @pytest.mark.parametrize("pruning", [None, *PRUNINGS])
 def test_pruned_large_model(case: str, pruning: tuple[float, float] | None) -> None:
     arrays, lm, batch = oracle().arrays, oracle().large, prompt(case, "large")
-    selection, name = None, f"{case}/large_full"
+    selections, name = [], f"{case}/large_full"
     if pruning:
         prune_layer, keep_ratio = pruning
         name = f"{case}/large_{prune_layer}_{keep_ratio}"
         importance_BT = spread([arrays[f"{case}/importance"]], batch.visual_BT)
         kept_BT = top_visual_tokens(importance_BT, batch.visual_BT, keep_ratio)
-        selection = Selection(int(lm.layers * prune_layer), kept_BT | ~batch.visual_BT)
+        selections = [Selection(int(lm.layers * prune_layer), kept_BT | ~batch.visual_BT)]
     answer = generate_greedy(
         lm,
         batch,
         Limits({oracle().end_token}, [6]),
-        selection=selection,
+        selections=selections,
     )
     assert answer.token_ids[0] == arrays[f"{name}/answer"].tolist()
-    logits_BN, state = prefill(lm, batch, selection)
+    logits_BN, state = prefill(lm, batch, selections)
     steps = [logits_BN] + [
         decode_step(lm, state, torch.tensor([token])) for token in answer.token_ids[0][:-1]
     ]

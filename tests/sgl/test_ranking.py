@@ -6,7 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgl.ranking import average_retention, keep_count, spread, top_visual_tokens
+from sgl.ranking import (
+    Cut,
+    average_retention,
+    keep_count,
+    keep_ratio_for,
+    spread,
+    staged_retention,
+    top_visual_tokens,
+)
 
 masks = st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=4)
 ratios = st.floats(0.01, 1.0)
@@ -60,3 +68,28 @@ def test_spread_lays_importance_over_visual_columns() -> None:
     visual_BT = torch.tensor([[False, True, True, False], [False, False, False, True]])
     spread_BT = spread([np.array([1, 2], np.float32), np.array([3], np.float32)], visual_BT)
     assert spread_BT.tolist() == [[0, 1, 2, 0], [0, 0, 0, 3]]
+
+
+@given(st.integers(0, 30), st.floats(0.01, 1.0))
+def test_the_keep_ratio_for_a_retention_gives_it(layer: int, ratio: float) -> None:
+    layers, visual = 31, 100_000
+    retention = average_retention(layer, layers, keep_count(visual, ratio), visual)
+    assert keep_ratio_for(retention, layer, layers) == pytest.approx(ratio, abs=1e-4)
+
+
+@pytest.mark.parametrize(("retention", "layer"), [(0.09, 2), (0.1, 1), (1.1, 0)])
+def test_a_retention_that_a_layer_cannot_give_is_refused(retention: float, layer: int) -> None:
+    with pytest.raises(ValueError, match="cannot be had"):
+        keep_ratio_for(retention, layer, 10)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 50)), max_size=4))
+def test_staged_retention_is_the_mean_over_layers(drawn: list[tuple[int, int]]) -> None:
+    layers, visual = 12, 50
+    cuts = [Cut(layer, kept) for layer, kept in sorted(drawn)]
+    seen = []
+    for layer in range(layers):
+        before = [cut.kept for cut in cuts if cut.layer <= layer]
+        seen.append(before[-1] if before else visual)
+    found = staged_retention(cuts, layers, visual)
+    assert found == pytest.approx(np.mean(seen) / visual)

@@ -1,16 +1,16 @@
 """Static caches against growing ones; on a GPU the recorded graph too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 
 from sgl import generation
-from sgl.compaction import Selection
 from sgl.decoder import DecodeState, decode_step, prefill
 from sgl.errors import UnsupportedModelError
 from sgl.language_model import LanguageModel, Prompt
+from sgl.selection import AnySelection, AttentionSelection, Selection
 from sgl.static_decode import StaticDecode
 from tests.tiny_models import FAMILIES, ragged_records
 
@@ -55,9 +55,9 @@ def decode(step: Callable[[torch.Tensor], torch.Tensor], logits_BN: torch.Tensor
 
 @torch.inference_mode()
 def both_ways(
-    lm: LanguageModel, prompt: Prompt, selection: Selection | None
+    lm: LanguageModel, prompt: Prompt, selections: Sequence[AnySelection]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    logits, state = prefill(lm, prompt, selection)
+    logits, state = prefill(lm, prompt, selections)
     static = StaticDecode(lm, state, STEPS)
     fixed = decode(static.step, logits)
     grown = decode(lambda token: decode_step(lm, state, token), logits)
@@ -67,9 +67,22 @@ def both_ways(
 @pytest.mark.parametrize("layer", [None, 0, 2, 5])
 def test_it_decodes_what_the_growing_cache_decodes(lm: LanguageModel, layer: int | None) -> None:
     prompt = ragged_prompt(lm, length=20)
-    selection = None if layer is None else half_of_the_visual_tokens(prompt, layer)
-    fixed, grown = both_ways(lm, prompt, selection)
+    selections = [] if layer is None else [half_of_the_visual_tokens(prompt, layer)]
+    fixed, grown = both_ways(lm, prompt, selections)
     assert torch.equal(fixed.argmax(dim=-1), grown.argmax(dim=-1))
+    torch.testing.assert_close(fixed, grown, rtol=1e-4, atol=1e-4)
+
+
+def test_caches_of_many_lengths(lm: LanguageModel) -> None:
+    """Pruned at three layers, twice by attention on the way."""
+    prompt = ragged_prompt(lm, length=20)
+    left = [torch.full((3,), count, device=DEVICE) for count in (5, 2)]
+    on_the_way = [
+        AttentionSelection(layer, kept_B, layer == 3, lambda sums_BT: sums_BT)
+        for layer, kept_B in zip((3, 4), left, strict=True)
+    ]
+    selections = [half_of_the_visual_tokens(prompt, 1), *on_the_way]
+    fixed, grown = both_ways(lm, prompt, selections)
     torch.testing.assert_close(fixed, grown, rtol=1e-4, atol=1e-4)
 
 
@@ -77,7 +90,7 @@ def test_it_decodes_what_the_growing_cache_decodes(lm: LanguageModel, layer: int
 def test_another_batch_of_its_shape_leaves_no_trace_of_the_last(lm: LanguageModel) -> None:
     def prefilled(length: int) -> tuple[torch.Tensor, DecodeState]:
         prompt = ragged_prompt(lm, length, seed=length)
-        return prefill(lm, prompt, half_of_the_visual_tokens(prompt, 2))
+        return prefill(lm, prompt, [half_of_the_visual_tokens(prompt, 2)])
 
     logits, state = prefilled(24)
     static = StaticDecode(lm, state, STEPS)
@@ -105,6 +118,10 @@ def test_what_does_not_fit_is_refused(lm: LanguageModel) -> None:
     static.step(token)
     with pytest.raises(ValueError, match="full"):
         static.step(token)
+    prompt = ragged_prompt(lm, length=63)
+    _, pruned = prefill(lm, prompt, [half_of_the_visual_tokens(prompt, 2)])
+    with pytest.raises(ValueError, match=r"at layers \[0, 2\], not at \[0\]"):
+        static.load(pruned)
     _, longer = prefill(lm, ragged_prompt(lm, length=70))
     with pytest.raises(ValueError, match="room for 64"):
         static.load(longer)

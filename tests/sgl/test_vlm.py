@@ -11,12 +11,15 @@ import torch
 from sgl import generation
 from sgl import prompt as prompts
 from sgl.attention import ATTENTION_NAME
-from sgl.compaction import Selection, prune_prompt
-from sgl.decoder import decode_step, prefill, score_answers
+from sgl.compaction import prune_prompt
+from sgl.decoder import decode_step, prefill
 from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
 from sgl.generation import Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
+from sgl.pruners import Guided
 from sgl.ranking import top_visual_tokens
+from sgl.scoring import score_answers
+from sgl.selection import Selection
 from sgl.types import Guidance, ImageQuestion
 from sgl.vlm import VLM
 from tests.tiny_models import FAMILIES, internvl, picture, ragged_records
@@ -101,7 +104,7 @@ def test_pruned_equals_full_length_with_dropped_tokens_masked(
         importance_BT = torch.rand(prompt.visual_BT.shape)
         keep_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
         keep_BT |= ~prompt.visual_BT
-        logits_BN, state = prefill(lm, prompt, Selection(layer, keep_BT))
+        logits_BN, state = prefill(lm, prompt, [Selection(layer, keep_BT)])
         fed: list[torch.Tensor] = []
         for _ in range(4):
             np.testing.assert_allclose(
@@ -170,7 +173,7 @@ def test_scores_of_an_answer_are_those_of_its_generation(vlm: VLM, keep_ratio: f
         keep_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
         keep_BT |= ~prompt.visual_BT
         limits = Limits(frozenset(), [3, 6, 1, 4], min_new_tokens=0)
-        answers = generate_greedy(lm, prompt, limits, selection=Selection(0, keep_BT))
+        answers = generate_greedy(lm, prompt, limits, selections=[Selection(0, keep_BT)])
         scored = score_answers(lm, prune_prompt(prompt, keep_BT), answers.token_ids)
     for score, log_probs in zip(scored, answers.log_probs, strict=True):
         np.testing.assert_allclose(score, log_probs, atol=1e-4)
@@ -257,7 +260,8 @@ def test_models_that_cut_images_differently_guide_each_other(small: str, large: 
     grids = batch.layouts[0].grids
     hot = np.zeros_like(guidance.importance)
     hot[0] = 1.0  # the top left corner
-    kept_BT = guided._kept_tokens(batch, [replace(guidance, importance=hot)], 0.01)
+    scene = guided.scene([record], [replace(guidance, importance=hot)])
+    kept_BT, _ = Guided().choose(scene, [1])
     kept = kept_BT[batch.prompt.visual_BT].nonzero().ravel().tolist()
     firsts = np.cumsum([0, *(grid.rows * grid.columns for grid in grids)])
     assert len(kept) == 1

@@ -14,8 +14,9 @@ from sgl.attention import RowCapture
 from sgl.decoder import prefill
 from testbed import GUIDES, model_path
 from testbed.attention_maps import FASTV_LAYER, layer_maps
-from testbed.evaluate import PRESETS, evaluate, load_split, report
+from testbed.evaluate import evaluate, load_split, report
 from testbed.figures import draw_figures
+from testbed.pruned import PRESETS, all_settings
 from testbed.statistics import (
     Bootstrap,
     exit_curve,
@@ -109,6 +110,7 @@ def test_layer_maps_add_up_to_the_captured_importance_of_the_prompt() -> None:
         np.testing.assert_array_equal(one.fastv, one.last_row_LV[FASTV_LAYER])
 
 
+@pytest.mark.timeout(900)
 def test_the_shipped_pair_discriminates(tmp_path: Path) -> None:
     """On a few validation pages: the large model is better, good rankings beat bad ones, the score
     tells; and the figures are drawn, printed and written."""
@@ -122,10 +124,19 @@ def test_the_shipped_pair_discriminates(tmp_path: Path) -> None:
     least = {
         row["ranking"]: row["accuracy"]["value"]
         for row in result["pruned"]
-        if row["keep_ratio"] == PRESETS[-1][1]
+        if tuple(row["preset"]) == PRESETS[-1]
     }
     assert least["guided by small"] > least["FastV"]
     assert least["guided by small"] > least["random"] + 0.2
+    assert least["guided by small"] > max(
+        least[name] for name in ("PyramidDrop", "vision attention", "DivPrune", "uniform")
+    )
+    for row in result["pruned"]:
+        layer, keep_ratio = row["preset"]
+        assert row["average_retention"] == pytest.approx(
+            (layer + (12 - layer) * keep_ratio) / 12, abs=0.01
+        )
+    assert len(result["pruned"]) == len(all_settings(12))
     assert len(result["depth"]) >= 12
     assert set(result["exit"]) == set(GUIDES)
     json.dumps(result)
