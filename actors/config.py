@@ -10,7 +10,7 @@ from sgl.types import ConsistencyForm
 class StrictModel(BaseModel):
     """Base of every setting: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(StrictModel):

@@ -1,7 +1,7 @@
 """The command `sgl`. Light to import: Ray and the models load when a command runs.
 
-Exit codes: 0 done, 1 crashed or models that cannot run, 2 bad configuration, 3 another run writes
-the output, 4 the run ended and the output is not complete.
+Exit codes: 0 done, 1 crashed, or models or a storage that do not work, 2 bad configuration, 3
+another run writes the output, 4 the run ended and the output is not complete, 130 interrupted.
 """
 
 import argparse
@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
 _EXIT_CODES = {ReplicaError: 1, ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
+
+_INTERRUPTED = 130
+"""As shells have it."""
 
 _FLAGS = {
     "input": "input.path",
@@ -35,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except tuple(_EXIT_CODES) as error:
         print(f"sgl: {error}", file=sys.stderr)
         return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
+    except OSError as error:
+        # What is full, read-only, gone or out of reach is no fault of the program.
+        print(f"sgl: {error}; the same command goes on", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sgl: stopped; the same command goes on", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

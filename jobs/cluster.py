@@ -20,7 +20,7 @@ _LEAST_CPUS = 3
 
 @contextmanager
 def cluster(config: RayConfig) -> Iterator[None]:
-    """A Ray for the block: the one that is there already, else a local one or the given address.
+    """A Ray for the block: the one that is there already, one at an address, or a local one.
 
     Raises:
         ConfigurationError: nothing answers at the address.
@@ -28,22 +28,24 @@ def cluster(config: RayConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if config.address is None:
+    # Set where a job is submitted to a cluster, and then Ray itself would go by it.
+    address = config.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
         _prepare_local()
         local = {"num_cpus": config.num_cpus or max(os.cpu_count() or 1, _LEAST_CPUS)}
     else:
         local = {}
     try:
         ray.init(
-            address=config.address,
+            address=address,
             include_dashboard=False,
             logging_level=logging.ERROR,
             log_to_driver=True,
             **local,
         )
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:
         raise ConfigurationError(
-            f"ray.address: no Ray cluster answers at {config.address}"
+            f"ray.address (or RAY_ADDRESS): no Ray cluster answers at {address}"
         ) from error
     try:
         quiet_ray_data()

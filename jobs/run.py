@@ -2,9 +2,10 @@
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import ray
@@ -27,11 +28,13 @@ from pipeline.guard import RemoteLedger
 from pipeline.ids import Spill
 from pipeline.journal import Journal
 from pipeline.lease import Lease
-from pipeline.output import JobRecord, Output, check_output, open_output
-from pipeline.preflight import check_models, resolve
+from pipeline.output import JobRecord, Output, check_apart, check_output, open_output
+from pipeline.preflight import Resources, check_models, resolve
 from pipeline.progress import Board, BoardReporter, StageCount
-from pipeline.resume import Start, begin, finish, spilled
+from pipeline.resume import Start, begin, finish
 from pipeline.source import Source, check_ids, open_source
+from pipeline.stall import Stall
+from pipeline.status import is_marked
 from pipeline.summary import Summary, read_rows, summarise
 
 
@@ -78,30 +81,32 @@ def run_job(
     """
     started = time.monotonic()
     check_models(job)
+    check_apart(job.input.path, job.output.path, job.storage)
     source = open_source(job.input, job.storage)
-    ids = check_ids(source)
-    record = _record(job, source)
-    output = open_output(job.output.path, record.fingerprint, job.storage)
-    ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
-    for line in [*ignored, *unpinned(job)]:
-        _say(console, line)
-    with Lease(output, record.run_id) as lease, Spill() as expected:
-        spilled(ids.chunks, expected)
-        del ids
-        check_output(output, record.identity)
-        start = begin(output, expected, retry_errors=retry_errors)
-        for line in start.repairs.lines():
+    with Spill() as expected:
+        check_ids(source, expected)
+        record = _record(job, source)
+        output = open_output(job.output.path, record.fingerprint, job.storage)
+        ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
+        for line in [*ignored, *unpinned(job)]:
             _say(console, line)
-        if start.left:
-            with cluster(job.ray):
-                _stream(job, console, source, output, record, start, loaders)
-        else:
-            _say(console, "nothing left to do: every record is in the output")
-        if output.success() is None:
-            lease.check()
-            for line in finish(output, expected, start, record.run_id).lines():
+        with Lease(output, record.run_id) as lease:
+            check_output(output, record.identity)
+            start = begin(output, expected, retry_errors=retry_errors)
+            for line in start.repairs.lines():
                 _say(console, line)
-    summary = summarise(read_rows(output.rows, output.storage), record.run_id)
+            if start.left:
+                with cluster(job.ray):
+                    _stream(job, console, source, output, record, start, loaders)
+            else:
+                _say(console, "nothing left to do: every record is in the output")
+                if output.record() is None:
+                    output.tell(record)
+            if not is_marked(output):
+                lease.check()
+                for line in finish(output, expected, start, record.run_id).lines():
+                    _say(console, line)
+    summary = summarise(read_rows(output), record.run_id)
     return Outcome(job, output, record.run_id, summary, time.monotonic() - started)
 
 
@@ -152,8 +157,26 @@ def _stream(
     loaders = loaders or loaders_of(job, resources)
     ledger = RemoteLedger.start(job.faults, Journal(output))
     run = Run(record.run_id, source, output, loaders, resources, BoardReporter(board), ledger)
-    with ledger.explained(), Display(console, lambda: _counts(board), stages, start.left):
+    stall = Stall(
+        partial(_moved, board, ledger),
+        max(getattr(job.pools, role).start_deadline_s for role in resources.placements),
+        partial(_asked_and_free, job, resources),
+        partial(_say, console),
+    )
+    with ledger.explained(stall), Display(console, lambda: _counts(board), stages, start.left):
         write(build(job, run), job, run)
+
+
+def _moved(board: Any, ledger: RemoteLedger) -> Hashable:
+    """What changes while anything happens; None where it cannot be told now."""
+    counts, busy = _counts(board), ledger.busy()
+    return None if counts is None or busy is None else (*counts.values(), busy)
+
+
+def _asked_and_free(job: JobConfig, resources: Resources) -> str:
+    free = ray.available_resources()
+    listed = ", ".join(f"{free.get(name, 0.0):g} {name}" for name in ("CPU", "GPU"))
+    return f"the pools ask for {resources.describe(job)}; free now: {listed}"
 
 
 def _counts(board: Any) -> Mapping[str, StageCount] | None:

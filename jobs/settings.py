@@ -96,7 +96,10 @@ def _explained(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{name}: must be written"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{name}: {message}, not {error['input']!r}" if name else message
+    # A URL may hold a password where none belongs.
+    given = repr(error["input"])
+    shown = "" if "://" in given else f", not {given}"
+    return f"{name}: {message}{shown}" if name else message
 
 
 def _fields(location: Sequence[str]) -> list[str]:

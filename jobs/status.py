@@ -73,6 +73,8 @@ def _rows(found: Status, now: float) -> list[tuple[str, str]]:
         listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
         rows.append((f"  in the {stage} stage", listed))
     rows.append(("missing", share(found.missing, total)))
+    if found.surplus:
+        rows.append(("surplus", f"{found.surplus:,} rows; the next run removes them"))
     if found.uncommitted:
         rows.append(("not committed", f"{found.uncommitted:,} data files"))
     if found.broken:

@@ -6,9 +6,12 @@ from pipeline.rowfiles import ids, visible
 from sgl.errors import AuditError
 
 
-def count_rows(output: Output, into: Spill) -> None:
-    """Add the id of every row of an output; memory is bounded by a few files' ids."""
-    for some in ids(output, visible(output, output.rows)):
+def count_rows(output: Output, into: Spill, *, settled: bool = False) -> None:
+    """Add the id of every row of an output, or of every one that has not failed.
+
+    Memory is bounded by a few files' ids.
+    """
+    for some in ids(output, visible(output, output.rows), settled=settled):
         into.add(some)
 
 

@@ -83,6 +83,7 @@ def write(rows: Dataset, job: JobConfig, run: Run) -> None:
         filename_provider=FilenameProvider(dataset_uuid=run.id, file_format="parquet"),
         mode="append",
         min_rows_per_file=job.output.rows_per_file,
+        write_page_checksum=True,
     )
 
 

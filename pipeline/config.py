@@ -174,7 +174,8 @@ class RayConfig(StrictModel):
     """Which Ray.
 
     Attributes:
-        address: of a running cluster; None starts a local one.
+        address: of a running cluster; None means RAY_ADDRESS of the environment or, where that is
+            not set either, a local one.
         num_cpus: logical cores of a local Ray; None means at least 3, because the stages of a
             graph wait for each other below that.
     """

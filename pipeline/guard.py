@@ -33,6 +33,10 @@ _ASKED_EVERY_S = 1.0
 _WORKER: list[str] = []
 
 
+def _never() -> None:
+    """No other reason."""
+
+
 class LedgerClient(Protocol):
     """The ledger as one process sees it; see pipeline.ledger for what the calls mean."""
 
@@ -107,39 +111,50 @@ class RemoteLedger:
         """See LedgerClient. What a replica raised, Ray would print several times, with traces."""
         time.sleep(_PATIENCE_S)
 
+    def busy(self) -> int | None:
+        """Changes while any process is at work; None where the ledger cannot be reached."""
+        return self._ask("busy")
+
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def explained(self, stalled: Callable[[], str | None] = _never) -> Iterator[None]:
         """End the block as soon as the job cannot go on; raise the one reason, not Ray's traces.
+
+        Args:
+            stalled: another reason to end it, asked from another thread every second or so.
 
         Raises:
             ReplicaError: names the model and the cause.
         """
-        over = threading.Event()
+        over, reasons = threading.Event(), list[str]()
+
+        def listen(end: Callable[[], None]) -> None:
+            while not over.wait(_ASKED_EVERY_S):
+                if reason := self._ask("fatal") or stalled():
+                    reasons.append(reason)
+                    if not over.is_set():
+                        end()
+                    return
+
         with endable() as end:
-            listener = threading.Thread(target=self._listen, args=(over, end), name="ledger")
-            listener.start()
+            listener = threading.Thread(target=listen, args=(end,), name="ledger", daemon=True)
+            if end:
+                listener.start()
             try:
                 yield
             except (Exception, Ended) as error:
-                if reason := self._fatal():
+                if reason := (self._ask("fatal") or next(iter(reasons), None)):
                     raise ReplicaError(reason) from error
                 raise
             finally:
                 over.set()
-                listener.join()
+                if end:
+                    listener.join()
 
-    def _listen(self, over: threading.Event, end: Callable[[], None] | None) -> None:
-        while end and not over.wait(_ASKED_EVERY_S):
-            if self._fatal() and not over.is_set():
-                end()
-                return
-
-    def _fatal(self) -> str | None:
+    def _ask(self, question: str) -> Any:
         try:
-            reason: str | None = ray.get(self.actor.fatal.remote(), timeout=_PATIENCE_S)
+            return ray.get(getattr(self.actor, question).remote(), timeout=_PATIENCE_S)
         except ray.exceptions.RayError:
             return None
-        return reason
 
 
 def _owner() -> str:

@@ -63,6 +63,19 @@ class Spill:
             file.flush()
             yield np.unique(np.fromfile(file.name, np.uint64), return_counts=True)
 
+    def repeated(self, named: int) -> tuple[int, set[int]]:
+        """How many hashes occur more than once, and some of them.
+
+        Args:
+            named: how many at most.
+        """
+        count, some = 0, set[int]()
+        for hashes, counts in self.counted():
+            again = hashes[counts > 1]
+            count += len(again)
+            some |= {int(one) for one in again[: named - len(some)]}
+        return count, some
+
     def twice(self) -> set[int]:
         """Hashes that occur more than once."""
         return {int(h) for hashes, counts in self.counted() for h in hashes[counts > 1]}
@@ -122,9 +135,19 @@ def names_of(hashes: set[int], ids: Iterable[pa.Array | pa.ChunkedArray]) -> lis
     for chunk in ids:
         if not left:
             break
-        texts = chunk.to_pylist()
-        for text, one in zip(texts, hashes_of(texts).tolist(), strict=True):
+        for text, one in _with_hashes(chunk):
             if one in left:
                 left.discard(one)
                 named.append(text)
     return named
+
+
+def named_by(hashes: set[int], ids: Iterable[pa.Array | pa.ChunkedArray]) -> Iterator[str]:
+    """Ids that have one of some hashes, as often as they occur."""
+    for chunk in ids:
+        yield from (text for text, one in _with_hashes(chunk) if one in hashes)
+
+
+def _with_hashes(ids: pa.Array | pa.ChunkedArray) -> Iterator[tuple[str, int]]:
+    texts = ids.to_pylist()
+    return zip(texts, hashes_of(texts).tolist(), strict=True)

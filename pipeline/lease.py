@@ -141,7 +141,7 @@ class Lease:
         while not self._stop.wait(self._beat_s):
             try:
                 held = self._renew()
-            except OSError:
+            except Exception:  # of the storage, or a lease that cannot be read
                 # It may be back in a moment; but not for longer than others wait.
                 held = time.monotonic() - renewed < LIMIT_S - 2 * self._beat_s
             else:

@@ -19,7 +19,7 @@ out (pipeline/replicas.py) before any one record has died so often.
 
 import logging
 import time
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 _MAX_HANGS = 2
 _MAX_VISITS = 4
 """Of a block, per restart that is put up with: blocks also come again when a node is lost."""
+_MOST_VISITED = 4096
+"""Blocks whose visits are counted, the latest. Ray runs a block again at once, with at most those
+that are in flight in between; a count for every block would grow with the input for ever."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class Ledger:
         self._clock = clock
         self._open: dict[str, _Attempt] = {}
         self._suspicions: dict[tuple[str, str], _Suspicion] = {}
-        self._visits: Counter[tuple[str, str]] = Counter()
+        self._visits: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._replicas = Replicas(config, clock)
+        self._asked = 0
         for event in journal.read():
             self._apply(event)
 
@@ -135,6 +139,13 @@ class Ledger:
         """See Replicas."""
         return self._replicas.load_failed(owner, cause)
 
+    def busy(self) -> int:
+        """Changes from call to call while any process works or loads within its deadline."""
+        now = self._clock()
+        works = any(now - one.since < one.deadline_s for one in self._open.values())
+        self._asked += works or self._replicas.loading()
+        return self._asked
+
     def fatal(self) -> str | None:
         """Why the job cannot go on; None while it can."""
         return self._replicas.fatal
@@ -145,11 +156,14 @@ class Ledger:
         Its process then dies after its batches, as of memory that one of them has corrupted; no
         record can be blamed.
         """
-        self._visits[stage, first] += 1
-        if self._visits[stage, first] <= _MAX_VISITS * (1 + self._config.max_restarts):
+        visits = self._visits.pop((stage, first), 0) + 1
+        self._visits[stage, first] = visits  # behind all others
+        if len(self._visits) > _MOST_VISITED:
+            self._visits.popitem(last=False)
+        if visits <= _MAX_VISITS * (1 + self._config.max_restarts):
             return None
         return self._replicas.give_up(
-            f"a block of the {stage} stage was begun {self._visits[stage, first]} times and never "
+            f"a block of the {stage} stage was begun {visits} times and never "
             f"came through, and no batch of it is to blame; its first record is {first}, and Ray's "
             "worker logs hold the last words of the processes that ran it"
         )

@@ -64,6 +64,7 @@ class Success(StrictModel):
         finished_at: ISO 8601, UTC.
         records: rows, which are as many as records of the input.
         routes: rows by route, the failed ones included.
+        files: a digest of the names and sizes of the data files; see pipeline.status.
     """
 
     run_id: str
@@ -71,6 +72,7 @@ class Success(StrictModel):
     finished_at: str
     records: int
     routes: dict[str, int]
+    files: str
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,25 @@ def open_output(path: str, fingerprint: str, storage: StorageConfig) -> Output:
     try:
         peek(output.lease, output.storage)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"output.path: cannot be reached: {error}") from error
+        raise ConfigurationError(f"output.path: it cannot be reached: {error}") from error
     return output
+
+
+def check_apart(source: str, output: str, storage: StorageConfig) -> None:
+    """Refuse an output below the folder of its input: the next run would read it as input.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    try:
+        (_, above), (_, below) = locate(source, storage), locate(output, storage)
+    except (OSError, ValueError):
+        return  # one of them is unknown, which its own check says better
+    if _scheme(source) == _scheme(output) and below.startswith(above.rstrip("/") + "/"):
+        raise ConfigurationError(
+            f"output.path: {output} lies below input.path, which would take its files for input "
+            "the next time; write a directory beside it"
+        )
 
 
 def check_output(output: Output, identity: dict[str, str]) -> None:
@@ -177,11 +196,18 @@ def check_output(output: Output, identity: dict[str, str]) -> None:
             f"output.path: {output.path} holds rows of other settings"
             f"{_differences(known, identity)} and is never overwritten; write another directory"
         )
-    if files(output.rows) and not files(output.checkpoint):
+    record = output.record()
+    ours = record is not None and record.fingerprint == output.fingerprint
+    if files(output.rows) and not files(output.checkpoint) and not ours:
         raise ConfigurationError(
             f"output.path: {output.path} holds rows without their checkpoint; "
             "write another directory"
         )
+
+
+def _scheme(uri: str) -> str:
+    scheme, found, _ = uri.partition("://")
+    return scheme if found else ""
 
 
 def _differences(known: dict[str, str], identity: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ a killed process can leave behind, and what is done about it:
     pending, not committed             its data files go, then the pending checkpoint
     pending and committed              the pending one goes: Ray would delete the committed rows
     data files, neither of both        they go: rows that nobody committed
+    data files, no checkpoint at all   it was deleted, and is written anew from the rows
     committed, data file gone/damaged  its ids are taken out of the checkpoint, to be done again
     committed ids differ from rows     the checkpoint is written anew from the rows
     one id in several files            the row of the first file stays (`drop_doubled`)
@@ -22,7 +23,7 @@ import io
 import posixpath
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -118,6 +119,10 @@ def reconcile(output: Output, skip: Collection[str] = ()) -> Repairs:
     for folder, name in leftovers(output):
         mender.delete(folder, name)
     tasks = write_tasks(output)
+    if output.names(output.rows) and not output.names(output.checkpoint):
+        # Each task writes there before it writes rows, so this folder was deleted. The rows are
+        # the truth, and what a killed task had written of them is as good as the rest.
+        tasks = [replace(task, committed=True) for task in tasks]
     for task in tasks:
         if not task.committed:
             _drop_uncommitted(output, mender, task)
@@ -239,7 +244,8 @@ def _agree(output: Output, mender: _Mender, task: WriteTask) -> tuple[int, int]:
     """Make one checkpoint say what the data files hold: records lost, checkpoints corrected."""
     held: list[str] = []
     for name in task.data:
-        table = read(output, output.rows, name, ["id"])
+        # All of it: a page that the disk has lost may be of any column.
+        table = read(output, output.rows, name)
         if table is None:
             mender.delete(output.rows, name)
         else:

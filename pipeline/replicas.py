@@ -106,6 +106,14 @@ class Replicas:
         if replica := self._replicas.get(owner):
             replica.phase, replica.strikes, replica.reason = _Phase.IDLE, 0, ""
 
+    def loading(self) -> bool:
+        """Whether any replica loads its model within its deadline."""
+        now = self._clock()
+        return any(
+            one.phase is _Phase.LOADING and now - one.since < one.start.deadline_s
+            for one in self._replicas.values()
+        )
+
     def give_up(self, reason: str) -> str:
         """The job cannot go on; the first reason is the one that is told."""
         self.fatal = self.fatal or reason

@@ -1,17 +1,14 @@
 """The two ends of a run: what is left to do before it, and whether all is done after it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
-
 from pipeline.audit import audit, count_rows, describe
-from pipeline.ids import Spill, compare
+from pipeline.ids import Difference, Spill, compare
 from pipeline.output import Output, Success
 from pipeline.reconcile import Repairs, drop_doubled, drop_failed, reconcile, settle
 from pipeline.rowfiles import write_tasks
-from pipeline.status import count_routes
+from pipeline.status import count_routes, digest_of_files
 from sgl.errors import ConfigurationError
 
 
@@ -45,19 +42,29 @@ def begin(output: Output, expected: Spill, *, retry_errors: bool) -> Start:
             not ours. Nothing has been deleted for their sake.
     """
     repairs = reconcile(output)
+    # Failed rows that go anyway need not be of the input: a line that was no record had the name of
+    # its place, and once it is mended it has another.
     with Spill() as found:
-        count_rows(output, found)
+        count_rows(output, found, settled=retry_errors)
         difference = compare(expected, found)
         if difference.foreign:
-            raise ConfigurationError(
-                f"output.path: {describe(difference, output)}; give the whole input, or write "
-                "another directory"
-            )
+            raise ConfigurationError(_foreign(output, expected, difference))
+        # First, so that of doubled rows it is none of these that stays.
+        retried = drop_failed(output) if retry_errors else 0
         if difference.doubled:
             repairs.doubled = drop_doubled(output, found.twice())
-    retried = drop_failed(output) if retry_errors else 0
     tasks = frozenset(task.base for task in write_tasks(output))
-    return Start(difference.missing + retried, retried, tasks, repairs)
+    return Start(difference.missing, retried, tasks, repairs)
+
+
+def _foreign(output: Output, expected: Spill, difference: Difference) -> str:
+    with Spill() as settled:
+        count_rows(output, settled, settled=True)
+        mended = not compare(expected, settled).foreign
+    remedy = "give the whole input, or write another directory"
+    if mended:
+        remedy = "all of them have failed; --retry-errors takes them out and does what is missing"
+    return f"output.path: {describe(difference, output)}; {remedy}"
 
 
 def finish(output: Output, expected: Spill, start: Start, run_id: str) -> Repairs:
@@ -77,13 +84,7 @@ def finish(output: Output, expected: Spill, start: Start, run_id: str) -> Repair
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         records=expected.count,
         routes=count_routes(output),
+        files=digest_of_files(output),
     )
     output.tell(success)
     return repairs
-
-
-def spilled(ids: Iterable[pa.Array], into: Spill) -> Spill:
-    """The ids of an input, counted."""
-    for some in ids:
-        into.add(some)
-    return into

@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.s3 import patiently
 from infra.storage import PART, read_bytes
 from pipeline.output import ROW_FILE, Output
 from sgl.errors import ConfigurationError
+from sgl.types import Route
 
 PENDING = ".pending.parquet"
 COMMITTED = ".parquet"
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError)
+"""What pyarrow raises on damaged files, depending on where the damage is."""
 _THREADS = 16
 _AHEAD = 64
 
@@ -84,7 +88,7 @@ def leftovers(output: Output) -> list[tuple[str, str]]:
 def read(
     output: Output, folder: str, name: str, columns: Sequence[str] | None = None
 ) -> pa.Table | None:
-    """Some columns of one file; None where it is not a whole Parquet file, or is gone.
+    """Some columns of one file; None where they cannot be read, or the file is gone.
 
     Raises:
         OSError: the storage does not answer. A file that cannot be fetched is never called damaged.
@@ -95,20 +99,24 @@ def read(
 
     def attempt() -> Iterator[pa.Table]:
         with filesystem.open_input_file(path) as file:
-            yield pq.ParquetFile(file).read(wanted)
+            yield _parsed(file, wanted)
 
     try:
         return next(patiently(attempt, output.storage))
     except FileNotFoundError:
         return None
-    except (pa.ArrowInvalid, OSError):
-        # Both mean a damaged file, and the latter also a network that failed. The whole file in
-        # memory tells the one from the other.
+    except _DAMAGE:
+        # All mean a damaged file, and OSError also a network that failed. The whole file in memory
+        # tells the one from the other.
         data = read_bytes(uri, output.storage)
     try:
-        return pq.ParquetFile(io.BytesIO(data)).read(wanted)
-    except (pa.ArrowInvalid, OSError):
+        return _parsed(io.BytesIO(data), wanted)
+    except _DAMAGE:
         return None
+
+
+def _parsed(file: Any, wanted: list[str] | None) -> pa.Table:
+    return pq.ParquetFile(file, page_checksum_verification=True).read(wanted)
 
 
 def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
@@ -119,10 +127,22 @@ def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Ite
             yield from pool.map(work, some)
 
 
-def ids(output: Output, names: Iterable[str]) -> Iterator[pa.ChunkedArray]:
-    """The ids in some data files, file by file; those of a damaged file are none."""
-    tables = in_parallel(lambda name: read(output, output.rows, name, ["id"]), names)
-    return (table["id"] for table in tables if table is not None)
+def ids(
+    output: Output, names: Iterable[str], *, settled: bool = False
+) -> Iterator[pa.ChunkedArray]:
+    """The ids in some data files, file by file; those of a damaged file are none.
+
+    Args:
+        output: whose rows.
+        names: of the files.
+        settled: leave out failed rows.
+    """
+    tables = in_parallel(lambda name: read(output, output.rows, name, ["id", "route"]), names)
+    for table in tables:
+        if table is not None and settled:
+            table = table.filter(pc.not_equal(table["route"], Route.FAILED.value))
+        if table is not None:
+            yield table["id"]
 
 
 def committed_ids(output: Output) -> Iterator[pa.ChunkedArray]:

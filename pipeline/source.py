@@ -1,12 +1,12 @@
 """The input: its files found, its columns understood, its ids checked; no Ray."""
 
 import posixpath
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.s3 import DEFAULT, StorageConfig, patiently
 from infra.storage import list_files, locate
@@ -14,6 +14,7 @@ from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.drift import common
 from pipeline.files import InputFile, Part
 from pipeline.formats import format_of, inspect, read_chunks
+from pipeline.ids import Spill, named_by
 from pipeline.made_ids import Place
 from pipeline.records import Shape, answers_type, embeds_pictures, shape_of
 from pipeline.references import without_secrets
@@ -111,33 +112,45 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
     return Source(limited, file_format, shape, config, storage)
 
 
-def check_ids(source: Source) -> pa.ChunkedArray:
+def read_ids(source: Source) -> Iterator[pa.ChunkedArray]:
+    """The ids, text, in the input's order; only what they are made of is read, never a picture."""
+    for part in source.parts:
+        for table in source.tables(part, _needed(source, part)):
+            yield table["id"]
+
+
+def check_ids(source: Source, into: Spill) -> None:
     """Refuse duplicate ids: the checkpoint would silently skip all but the first.
 
-    Only what ids are made of is read, and never a picture.
+    Memory does not grow with the input: what occurs twice is told by hashes on the disk, and its
+    names are read again.
 
-    Returns:
-        The ids, text, in the input's order.
+    Args:
+        source: the input.
+        into: empty; holds every id afterwards.
 
     Raises:
-        ConfigurationError: names the first offenders.
+        ConfigurationError: names some offenders.
     """
-    tables = (t for part in source.parts for t in source.tables(part, _needed(source, part)))
-    ids = pa.chunked_array([t["id"].combine_chunks() for t in tables], pa.string())
-    counts = pc.value_counts(ids)
-    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    if len(twice):
-        named = ", ".join(name[:_SHOWN_ID] for name in twice[:_NAMED_DUPLICATES].to_pylist())
-        remedy = "give each record its own"
-        if not source.shape.given_ids:
-            remedy = (
-                "these are hashes of image and question, so the same question about the same "
-                "image stands there twice; remove it, or add an id column"
-            )
-        raise ConfigurationError(
-            f"input.columns.id: {len(twice)} ids occur more than once: {named}; {remedy}"
+    for ids in read_ids(source):
+        into.add(ids)
+    count, some = into.repeated(_NAMED_DUPLICATES)
+    if not count:
+        return
+    times = Counter(named_by(some, read_ids(source)))
+    twice = [name for name, number in times.items() if number > 1]
+    if not twice:  # other ids that share a hash, of which no input has more than one or two pairs
+        return
+    named = ", ".join(name[:_SHOWN_ID] for name in twice)
+    remedy = "give each record its own"
+    if not source.shape.given_ids:
+        remedy = (
+            "these are hashes of image and question, so the same question about the same "
+            "image stands there twice; remove it, or add an id column"
         )
-    return ids
+    raise ConfigurationError(
+        f"input.columns.id: {count:,} ids occur more than once: {named}; {remedy}"
+    )
 
 
 def _needed(source: Source, part: Part) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """How far an output is, read off its files; nothing is changed, and a run may be writing it."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ import pyarrow as pa
 
 from infra.s3 import DEFAULT, StorageConfig
 from pipeline.lease import Holder, holder_of
-from pipeline.output import Output, Success
-from pipeline.rowfiles import in_parallel, read, write_tasks
+from pipeline.output import Output, open_output
+from pipeline.rowfiles import in_parallel, read, visible, write_tasks
 from sgl.errors import ConfigurationError
 from sgl.types import Route
 
@@ -24,6 +25,7 @@ class Status:
         done: records that a model settled, by route.
         failed: failed records, by stage and type of error.
         missing: records without a committed row.
+        surplus: committed rows beyond the number of records; the next run removes them.
         uncommitted: data files in the making, or left by a killed run.
         broken: committed data files that are gone or damaged.
         run_id: of the latest run.
@@ -38,6 +40,7 @@ class Status:
     done: dict[str, int]
     failed: dict[str, dict[str, int]]
     missing: int
+    surplus: int
     uncommitted: int
     broken: int
     run_id: str
@@ -58,7 +61,7 @@ def status(path: str, now: float, storage: StorageConfig = DEFAULT) -> Status:
     Raises:
         ConfigurationError: there is no output of this pipeline.
     """
-    unknown = Output(path, "", storage)
+    unknown = open_output(path, "", storage)
     record = unknown.record()
     if record is None:
         raise ConfigurationError(f"{path}: no output of sgl run (it has no _job.json)")
@@ -68,14 +71,15 @@ def status(path: str, now: float, storage: StorageConfig = DEFAULT) -> Status:
     names = [name for task in committed for name in task.data]
     routes, failed, broken = _counted(output, names)
     broken += sum(not task.data for task in committed)
-    missing = max(0, record.records - sum(routes.values()))
+    left = record.records - sum(routes.values())
     success, writer = output.success(), holder_of(output)
     return Status(
-        state=_state(success, writer, missing, broken, now),
+        state=_state(writer, is_marked(output) and not left and not broken, now),
         records=record.records,
         done={route: n for route, n in sorted(routes.items()) if route != Route.FAILED.value},
         failed=failed,
-        missing=missing,
+        missing=max(0, left),
+        surplus=max(0, -left),
         uncommitted=sum(len(task.data) for task in tasks if not task.committed),
         broken=broken,
         run_id=record.run_id,
@@ -86,11 +90,24 @@ def status(path: str, now: float, storage: StorageConfig = DEFAULT) -> Status:
     )
 
 
+def is_marked(output: Output) -> bool:
+    """Whether an output has a success marker that is of its files as they are now."""
+    success = output.success()
+    return success is not None and success.files == digest_of_files(output)
+
+
 def count_routes(output: Output) -> dict[str, int]:
     """Rows by route, of committed data files."""
     names = [name for task in write_tasks(output) if task.committed for name in task.data]
     routes, _, _ = _counted(output, names)
     return dict(sorted(routes.items()))
+
+
+def digest_of_files(output: Output) -> str:
+    """Of the names and sizes of the data files: what is written behind an audit changes it."""
+    sizes = output.names(output.rows)
+    listed = [(name, sizes[name]) for name in visible(output, output.rows)]
+    return hashlib.blake2b(repr(listed).encode(), digest_size=16).hexdigest()
 
 
 def _counted(
@@ -116,9 +133,7 @@ def _tables(output: Output, names: list[str]) -> Iterator[pa.Table | None]:
     return in_parallel(lambda name: read(output, output.rows, name, columns), names)
 
 
-def _state(
-    success: Success | None, writer: Holder | None, missing: int, broken: int, now: float
-) -> str:
+def _state(writer: Holder | None, complete: bool, now: float) -> str:
     if writer is not None and not writer.is_gone(now):
         return "running"
-    return "complete" if success and not missing and not broken else "stopped"
+    return "complete" if complete else "stopped"

@@ -1,19 +1,19 @@
 """What a run came to, computed from the rows that it wrote and from nothing else."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import posixpath
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
 
-from infra.s3 import DEFAULT, StorageConfig
-from infra.storage import list_files, locate
-from pipeline.schema import OUTPUT
+from pipeline.output import Output
+from pipeline.rowfiles import visible
+from pipeline.tally import READS, Score, Span, Tally, earliest, latest
 from sgl.types import Route
+
+_ROWS = 4096
+_FRAGMENTS_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -89,128 +89,80 @@ class Summary:
         return self.large_rows / (self.large_batches * batch_size)
 
 
-def read_rows(folder: str, storage: StorageConfig = DEFAULT) -> pa.Table:
-    """Every row of an output's `rows` folder, without importance maps."""
-    filesystem, _ = locate(folder, storage)
-    files = list_files(folder, storage)
+def read_rows(output: Output) -> Iterator[pa.Table]:
+    """The rows of an output, some at a time, in the columns that count."""
+    filesystem, folder = output.located(output.rows)
+    files = [posixpath.join(folder, name) for name in visible(output, output.rows)]
     data = pa_dataset.dataset(files, filesystem=filesystem, format="parquet")
-    names = [name for name in data.schema.names if name in OUTPUT.names or name == "answers"]
-    return data.to_table(columns=names)
+    names = [name for name in data.schema.names if name in READS or name == "answers"]
+    batches = data.to_batches(
+        columns=names, batch_size=_ROWS, batch_readahead=1, fragment_readahead=_FRAGMENTS_AHEAD
+    )
+    return (pa.table(batch) for batch in batches)
 
 
-def summarise(rows: pa.Table, run_id: str) -> Summary:
+def summarise(tables: Iterable[pa.Table], run_id: str) -> Summary:
     """Totals of an output.
 
     Args:
-        rows: see read_rows.
+        tables: see read_rows.
         run_id: the run whose times are told, or the latest one if it wrote no rows.
     """
-    run = rows.filter(pc.equal(rows["run_id"], run_id))
-    run_records = run.num_rows
-    if not run_records:
-        run = rows.filter(pc.equal(rows["run_id"], pc.max(rows["run_id"])))
-    small_end, large_start = _last(run, "small_finished_at"), _first(run, "large_started_at")
-    start = _earliest(_first(run, "small_started_at"), large_start)
-    end = _latest(small_end, _last(run, "large_finished_at"))
-    both = small_end is not None and large_start is not None
+    tally = Tally()
+    for rows in tables:
+        tally.add(rows)
+    sums, spans = tally.sums, tally.spans
+    span = spans.get(run_id) or spans.get(max(spans, default=""), Span())
+    start = earliest(span.small_start, span.large_start)
+    end = latest(span.small_end, span.large_end)
+    both = span.small_end is not None and span.large_start is not None
     return Summary(
-        records=rows.num_rows,
-        exits=_count(rows, Route.SMALL),
-        escalated=rows.num_rows - rows["large_started_at"].null_count,
-        doubtful=_doubtful(rows),
-        failed=dict(Counter(error["type"] for error in rows["error"].to_pylist() if error)),
-        accuracy=_accuracy(rows),
-        small_gpu_s=_sum(rows, "small_gpu_s"),
-        large_gpu_s=_sum(rows, "large_gpu_s"),
-        small_flops=_sum(rows, "small_flops"),
-        large_flops=_sum(rows, "large_flops"),
-        cost_usd=pc.sum(rows["cost_usd"]).as_py(),
-        large_batches=pc.sum(pc.divide(1.0, rows["large_batch_rows"])).as_py() or 0.0,
-        large_rows=rows.num_rows - rows["large_batch_rows"].null_count,
-        padding=_padding(rows),
-        prune_layer=pc.max(rows["prune_layer"]).as_py(),
-        keep_ratio=pc.max(rows["keep_ratio"]).as_py(),
-        average_retention=pc.mean(rows["average_retention"]).as_py(),
-        run_records=run_records,
-        timed_records=run.num_rows,
+        records=tally.rows,
+        exits=tally.exits,
+        escalated=tally.escalated,
+        doubtful=tally.doubtful,
+        failed=dict(tally.failed),
+        accuracy=_accuracy(tally.score),
+        small_gpu_s=sums.get("small_gpu_s", 0.0),
+        large_gpu_s=sums.get("large_gpu_s", 0.0),
+        small_flops=sums.get("small_flops", 0.0),
+        large_flops=sums.get("large_flops", 0.0),
+        cost_usd=sums.get("cost_usd"),
+        large_batches=tally.batches,
+        large_rows=tally.batched,
+        padding=_padding(sums),
+        prune_layer=tally.greatest.get("prune_layer"),
+        keep_ratio=tally.greatest.get("keep_ratio"),
+        average_retention=_average_retention(tally),
+        run_records=spans[run_id].rows if run_id in spans else 0,
+        timed_records=span.rows,
         stream_s=(end - start).total_seconds() if start and end else 0.0,
-        overlap_s=(small_end - large_start).total_seconds() if both else None,  # type: ignore[operator]
+        overlap_s=(span.small_end - span.large_start).total_seconds() if both else None,  # type: ignore[operator]
     )
 
 
-def _accuracy(rows: pa.Table) -> Accuracy | None:
-    if "answers" not in rows.column_names or not _scorable(rows.schema.field("answers").type):
+def _accuracy(score: Score) -> Accuracy | None:
+    if not score.scored:
         return None
-    scored = rows.filter(pc.is_valid(rows["answers"]))
-    if not scored.num_rows:
-        return None
-    accepted = [{text.strip() for text in one if text} for one in scored["answers"].to_pylist()]
-    right = _matches(scored["answer"], accepted)
-    small = _matches(scored["small_answer"], accepted)
-    routes = scored["route"].to_pylist()
     by_route = {
-        route: _mean(r for r, of in zip(right, routes, strict=True) if of == route)
+        route: score.right_of_route[route] / score.of_route[route]
         for route in (Route.SMALL.value, Route.LARGE.value)
-        if route in routes
+        if score.of_route[route]
     }
-    ran = scored["small_answer"].null_count < scored.num_rows
-    return Accuracy(_mean(right), by_route, _mean(small) if ran else None)
+    small = score.small_right / score.scored if score.small_ran else None
+    return Accuracy(score.right / score.scored, by_route, small)
 
 
-def _scorable(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_list(type_) and pa.types.is_string(type_.value_type))
+def _average_retention(tally: Tally) -> float | None:
+    pruned = tally.values["average_retention"]
+    return tally.sums["average_retention"] / pruned if pruned else None
 
 
-def _matches(answers: pa.ChunkedArray, accepted: Sequence[set[str]]) -> list[bool]:
-    given: list[Any] = answers.to_pylist()
-    return [
-        answer is not None and answer.strip() in texts
-        for answer, texts in zip(given, accepted, strict=True)
-    ]
-
-
-def _mean(values: Iterable[bool]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
-
-
-def _count(rows: pa.Table, route: Route) -> int:
-    return int(pc.sum(pc.equal(rows["route"], route.value)).as_py() or 0)
-
-
-def _doubtful(rows: pa.Table) -> int:
-    # Not "less than": a NaN score is doubtful too.
-    scored = rows.filter(pc.and_(pc.is_valid(rows["threshold"]), pc.is_valid(rows["exit_score"])))
-    return scored.num_rows - int(
-        pc.sum(pc.greater_equal(scored["exit_score"], scored["threshold"])).as_py() or 0
-    )
-
-
-def _sum(rows: pa.Table, name: str) -> float:
-    return float(pc.sum(rows[name]).as_py() or 0.0)
-
-
-def _padding(rows: pa.Table) -> dict[str, float]:
+def _padding(sums: dict[str, float]) -> dict[str, float]:
     """By model, where it ran."""
-    padded = {role: _sum(rows, f"{role}_padded_tokens") for role in ("small", "large")}
+    padded = {role: sums.get(f"{role}_padded_tokens", 0.0) for role in ("small", "large")}
     return {
-        role: 1 - _sum(rows, f"{role}_prompt_tokens") / total
+        role: 1 - sums.get(f"{role}_prompt_tokens", 0.0) / total
         for role, total in padded.items()
         if total
     }
-
-
-def _first(rows: pa.Table, name: str) -> datetime | None:
-    return pc.min(rows[name]).as_py()
-
-
-def _last(rows: pa.Table, name: str) -> datetime | None:
-    return pc.max(rows[name]).as_py()
-
-
-def _earliest(*instants: datetime | None) -> datetime | None:
-    return min((one for one in instants if one is not None), default=None)
-
-
-def _latest(*instants: datetime | None) -> datetime | None:
-    return max((one for one in instants if one is not None), default=None)

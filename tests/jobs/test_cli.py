@@ -83,6 +83,40 @@ def test_each_refusal_has_its_exit_code(
     assert capsys.readouterr().err == "sgl: why\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (OSError(28, "No space left on device"), 1, "No space left on device; the same command"),
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on"),
+    ],
+)
+def test_what_is_no_fault_of_the_program_is_one_line(
+    error: BaseException,
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("jobs.status.show_status", fail)
+    assert main(["status", "out"]) == code
+    told = capsys.readouterr().err
+    assert says in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", ["base.jsonl", "s3://key:secret@bucket/out", "/proc/none/out"])
+def test_the_status_of_what_is_no_output_is_one_line(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", path]) == 2
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert "secret" not in told
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_run_end_to_end_from_another_folder(

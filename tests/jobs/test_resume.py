@@ -16,7 +16,7 @@ from pipeline.config import JobConfig
 from pipeline.fingerprint import fingerprint_of, identity_of
 from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, Success
-from pipeline.status import status
+from pipeline.status import digest_of_files, status
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError
 from tests.pipeline.fakes import MORTAL, FakeLarge, FakeSmall, Load, Mortal, calls, guidance_of
 from tests.pipeline.inputs import job_of, png, write_jsonl
@@ -95,6 +95,15 @@ def test_a_life_of_an_output(tmp_path: Path) -> None:
     assert not seen
     assert again.output.success() is not None
 
+    # So with the checkpoint, which is written anew from the rows, and with what they are of.
+    shutil.rmtree(folder / "checkpoint")
+    _, said, seen = run(job, tmp_path)
+    assert not seen
+    (folder / "_job.json").unlink()
+    _, said, seen = run(job, tmp_path)
+    assert not seen
+    assert status(job.output.path, 0.0).state == "complete"
+
     # The pictures are there now, and only the failed records are done again.
     make_input(tmp_path, set())
     _, said, seen = run(job, tmp_path)
@@ -155,6 +164,7 @@ def finished(folder: Path, rows: int = COUNT) -> JobConfig:
             finished_at="then",
             records=rows,
             routes={"small": rows},
+            files=digest_of_files(output),
         )
     )
     return job

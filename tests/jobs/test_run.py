@@ -3,11 +3,14 @@ import threading
 from pathlib import Path
 
 import pytest
+import ray
 from rich.console import Console
 
+from jobs.cluster import cluster
 from jobs.display import Display
 from jobs.run import report, run_job
 from pipeline.build import Loaders
+from pipeline.config import RayConfig
 from pipeline.progress import StageCount
 from sgl.errors import ConfigurationError
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, calls
@@ -91,3 +94,30 @@ def test_the_live_table_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         assert asked.wait(10)
     assert "1,234" in text(console)
     assert "40%" in text(console)
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "address"),
+    [(None, None, "local"), (None, "host:1", "host:1"), ("host:2", "host:1", "host:2")],
+)
+def test_a_cluster_is_the_one_that_was_named(
+    given: str | None,
+    environment: str | None,
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a job is submitted to a cluster, Ray says in the environment which it is."""
+    monkeypatch.setattr("jobs.cluster._prepare_local", lambda: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if environment:
+        monkeypatch.setenv("RAY_ADDRESS", environment)
+
+    def init(**options: object) -> None:
+        assert options["address"] == address
+        assert ("num_cpus" in options) == (address == "local")
+        raise ConnectionError
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConfigurationError, match=address), cluster(RayConfig(address=given)):
+        pytest.fail("there is none")

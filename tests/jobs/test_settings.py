@@ -78,6 +78,18 @@ def test_mistakes_are_explained(config: str, assignment: str, says: str) -> None
         load_job(config, [assignment])
 
 
+def test_a_url_that_is_refused_is_not_repeated(config: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"storage\.endpoint_url") as caught:
+        load_job(config, ["storage.endpoint_url=https://AKIA:TOPSECRET@minio.example"])
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [".inf", ".nan"])
+def test_numbers_are_finite(config: str, number: str) -> None:
+    with pytest.raises(ConfigurationError, match="finite"):
+        load_job(config, [f"pools.small.deadline_s={number}"])
+
+
 def test_a_missing_setting_is_named() -> None:
     with pytest.raises(ConfigurationError, match="input: must be written; output: must be written"):
         load_job(None)

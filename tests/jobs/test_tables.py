@@ -1,19 +1,19 @@
 from jobs.tables import accuracy, failures, overlap, pruning, summary_table
 from pipeline.summary import Accuracy
-from tests.pipeline.test_summary import failed, large, rows, small, summarise
+from tests.pipeline.test_summary import failed, large, rows, small, summary_of
 
 
 def test_pruning_states_its_three_figures_together() -> None:
-    assert pruning(summarise(rows(large()), "run")) == (
+    assert pruning(summary_of(rows(large()), "run")) == (
         "prune layer 0.2, keep ratio 0.3, average retention 40.0%"
     )
-    assert pruning(summarise(rows(small()), "run")) == "none"
+    assert pruning(summary_of(rows(small()), "run")) == "none"
 
 
 def test_failures_are_told_by_type() -> None:
     table = rows(small(), failed(), failed(), failed("EmptyQuestionError"))
-    assert failures(summarise(table, "run")) == "3 (1 EmptyQuestionError, 2 ImageError)"
-    assert failures(summarise(rows(small()), "run")) == "0"
+    assert failures(summary_of(table, "run")) == "3 (1 EmptyQuestionError, 2 ImageError)"
+    assert failures(summary_of(rows(small()), "run")) == "0"
 
 
 def test_accuracy_names_its_parts() -> None:
@@ -27,6 +27,6 @@ def test_overlap_tells_before_from_after() -> None:
 
 
 def test_a_summary_shows_the_fill_of_the_large_batches() -> None:
-    table = summary_table(summarise(rows(*[large(batch=3)] * 3), "run"), 4, 1.0)
+    table = summary_table(summary_of(rows(*[large(batch=3)] * 3), "run"), 4, 1.0)
     (cells,) = [list(c.cells) for c in table.columns[1:]]
     assert "1, 75.0% full of 4" in cells

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline.config import JobConfig
+from pipeline.ids import Spill
+from pipeline.source import Source, check_ids, read_ids
 
 
 def picture(shade: int, height: int = 4, width: int = 6) -> np.ndarray:
@@ -37,6 +39,15 @@ def records(count: int, **more: Any) -> dict[str, Any]:
         "question": [f"what is {i}?" for i in range(count)],
         **more,
     }
+
+
+def checked_ids(source: Source) -> list[str]:
+    """The ids of an input, which are refused where two are the same."""
+    with Spill() as spill:
+        check_ids(source, spill)
+        ids = [name for some in read_ids(source) for name in some.to_pylist()]
+        assert spill.count == len(ids)
+    return ids
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:

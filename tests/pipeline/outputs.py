@@ -40,7 +40,7 @@ def rows_of(ids: Sequence[str], failed: Sequence[str] = ()) -> pa.Table:
 def put(output: Output, folder: str, name: str, table: pa.Table) -> None:
     filesystem, path = output.located(folder)
     filesystem.create_dir(path, recursive=True)
-    pq.write_table(table, f"{path}/{name}", filesystem=filesystem)
+    pq.write_table(table, f"{path}/{name}", filesystem=filesystem, write_page_checksum=True)
 
 
 def write_task(

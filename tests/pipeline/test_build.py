@@ -150,19 +150,19 @@ def test_the_large_batches_are_full_but_for_the_last(cascade: Finished) -> None:
     sizes = [len(batch) for batch in calls(cascade.log, "large")]
     assert sum(size < 4 for size in sizes) <= 1
     assert len(sizes) > 8
-    total = summarise(cascade.rows, "run")
+    total = summarise([cascade.rows], "run")
     assert total.large_batches == pytest.approx(len(sizes))
     assert total.escalated == sum(sizes) == total.doubtful
 
 
 def test_the_large_stage_starts_before_the_small_one_ends(cascade: Finished) -> None:
-    overlap = summarise(cascade.rows, "run").overlap_s
+    overlap = summarise([cascade.rows], "run").overlap_s
     assert overlap is not None
     assert overlap > 0
 
 
 def test_progress_counts_every_row_of_every_stage(cascade: Finished) -> None:
-    total = summarise(cascade.rows, "run")
+    total = summarise([cascade.rows], "run")
     assert {stage: count.rows for stage, count in cascade.counts.items()} == {
         "fetch": COUNT,
         "small": COUNT,

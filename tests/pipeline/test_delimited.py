@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.delimited import read_csv
 from pipeline.files import InputFile
-from pipeline.source import check_ids, open_source
+from pipeline.source import open_source
+from tests.pipeline.inputs import checked_ids
 
 HEADER = b"id,image,question,n\n"
 
@@ -18,7 +19,7 @@ def rows_of(folder: Path, body: bytes) -> list[dict[str, Any]]:
     path.write_bytes(HEADER + body)
     source = open_source(InputConfig(path=str(path)))
     (table,) = (table for part in source.parts for table in source.tables(part))
-    assert check_ids(source).to_pylist() == table["id"].to_pylist()
+    assert checked_ids(source) == table["id"].to_pylist()
     return table.to_pylist()
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.drift import common, conform
-from pipeline.source import check_ids, open_source
+from pipeline.source import open_source
 from sgl.errors import ConfigurationError
-from tests.pipeline.inputs import png
+from tests.pipeline.inputs import checked_ids, png
 
 
 def write(folder: Path, *tables: dict[str, Any]) -> Path:
@@ -26,7 +26,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     source = open_source(InputConfig(path=str(folder)))
     tables = [table for part in source.parts for table in source.tables(part)]
     rows = pa.concat_tables(tables).to_pylist()
-    assert check_ids(source).to_pylist() == [row["id"] for row in rows]
+    assert checked_ids(source) == [row["id"] for row in rows]
     return rows
 
 

@@ -12,9 +12,9 @@ import pytest
 from infra.s3 import StorageConfig
 from infra.storage import write_bytes
 from pipeline.config import InputConfig
-from pipeline.source import Source, check_ids, open_source
+from pipeline.source import Source, open_source
 from sgl.errors import ConfigurationError
-from tests.pipeline.inputs import png, records, write_jsonl, write_parquet
+from tests.pipeline.inputs import checked_ids, png, records, write_jsonl, write_parquet
 from tests.pipeline.test_webdataset import sample, write_shard
 from tests.s3 import Faults, Server
 
@@ -28,7 +28,7 @@ def source_of(path: Path, **settings: Any) -> Source:
 def rows_of(source: Source) -> list[dict[str, Any]]:
     tables = [table for part in source.parts for table in source.tables(part)]
     rows = pa.concat_tables(tables).to_pylist()
-    assert check_ids(source).to_pylist() == [row["id"] for row in rows]
+    assert checked_ids(source) == [row["id"] for row in rows]
     return rows
 
 

@@ -117,7 +117,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_cause() -> None:
 
 def test_a_run_is_ended_from_within_when_the_ledger_gives_up() -> None:
     class Reasons(RemoteLedger):
-        def _fatal(self) -> str | None:
+        def _ask(self, question: str) -> str:
             return "no such model"
 
     # The wait is for Ray, whose replicas tell nobody else.

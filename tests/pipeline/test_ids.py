@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ids import Spill, compare, hashes_of, names_of
+from pipeline.ids import Spill, compare, hashes_of, named_by, names_of
 from tests.pipeline.outputs import expected
 
 names = st.lists(st.text(max_size=3), max_size=30)
@@ -38,6 +38,17 @@ def test_examples_name_the_ids() -> None:
 def test_ids_that_occur_twice_are_known_by_their_hash() -> None:
     with expected(["a", "b", "a", "c"]) as spill:
         assert spill.twice() == {int(hashes_of(["a"])[0])}
+        assert spill.repeated(5) == (1, spill.twice())
+
+
+def test_some_of_those_that_occur_twice_are_named_as_often_as_they_do() -> None:
+    found = [f"r{i}" for i in range(50)] + [f"r{i}" for i in range(20)]
+    with expected(found) as spill:
+        count, some = spill.repeated(3)
+    assert (count, len(some)) == (20, 3)
+    again = Counter(named_by(some, [pa.array(found[:30]), pa.array(found[30:])]))
+    assert set(again.values()) == {2}
+    assert set(again) <= {f"r{i}" for i in range(20)}
 
 
 def test_memory_does_not_grow_with_the_ids() -> None:

@@ -165,6 +165,24 @@ def test_a_renewal_whose_answer_was_lost_is_no_loss(
     assert holder_of(output) is None
 
 
+def test_a_lease_that_cannot_be_read_any_more_is_lost(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not be the thread that ends and the run that goes on."""
+    monkeypatch.setattr(module, "LIMIT_S", 0.2)
+
+    def work() -> None:
+        with Lease(output, "run", beat_s=0.05):
+            while not module.swap(
+                output.lease, peek(output.lease, output.storage), b"torn", output.storage
+            ):
+                pass
+            threading.Event().wait(60)
+
+    with pytest.raises(OutputBusyError, match="was lost"):
+        work()
+
+
 def test_a_lease_of_another_version_is_refused(output: Output) -> None:
     module.swap(output.lease, None, json.dumps({"version": 9}).encode(), output.storage)
     with pytest.raises(OutputBusyError, match="delete it if nobody"), Lease(output, "run"):

@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +153,31 @@ def test_half_a_file_is_left_out(tmp_path: Path) -> None:
     assert [event.ids for event in journal.read()] == [("a",)]
 
 
+def test_it_is_busy_while_somebody_works_or_loads_within_a_deadline() -> None:
+    clock = Clock()
+    ledger = ledger_of(clock=clock)
+
+    def busy() -> bool:
+        return ledger.busy() != ledger.busy()
+
+    assert not busy()
+    ledger.starting("one", START)
+    assert busy()
+    ledger.loaded("one")
+    assert not busy()
+    ledger.begin("one", "small", IDS, 60.0)
+    assert busy()
+    clock.now = 61.0
+    assert not busy()
+    ledger.begin("one", "small", IDS, 60.0)
+    assert busy()
+    ledger.end("one")
+    assert not busy()
+    ledger.starting("two", START)
+    clock.now += 101
+    assert not busy()
+
+
 def test_a_journal_that_cannot_be_written_costs_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     journal = NoJournal()
 
@@ -171,3 +197,26 @@ def test_a_block_that_comes_for_ever_without_an_open_batch_ends_the_job() -> Non
     assert first > 2
     assert refusals[first] == ledger.fatal()
     assert "first record is a" in str(refusals[first])
+
+
+def test_a_block_that_comes_for_ever_is_noticed_among_many_others() -> None:
+    ledger = ledger_of(max_restarts=1)
+    others = iter(range(10_000))
+    for _ in range(20):
+        for _ in range(100):
+            assert ledger.admit("small", [f"r{next(others)}"]).refusal is None
+        if ledger.admit("small", IDS).refusal:
+            return
+    pytest.fail("the job never ends")
+
+
+def test_its_memory_does_not_grow_with_the_blocks() -> None:
+    ledger = ledger_of()
+    sizes = []
+    tracemalloc.start()
+    for block in range(30_000):
+        ledger.admit("small", [f"r{block}"])
+        if block in (9_999, 29_999):
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[1] < 1.1 * sizes[0]

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import InputConfig
-from pipeline.source import check_ids, open_source
-from tests.pipeline.inputs import png, write_jsonl, write_parquet
+from pipeline.source import open_source
+from tests.pipeline.inputs import checked_ids, png, write_jsonl, write_parquet
 
 
 def ids_of(path: Path | str, **settings: Any) -> list[str]:
     source = open_source(InputConfig.model_validate({"path": str(path), **settings}))
-    ids = check_ids(source).to_pylist()
+    ids = checked_ids(source)
     tables = [table for part in source.parts for table in source.tables(part)]
     assert pa.concat_tables(tables)["id"].to_pylist() == ids
     return ids
@@ -100,7 +100,7 @@ def test_the_check_of_ids_reads_no_pictures(given: bool, tmp_path: Path) -> None
     data[start : start + pictures.total_compressed_size] = b"\xff" * pictures.total_compressed_size
     path.write_bytes(data)
     source = open_source(InputConfig(path=str(path)))
-    assert check_ids(source).to_pylist() == before
+    assert checked_ids(source) == before
     # And the reader, which finds the damage, gives the same ids.
     rows = [row for part in source.parts for t in source.tables(part) for row in t.to_pylist()]
     assert [row["id"] for row in rows] == before

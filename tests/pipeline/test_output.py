@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from infra.s3 import StorageConfig
-from pipeline.output import JobRecord, Success, check_output, open_output
+from pipeline.output import JobRecord, Success, check_apart, check_output, open_output
 from sgl.errors import ConfigurationError
 from tests.pipeline.outputs import FINGERPRINT, output_at, put, rows_of, write_task
 from tests.s3 import Server
@@ -65,7 +65,7 @@ def test_the_checkpoint_is_not_below_the_rows(tmp_path: Path) -> None:
 )
 def test_a_place_that_cannot_be_reached_is_refused(path: str, says: str, s3_server: Server) -> None:
     storage = StorageConfig(endpoint_url=s3_server.url, region="us-east-1", max_attempts=1)
-    with pytest.raises(ConfigurationError, match=f"output.path: cannot be reached: .*{says}"):
+    with pytest.raises(ConfigurationError, match=f"output.path: it cannot be reached: .*{says}"):
         open_output(path, FINGERPRINT, storage)
 
 
@@ -74,7 +74,7 @@ def test_the_small_files_are_told_and_read_back(tmp_path: Path) -> None:
     assert output.record() is None
     assert output.success() is None
     success = Success(
-        run_id="r", fingerprint="f", finished_at="now", records=3, routes={"small": 3}
+        run_id="r", fingerprint="f", finished_at="now", records=3, routes={"small": 3}, files="f"
     )
     output.tell(success)
     output.tell(record("f", IDENTITY))
@@ -89,3 +89,24 @@ def test_a_small_file_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "_job.json").write_text(json.dumps({"version": 9}))
     with pytest.raises(ConfigurationError, match=r"_job.json in .* is not of this version"):
         output_at(tmp_path).record()
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "apart"),
+    [
+        ("/data", "/data/out", False),
+        ("/data/", "/data/deep/out", False),
+        ("s3://bucket/data", "s3://bucket/data/out", False),
+        ("/data", "/data-out", True),
+        ("/data/in.jsonl", "/data/out", True),
+        ("/data/*.jsonl", "/data/out", True),
+        ("/bucket/data", "s3://bucket/data/out", True),
+        ("nowhere://data", "nowhere://data/out", True),
+    ],
+)
+def test_an_output_below_its_input_is_refused(source: str, output: str, apart: bool) -> None:
+    if apart:
+        check_apart(source, output, StorageConfig(region="us-east-1"))
+    else:
+        with pytest.raises(ConfigurationError, match=r"lies below input\.path"):
+            check_apart(source, output, StorageConfig(region="us-east-1"))

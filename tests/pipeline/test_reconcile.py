@@ -27,7 +27,7 @@ from tests.pipeline.outputs import (
 )
 from tests.s3 import SLOW_DOWN, Faults, Server
 
-DONE = Success(run_id="r", fingerprint="f", finished_at="now", records=1, routes={})
+DONE = Success(run_id="r", fingerprint="f", finished_at="now", records=1, routes={}, files="")
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -263,3 +263,40 @@ def test_killed_at_any_moment_it_doubles_nothing_loses_nothing_and_goes_on(
         assert good <= set(rows)
     assert deaths >= (9 if retry_errors else 5)
     assert done(output) == sorted(good | (set() if retry_errors else {"o", "q"}))
+
+
+@pytest.mark.parametrize("column", ["answer", "cost_usd", "route"])
+def test_damage_is_found_in_whatever_column_it_is(column: str, tmp_path: Path) -> None:
+    """As zeros in the place of a page that a machine without power never wrote."""
+    made = output_at(tmp_path / "out")
+    write_task(made, 0, ["a", "b"])
+    write_task(made, 1, ["c", "d"])
+    path = Path(made.rows) / f"{base_of(0)}-0.parquet"
+    with pq.ParquetFile(path) as file:
+        group = file.metadata.row_group(0)
+        places = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    chunk = places[column]
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data = bytearray(path.read_bytes())
+    # The last bytes are values, be they compressed or not.
+    end = start + chunk.total_compressed_size
+    data[end - 4 : end] = bytes(255 - byte for byte in data[end - 4 : end])
+    path.write_bytes(data)
+    assert reconcile(made).lost == 2
+    assert done(made) == ["c", "d"]
+
+
+def test_a_checkpoint_that_was_deleted_is_written_anew(output: Output) -> None:
+    for name in output.names(output.checkpoint):
+        remove(output, output.checkpoint, name)
+    assert reconcile(output).lost == 0
+    assert done(output) == ["a", "b", "c", "d"]
+
+
+def test_a_checkpoint_that_holds_anything_is_believed(output: Output) -> None:
+    """One with a pending file alone is that of a run killed in its first commit."""
+    for task in range(2):
+        remove(output, output.checkpoint, f"{base_of(task)}.parquet")
+    write_task(output, 2, ["e"], committed=False, pending=True)
+    reconcile(output)
+    assert done(output) == []

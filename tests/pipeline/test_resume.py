@@ -59,6 +59,23 @@ def test_rows_of_another_input_are_refused_and_named_and_kept(output: Output) ->
     assert ids_in(output, output.rows) == ["a", "b", "c", "d"]
 
 
+def test_a_failed_row_of_a_line_that_was_mended_goes_on_request(output: Output) -> None:
+    write_task(output, 2, ["in.jsonl:6", "e"], failed=["in.jsonl:6"])
+    with pytest.raises(ConfigurationError, match=r"in.jsonl:6.* --retry-errors takes them out"):
+        start(output)
+    begun = start(output, retry_errors=True)
+    assert (begun.left, begun.retried) == (2, 2)
+    assert ids_in(output, output.rows) == ["a", "c", "d", "e"]
+
+
+def test_of_a_failed_and_two_settled_rows_a_settled_one_stays(output: Output) -> None:
+    write_task(output, 2, ["b", "e"])
+    write_task(output, 3, ["b", "f"])
+    begun = start(output, retry_errors=True)
+    assert (begun.left, begun.retried, begun.repairs.doubled) == (0, 1, 1)
+    assert ids_in(output, output.rows) == list("abcdef")
+
+
 def end(output: Output, begun: Start) -> None:
     with expected(IDS) as spill:
         finish(output, spill, begun, LATER)

@@ -11,8 +11,9 @@ import pytest
 from pipeline.config import InputConfig
 from pipeline.handover import questions
 from pipeline.references import Fetcher
-from pipeline.source import check_ids, open_source
+from pipeline.source import open_source
 from tests.pipeline import rotten
+from tests.pipeline.inputs import checked_ids
 from tests.pipeline.rotten import Rotten
 from tests.pipeline.tables import fetch_stage
 
@@ -22,7 +23,7 @@ MODEL_STAGES = ("PromptTooLongError",)
 
 def fetched(path: Path) -> pa.Table:
     source = open_source(InputConfig(path=str(path)))
-    ids = check_ids(source).to_pylist()
+    ids = checked_ids(source)
     stage = fetch_stage(
         max_image_pixels=rotten.MAX_PIXELS, fetcher=Fetcher(max_bytes=rotten.MAX_BYTES)
     )

@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config import InputConfig
+from pipeline.ids import Hashes, hashes_of
 from pipeline.schema import READ
-from pipeline.source import Source, check_ids, open_source
+from pipeline.source import Source, open_source
 from sgl.errors import ConfigurationError
-from tests.pipeline.inputs import png, records, write_jsonl, write_parquet
+from tests.pipeline.inputs import checked_ids, png, records, write_jsonl, write_parquet
 
 
 def source_of(path: Path, **settings: Any) -> Source:
@@ -103,7 +105,7 @@ def test_every_format_becomes_the_same_records(
     assert [row["question"] for row in rows] == ["one?", "two?"]
     assert all(one["bytes"] or one["uri"] for row in rows for one in row["image"])
     assert {one["base"] for row in rows for one in row["image"]} == {str(tmp_path)}
-    assert check_ids(source).to_pylist() == ["a", "b"]
+    assert checked_ids(source) == ["a", "b"]
 
 
 @pytest.mark.parametrize("make", [hf_parquet, jsonl, csv, llava])
@@ -169,7 +171,7 @@ def test_records_that_need_no_image_need_no_column_of_them(
     source = source_of(path, text_only=True)
     rows = rows_of(source)
     assert [(row["question"], row["image"]) for row in rows] == [("q", None), ("r", None)]
-    assert check_ids(source).to_pylist() == [row["id"] for row in rows]
+    assert checked_ids(source) == [row["id"] for row in rows]
     # A column that was named is missed all the same.
     with pytest.raises(ConfigurationError, match="no column 'photo'"):
         source_of(path, text_only=True, columns={"image": "photo"})
@@ -187,21 +189,40 @@ def test_of_records_that_need_no_image_some_files_may_have_no_column(tmp_path: P
 def test_duplicate_ids_are_refused_and_named(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "in.parquet", records(4) | {"id": ["a", "b", "a", "b"]})
     with pytest.raises(ConfigurationError, match="2 ids occur more than once: a, b"):
-        check_ids(source_of(path))
+        checked_ids(source_of(path))
+
+
+def test_only_some_of_many_duplicates_are_named(tmp_path: Path) -> None:
+    many = [f"r{i}" for i in range(40)]
+    columns = records(80) | {"id": many + many}
+    with pytest.raises(ConfigurationError, match="40 ids occur more than once: ") as caught:
+        checked_ids(source_of(write_parquet(tmp_path / "in.parquet", columns)))
+    assert len(set(re.findall(r"r\d+", str(caught.value)))) == 5
+
+
+def test_ids_that_only_share_a_hash_are_no_duplicates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def colliding(ids: Iterable[str | None]) -> Hashes:
+        return hashes_of("a" if name == "b" else name for name in ids)
+
+    monkeypatch.setattr("pipeline.ids.hashes_of", colliding)
+    path = write_parquet(tmp_path / "in.parquet", records(3) | {"id": ["a", "b", "c"]})
+    assert checked_ids(source_of(path)) == ["a", "b", "c"]
 
 
 def test_duplicate_ids_are_found_across_files(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_jsonl(tmp_path / f"{name}.jsonl", [{"id": "a", "image": "x", "question": "q"}])
     with pytest.raises(ConfigurationError, match="more than once: a"):
-        check_ids(source_of(tmp_path))
+        checked_ids(source_of(tmp_path))
 
 
 def test_duplicate_records_without_ids_are_refused(tmp_path: Path) -> None:
     columns = {"image": ["a.png", "a.png"], "question": ["same", "same"]}
     path = write_parquet(tmp_path / "in.parquet", columns)
     with pytest.raises(ConfigurationError, match="hashes of image and question"):
-        check_ids(source_of(path))
+        checked_ids(source_of(path))
 
 
 def test_a_record_without_id_is_one_with_an_error_and_the_name_of_its_place(
@@ -213,7 +234,7 @@ def test_a_record_without_id_is_one_with_an_error_and_the_name_of_its_place(
     rows = rows_of(source_of(path))
     assert [row["id"] for row in rows] == ["a", "in.parquet:1", "in.parquet:2", "b"]
     assert [row["read_error"] is None for row in rows] == [True, False, False, True]
-    assert check_ids(source_of(path)).to_pylist() == [row["id"] for row in rows]
+    assert checked_ids(source_of(path)) == [row["id"] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +272,7 @@ def test_a_limit_takes_the_first_records(limit: int, tmp_path: Path) -> None:
     everything = ["a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3"]
     assert [row["id"] for row in rows_of(source)] == everything[:limit]
     assert source.rows == min(limit, 8)
-    assert check_ids(source).to_pylist() == everything[:limit]
+    assert checked_ids(source) == everything[:limit]
 
 
 def test_files_may_differ_in_their_carried_columns(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from infra.storage import write_bytes
 from pipeline.lease import LIMIT_S, Lease
 from pipeline.output import JobRecord, Output, Success
-from pipeline.status import Status, status
+from pipeline.status import Status, digest_of_files, status
 from sgl.errors import ConfigurationError
 from tests.pipeline.outputs import FINGERPRINT, base_of, output_at, remove, write_task
 
@@ -29,6 +29,19 @@ def output(tmp_path: Path) -> Output:
     return made
 
 
+def mark(output: Output, records: int) -> None:
+    output.tell(
+        Success(
+            run_id="r",
+            fingerprint=FINGERPRINT,
+            finished_at="now",
+            records=records,
+            routes={},
+            files=digest_of_files(output),
+        )
+    )
+
+
 def look(output: Output) -> Status:
     return status(output.path, time.time())
 
@@ -49,9 +62,7 @@ def test_what_is_not_committed_does_not_count(output: Output) -> None:
 
 @pytest.mark.parametrize("how", ["gone", "damaged"])
 def test_what_is_broken_is_missing(output: Output, how: str) -> None:
-    output.tell(
-        Success(run_id="r", fingerprint=FINGERPRINT, finished_at="now", records=5, routes={})
-    )
+    mark(output, 5)
     name = f"{base_of(1)}-0.parquet"
     if how == "gone":
         remove(output, output.rows, name)
@@ -64,10 +75,26 @@ def test_what_is_broken_is_missing(output: Output, how: str) -> None:
 def test_an_output_is_complete_when_it_is_marked_and_whole(output: Output) -> None:
     write_task(output, 2, ["f", "g", "h"])
     assert look(output).state == "stopped"
-    output.tell(
-        Success(run_id="r", fingerprint=FINGERPRINT, finished_at="now", records=8, routes={})
-    )
+    mark(output, 8)
     assert (look(output).state, look(output).finished_at) == ("complete", "now")
+
+
+def test_rows_that_came_behind_the_audit_are_surplus_and_no_completeness(output: Output) -> None:
+    write_task(output, 2, ["f", "g", "h"])
+    mark(output, 8)
+    write_task(output, 3, ["g", "h"])
+    found = look(output)
+    assert (found.state, found.missing, found.surplus) == ("stopped", 0, 2)
+
+
+def test_files_that_changed_behind_the_audit_are_no_completeness(output: Output) -> None:
+    """As many rows as before, of other records."""
+    write_task(output, 2, ["f", "g", "h"])
+    mark(output, 8)
+    remove(output, output.rows, f"{base_of(2)}-0.parquet")
+    write_task(output, 2, ["ffff", "gggg", "gggg"])
+    found = look(output)
+    assert (found.state, found.missing, found.surplus) == ("stopped", 0, 0)
 
 
 def test_a_writer_is_told_while_it_lives(output: Output) -> None:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config import InputConfig
-from pipeline.source import Source, check_ids, open_source
+from pipeline.source import Source, open_source
 from sgl.errors import ConfigurationError
-from tests.pipeline.inputs import png
+from tests.pipeline.inputs import checked_ids, png
 
 
 def member(name: str, data: bytes, **more: Any) -> tuple[tarfile.TarInfo, bytes]:
@@ -40,7 +40,7 @@ def source_of(path: Path, **settings: Any) -> Source:
 def rows_of(source: Source) -> list[dict[str, Any]]:
     tables = [table for part in source.parts for table in source.tables(part)]
     rows = pa.concat_tables(tables).to_pylist()
-    assert check_ids(source).to_pylist() == [row["id"] for row in rows]
+    assert checked_ids(source) == [row["id"] for row in rows]
     return rows
 
 
@@ -142,7 +142,7 @@ def test_damage_within_a_shard_is_a_failed_record_not_its_end(tmp_path: Path) ->
 def test_a_key_that_comes_back_is_refused(tmp_path: Path) -> None:
     write_shard(tmp_path / "s.tar", *sample("a", 1), *sample("b", 2), *sample("a", 3))
     with pytest.raises(ConfigurationError, match="more than once: s/a"):
-        check_ids(source_of(tmp_path))
+        checked_ids(source_of(tmp_path))
 
 
 KEYS = ("caf\udce9", "caf\udcea", "ü", "a b")
@@ -174,6 +174,6 @@ def test_the_check_of_ids_reads_no_pictures(
         return extract(tar, info)
 
     monkeypatch.setattr(tarfile.TarFile, "extractfile", watched)
-    check_ids(source_of(tmp_path))
+    checked_ids(source_of(tmp_path))
     assert opened
     assert not [name for name in opened if name.endswith(".png")]
