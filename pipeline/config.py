@@ -15,6 +15,7 @@ from actors.config import (
 )
 from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
+from pipeline.probe import ProbeConfig
 
 _MOST_CONCURRENT_BLOCKS = 32
 
@@ -192,6 +193,8 @@ class JobConfig(StrictModel):
         threshold: records whose exit score reaches it keep the small model's answer. Needed by
             the cascade. A value above 1 lets none exit.
         rows_per_block: granularity of streaming: rows that move between stages together.
+        probe: a random slice of the records that the large model also answers unpruned, or in other
+            ways; only in the cascade.
     """
 
     input: InputConfig
@@ -205,6 +208,7 @@ class JobConfig(StrictModel):
     pools: PoolsConfig = PoolsConfig()
     faults: FaultsConfig = FaultsConfig()
     rows_per_block: int = Field(default=64, ge=1)
+    probe: ProbeConfig | None = None
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
 
@@ -275,8 +279,8 @@ class JobConfig(StrictModel):
         written = self.model_fields_set
         unused = {
             Mode.CASCADE: (),
-            Mode.SMALL: ("threshold", "pruning"),
-            Mode.LARGE: ("threshold", "pruning", "guidance"),
+            Mode.SMALL: ("threshold", "pruning", "probe"),
+            Mode.LARGE: ("threshold", "pruning", "guidance", "probe"),
         }[self.mode]
         return tuple(name for name in unused if name in written)
 
