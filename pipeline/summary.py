@@ -13,12 +13,13 @@ import pyarrow.dataset as pa_dataset
 from infra.s3 import DEFAULT, StorageConfig
 from infra.storage import list_files, locate
 from pipeline.schema import OUTPUT
+from sgl.metrics.text import exact_match
 from sgl.types import Route
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of records whose answer equals one of the accepted answers, 0 to 1.
+    """Shares of records whose answer exactly matches an accepted one (sgl/metrics/text.py), 0 to 1.
 
     Attributes:
         overall: of all records that have accepted answers; a failed one counts as wrong.
@@ -144,7 +145,7 @@ def _accuracy(rows: pa.Table) -> Accuracy | None:
     scored = rows.filter(pc.is_valid(rows["answers"]))
     if not scored.num_rows:
         return None
-    accepted = [{text.strip() for text in one if text} for one in scored["answers"].to_pylist()]
+    accepted = [[text for text in one if text] for one in scored["answers"].to_pylist()]
     right = _matches(scored["answer"], accepted)
     small = _matches(scored["small_answer"], accepted)
     routes = scored["route"].to_pylist()
@@ -161,10 +162,10 @@ def _scorable(type_: pa.DataType) -> bool:
     return bool(pa.types.is_list(type_) and pa.types.is_string(type_.value_type))
 
 
-def _matches(answers: pa.ChunkedArray, accepted: Sequence[set[str]]) -> list[bool]:
+def _matches(answers: pa.ChunkedArray, accepted: Sequence[Sequence[str]]) -> list[bool]:
     given: list[Any] = answers.to_pylist()
     return [
-        answer is not None and answer.strip() in texts
+        answer is not None and bool(exact_match(answer, texts))
         for answer, texts in zip(given, accepted, strict=True)
     ]
 

@@ -9,7 +9,8 @@ and is counted as unclear.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 from typing import Literal
 
 from sgl.metrics.text import exact_match
@@ -50,12 +51,15 @@ class YesNoCounts:
         unclear: answers that say neither.
     """
 
-    true_yes: int
-    false_yes: int
-    true_no: int
-    false_no: int
-    said_yes: int
-    unclear: int
+    true_yes: int = 0
+    false_yes: int = 0
+    true_no: int = 0
+    false_no: int = 0
+    said_yes: int = 0
+    unclear: int = 0
+
+    def __add__(self, other: "YesNoCounts") -> "YesNoCounts":
+        return YesNoCounts(*map(add, astuple(self), astuple(other)))
 
     @property
     def records(self) -> int:
