@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="answer every record of a dataset"))
     _add_status(commands.add_parser("status", help="how far an output is"))
+    _add_evaluate(commands.add_parser("evaluate", help="how right the answers of an output are"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
     _add_bench(commands.add_parser("bench", help="speed and memory of the engine, as ratios"))
     return parser
@@ -104,6 +105,30 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
 
 
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_evaluate)
+    parser.add_argument("output", metavar="OUTPUT", help="output directory of sgl run, or its URI")
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="measure, see docs/EVALUATION.md; with --by also GROUP=NAME; may be repeated; "
+        "default: exact_match",
+    )
+    parser.add_argument("--by", metavar="COLUMN", help="figures by this column too, as in kind")
+    parser.add_argument(
+        "--cluster", metavar="COLUMN", help="records with one value of it share an image"
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="COLUMN|OUTPUT",
+        help="accepted answers, or another output to agree with; default: the column answers",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
+
+
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_demo)
     parser.add_argument("--output", metavar="DIR", help="default: a new folder in ./out")
@@ -136,6 +161,16 @@ def _status(options: argparse.Namespace) -> int:
     from jobs.status import show_status
 
     show_status(options.output, as_json=options.json, endpoint_url=options.endpoint_url)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from jobs.evaluate import show_evaluation, wanted_of
+    from jobs.settings import storage_at
+
+    wanted = wanted_of(options.metric, options.by, options.cluster, options.reference)
+    storage = storage_at(options.endpoint_url)
+    show_evaluation(options.output, wanted, as_json=options.json, storage=storage)
     return 0
 
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from actors.config import ModelConfig
+from infra.s3 import StorageConfig
 from pipeline.config import JobConfig
 from sgl.errors import ConfigurationError
 from testbed import model_path
@@ -55,6 +56,18 @@ def checked(data: Mapping[str, Any]) -> JobConfig:
         lines = [_explained(cast("Mapping[str, Any]", one)) for one in error.errors()]
         raise ConfigurationError("; ".join(lines)) from error
     return _with_testbed(job).absolute()
+
+
+def storage_at(endpoint_url: str | None) -> StorageConfig:
+    """The storage behind `--endpoint-url`.
+
+    Raises:
+        ConfigurationError: it is no URL.
+    """
+    try:
+        return StorageConfig(endpoint_url=endpoint_url)
+    except ValidationError as error:
+        raise ConfigurationError(f"--endpoint-url: {error.errors()[0]['msg']}") from error
 
 
 def _read(path: str) -> dict[str, Any]:

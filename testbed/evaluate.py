@@ -20,13 +20,13 @@ import sgl
 from sgl.compaction import Selection
 from sgl.generation import Limits, generate_greedy
 from sgl.ranking import average_retention, keep_count, spread, top_visual_tokens
+from sgl.statistics import Bootstrap, Estimate
 from sgl.types import ConsistencyForm, Guidance, ImageQuestion
 from testbed import GUIDES, MODEL_NAMES, ModelName, model_path
 from testbed.attention_maps import LayerMaps, layer_maps
 from testbed.records import SPLIT_NAMES, SplitName, draw_records
 from testbed.statistics import (
-    Bootstrap,
-    Estimate,
+    auroc,
     exit_curve,
     overlap,
     rank_correlation,
@@ -313,7 +313,7 @@ def _exit(
     chosen = np.array(scores["exit score, geometric"])
     return {
         "auroc": {
-            name: asdict(bootstrap.auroc(small, np.array(score))) for name, score in scores.items()
+            name: asdict(auroc(bootstrap, small, np.array(score))) for name, score in scores.items()
         },
         "threshold": threshold_for(chosen, small, accuracy=0.95),
         "curve": exit_curve(chosen, small, large),
