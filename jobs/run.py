@@ -32,7 +32,7 @@ from pipeline.output import JobRecord, Output, check_apart, check_output, open_o
 from pipeline.preflight import Resources, check_models, resolve
 from pipeline.progress import Board, BoardReporter, StageCount
 from pipeline.resume import Start, begin, finish
-from pipeline.source import Source, check_ids, open_source
+from pipeline.source import Source, check_ids, drawn, open_source
 from pipeline.stall import Stall
 from pipeline.status import is_marked
 from pipeline.summary import Summary, read_rows, summarise
@@ -82,7 +82,7 @@ def run_job(
     started = time.monotonic()
     check_models(job)
     check_apart(job.input.path, job.output.path, job.storage)
-    source = open_source(job.input, job.storage)
+    source = drawn(open_source(job.input, job.storage))
     with Spill() as expected:
         check_ids(source, expected)
         record = _record(job, source)

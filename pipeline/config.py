@@ -57,6 +57,8 @@ class InputConfig(StrictModel):
         columns: the input's column names.
         drop: input columns that are not carried into the output.
         limit: at most so many records, from the start of the input.
+        sample: at most so many of these, drawn at random by their ids.
+        sample_seed: another one draws others.
         max_image_pixels: larger pictures become failed rows before they are decoded.
         max_image_bytes: larger files become failed rows before they are read.
         http: fetch pictures over http(s); None, the default, refuses all of them.
@@ -74,6 +76,8 @@ class InputConfig(StrictModel):
     columns: ColumnsConfig = ColumnsConfig()
     drop: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
+    sample: int | None = Field(default=None, ge=1)
+    sample_seed: int = 0
     max_image_pixels: int = Field(default=100_000_000, ge=1)
     max_image_bytes: int = Field(default=100_000_000, ge=1)
     http: HttpConfig | None = None

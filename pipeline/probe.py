@@ -5,13 +5,13 @@ and notice when that changes. With a share of 1 and several prunings it is what 
 Which records are probed depends on their ids alone, so that a run that is resumed probes the same.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
 
 from actors.config import PruningConfig, StrictModel
+from pipeline.draw import MOST, hash_of
 from pipeline.handover import Rate
 from sgl.types import Answer, Failure
 
@@ -34,9 +34,7 @@ class ProbeConfig(StrictModel):
 
     def chooses(self, record_id: str) -> bool:
         """Whether a record is in the slice."""
-        key = self.seed.to_bytes(8, "little", signed=True)
-        digest = hashlib.blake2b(record_id.encode(), digest_size=8, key=key).digest()
-        return int.from_bytes(digest, "little") < self.share * 2**64
+        return hash_of(record_id, self.seed) < self.share * MOST
 
 
 def probe_cells(

@@ -41,7 +41,7 @@ _MOST_RECORDS = 1_000_000
 
 @dataclass(frozen=True)
 class Pruned:
-    """One way to run the large model: its prune layer and keep ratio; (1, 1) is unpruned."""
+    """One way to run the large model; a keep ratio of 1 is unpruned."""
 
     prune_layer: float
     keep_ratio: float
@@ -60,7 +60,7 @@ class Candidate:
     pruned: Pruned
 
 
-UNPRUNED = Pruned(1.0, 1.0)
+UNPRUNED = Pruned(0.0, 1.0)
 LARGE_ONLY = Candidate(NOBODY_EXITS, UNPRUNED)
 """It needs no small model."""
 
