@@ -16,15 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GuidedQuestion:
-    """A record for the large model; without guidance it is answered unpruned."""
+    """A record for the large model; without guidance it is answered unpruned.
+
+    Attributes:
+        record: the question.
+        guidance: of the small model.
+        pruning: another one than the model's own.
+        probe: which of several answers to the same record this is to be; None for the main one.
+    """
 
     record: ImageQuestion
     guidance: Guidance | None = None
+    pruning: PruningConfig | None = None
+    probe: int | None = None
 
     @property
     def id(self) -> str:
-        """Of the record."""
-        return self.record.id
+        """Of the record; of each of its answers another one, so that none can stand for another."""
+        return self.record.id if self.probe is None else f"{self.record.id} (probe {self.probe})"
 
 
 class LargeVLM:
@@ -60,13 +69,16 @@ class LargeVLM:
     def run(
         self, requests: Sequence[GuidedQuestion], watch: Watch = unwatched
     ) -> list[Answer | Failure]:
-        """One result per request, in order; either all of them have guidance or none."""
-        guided = any(request.guidance for request in requests)
+        """One result per request, in order.
+
+        Either all of them have guidance or none, and all are to be pruned in the same way.
+        """
+        pruning = self._pruning_of(requests) if any(one.guidance for one in requests) else None
         return run_planned(
             self._answer,
             requests,
             lay_out=self._lay_out,
-            planner=BatchPlanner(self._most, partial(self._fits, guided=guided)),
+            planner=BatchPlanner(self._most, partial(self._fits, pruning=pruning)),
             stage="large",
             watch=watch,
         )
@@ -81,19 +93,25 @@ class LargeVLM:
     def _lay_out(self, request: GuidedQuestion) -> "PromptLayout":
         return self._replica.encoder.lay_out(request.record, self._decoding.max_new_tokens)
 
-    def _fits(self, layouts: "Sequence[PromptLayout]", guided: bool) -> bool:
-        pruning = self._pruning.model_dump() if guided else {}
-        needed = self._replica.memory.peak_bytes(layouts, **pruning)
+    def _fits(self, layouts: "Sequence[PromptLayout]", pruning: PruningConfig | None) -> bool:
+        settings = pruning.model_dump() if pruning else {}
+        needed = self._replica.memory.peak_bytes(layouts, **settings)
         return needed <= self._replica.room_bytes
+
+    def _pruning_of(self, requests: Sequence[GuidedQuestion]) -> PruningConfig:
+        ways = {request.pruning or self._pruning for request in requests}
+        assert len(ways) <= 1, "requests of several prunings in one batch"
+        return ways.pop() if ways else self._pruning
 
     def _answer(self, requests: Sequence[GuidedQuestion]) -> list[Answer]:
         guidance = [request.guidance for request in requests if request.guidance is not None]
         assert len(guidance) in (0, len(requests)), "guided and unguided requests in one batch"
+        pruning = self._pruning_of(requests)
         return self._replica.engine.answer(
             [request.record for request in requests],
             guidance=guidance or None,
-            prune_layer=self._pruning.prune_layer,
-            keep_ratio=self._pruning.keep_ratio,
+            prune_layer=pruning.prune_layer,
+            keep_ratio=pruning.keep_ratio,
             max_new_tokens=self._decoding.max_new_tokens,
             min_new_tokens=self._decoding.min_new_tokens,
         )

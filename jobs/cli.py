@@ -1,14 +1,19 @@
 """The command `sgl`. Light to import: Ray and the models load when a command runs.
 
 Exit codes: 0 done, 1 crashed, or models or a storage that do not work, 2 bad configuration, 3
-another run writes the output, 4 the run ended and the output is not complete, 130 interrupted.
+another run writes the output, 4 the run ended and the output is not complete, 5 no cascade could be
+shown to meet the target, 130 interrupted.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
+
+if TYPE_CHECKING:
+    from pipeline.config import JobConfig
 
 _EXIT_CODES = {ReplicaError: 1, ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
 
@@ -25,6 +30,14 @@ _FLAGS = {
     "threshold": "threshold",
     "prune_layer": "pruning.prune_layer",
     "keep_ratio": "pruning.keep_ratio",
+}
+
+_TARGETS = {
+    "agreement": "with the unpruned large model's own answers, at least; 0 to 1",
+    "max_accuracy_drop": "against it, by accepted answers, at most; 0 to 1",
+    "escalation_rate": "share of the records that the large model gets, at most",
+    "budget_usd_per_1k": "mean cost of a thousand records, at most",
+    "delta": "the chance that is accepted of a target not being met; default: 0.05",
 }
 
 BENCHMARKS = {
@@ -64,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="answer every record of a dataset"))
+    calibrate = "choose threshold and pruning for a stated quality, with a guarantee"
+    _add_calibrate(commands.add_parser("calibrate", help=calibrate))
     _add_status(commands.add_parser("status", help="how far an output is"))
+    _add_evaluate(commands.add_parser("evaluate", help="how right the answers of an output are"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
     _add_bench(commands.add_parser("bench", help="speed and memory, as ratios"))
     return parser
@@ -72,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
+    _add_job(parser)
+    parser.add_argument("--policy", metavar="FILE", help="of sgl calibrate: threshold and pruning")
+    parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
+
+
+def _add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="job settings, YAML")
     parser.add_argument(
         "--set",
@@ -103,12 +125,50 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
     )
 
-    parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_calibrate)
+    _add_job(parser)
+    parser.add_argument("--policy", metavar="FILE", help="write the choice there, for sgl run")
+    parser.add_argument(
+        "--records", type=int, metavar="N", help="of the sample, drawn at random; default: 1000"
+    )
+    for name, what in _TARGETS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=what)
+    parser.add_argument("--metric", metavar="NAME", help="default: exact_match")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the draw; default: 0")
+    parser.add_argument(
+        "--plan", action="store_true", help="only tell how large a sample would have to be"
+    )
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_status)
     parser.add_argument("output", metavar="OUTPUT", help="output directory of sgl run, or its URI")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_evaluate)
+    parser.add_argument("output", metavar="OUTPUT", help="output directory of sgl run, or its URI")
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="measure, see docs/EVALUATION.md; with --by also GROUP=NAME; may be repeated; "
+        "default: exact_match",
+    )
+    parser.add_argument("--by", metavar="COLUMN", help="figures by this column too, as in kind")
+    parser.add_argument(
+        "--cluster", metavar="COLUMN", help="records with one value of it share an image"
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="COLUMN|OUTPUT",
+        help="accepted answers, or another output to agree with; default: the column answers",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
 
@@ -131,11 +191,35 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--output", metavar="DIR", help="write a dated JSON file there")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfig":
     from jobs.settings import load_job
 
     flags = {name: getattr(options, flag) for flag, name in _FLAGS.items()}
-    job = load_job(options.config, options.assignments, flags)
+    return load_job(options.config, options.assignments, flags, policy)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from jobs.calibrate_config import calibration_of
+
+    names = (*_TARGETS, "records", "metric", "seed")
+    config = calibration_of({name: getattr(options, name) for name in names})
+    console = Console()
+    if options.plan:
+        from jobs.calibrate_tables import sizes_needed
+
+        console.print(sizes_needed(config))
+        return 0
+    from jobs.calibrate import calibrate_to
+
+    # The job decides nothing of what is to be chosen; a threshold is wanted of every cascade.
+    options.threshold = 1.0
+    return calibrate_to(options.policy, _job_of(options), config, console)
+
+
+def _run(options: argparse.Namespace) -> int:
+    job = _job_of(options, options.policy)
     from rich.console import Console
 
     from jobs.run import report, run_job
@@ -149,6 +233,16 @@ def _status(options: argparse.Namespace) -> int:
     from jobs.status import show_status
 
     show_status(options.output, as_json=options.json, endpoint_url=options.endpoint_url)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from jobs.evaluate import show_evaluation, wanted_of
+    from jobs.settings import storage_at
+
+    wanted = wanted_of(options.metric, options.by, options.cluster, options.reference)
+    storage = storage_at(options.endpoint_url)
+    show_evaluation(options.output, wanted, as_json=options.json, storage=storage)
     return 0
 
 

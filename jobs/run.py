@@ -34,7 +34,7 @@ from pipeline.progress import BoardReporter
 from pipeline.reservation import release
 from pipeline.resume import Start, begin, finish
 from pipeline.rowfiles import carried_by
-from pipeline.source import Source, check_ids, open_source
+from pipeline.source import Source, check_ids, drawn, open_source
 from pipeline.stall import Stall
 from pipeline.status import is_marked
 from pipeline.summary import Summary, read_rows, summarise
@@ -84,7 +84,7 @@ def run_job(
     started = time.monotonic()
     check_models(job)
     check_apart(job.input.path, job.output.path, job.storage)
-    source = open_source(job.input, job.storage)
+    source = drawn(open_source(job.input, job.storage))
     with Spill() as expected:
         check_ids(source, expected)
         record = _record(job, source)

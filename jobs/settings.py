@@ -10,7 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from actors.config import ModelConfig
+from infra.s3 import StorageConfig
 from pipeline.config import JobConfig
+from pipeline.policy import check_policy, read_policy, settings_of
 from sgl.errors import ConfigurationError
 from testbed import model_path
 
@@ -19,7 +21,10 @@ TESTBED = "testbed"
 
 
 def load_job(
-    path: str | None, assignments: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+    path: str | None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    policy: str | None = None,
 ) -> JobConfig:
     """One job; flags win over `--set`, which wins over the file.
 
@@ -27,6 +32,7 @@ def load_job(
         path: of a YAML file; None starts from nothing.
         assignments: "a.b=value", the value in YAML.
         flags: dotted name -> value; None values are passed over.
+        policy: file of a calibrated policy, which decides mode, threshold and pruning.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
@@ -40,7 +46,12 @@ def load_job(
     for name, value in (flags or {}).items():
         if value is not None:
             _assign(data, name, value)
-    return checked(data)
+    if policy is None:
+        return checked(data)
+    chosen = read_policy(Path(policy))
+    job = checked(settings_of(chosen, data))
+    check_policy(chosen, job)
+    return job
 
 
 def checked(data: Mapping[str, Any]) -> JobConfig:
@@ -55,6 +66,18 @@ def checked(data: Mapping[str, Any]) -> JobConfig:
         lines = [_explained(cast("Mapping[str, Any]", one)) for one in error.errors()]
         raise ConfigurationError("; ".join(lines)) from error
     return _with_testbed(job).absolute()
+
+
+def storage_at(endpoint_url: str | None) -> StorageConfig:
+    """The storage behind `--endpoint-url`.
+
+    Raises:
+        ConfigurationError: it is no URL.
+    """
+    try:
+        return StorageConfig(endpoint_url=endpoint_url)
+    except ValidationError as error:
+        raise ConfigurationError(f"--endpoint-url: {error.errors()[0]['msg']}") from error
 
 
 def _read(path: str) -> dict[str, Any]:

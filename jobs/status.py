@@ -6,15 +6,13 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from infra.s3 import StorageConfig
+from jobs.settings import storage_at
 from jobs.tables import share
 from pipeline.config import absolute_path
 from pipeline.status import Status, status
-from sgl.errors import ConfigurationError
 
 
 def show_status(output: str, *, as_json: bool, endpoint_url: str | None = None) -> None:
@@ -28,10 +26,7 @@ def show_status(output: str, *, as_json: bool, endpoint_url: str | None = None) 
     Raises:
         ConfigurationError: there is no output of `sgl run`.
     """
-    try:
-        storage = StorageConfig(endpoint_url=endpoint_url)
-    except ValidationError as error:
-        raise ConfigurationError(f"--endpoint-url: {error.errors()[0]['msg']}") from error
+    storage = storage_at(endpoint_url)
     now = time.time()
     found = status(absolute_path(output), now, storage)
     if as_json:

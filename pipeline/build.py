@@ -23,6 +23,7 @@ from pipeline.handover import Rate
 from pipeline.large_stage import LargeModel, LargeSettings, LargeStage
 from pipeline.output import Output
 from pipeline.preflight import Placement, Resources
+from pipeline.probe import ProbeConfig
 from pipeline.progress import Reporter
 from pipeline.read import RecordDatasource
 from pipeline.references import Fetcher
@@ -143,6 +144,7 @@ def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         threshold=job.threshold if job.mode is Mode.CASCADE else None,
         write_importance=job.output.write_importance,
         rate=_rate(job.pools.small, placement),
+        probe=_probe(job),
     )
     guard = _guard("small", job, run)
     return rows.map_batches(
@@ -163,6 +165,7 @@ def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         concurrent_blocks=blocks,
         linger_s=pool.linger_s,
         rate=_rate(pool, placement),
+        probe=_probe(job),
     )
     guard = _guard("large", job, run)
     return rows.map_batches(
@@ -194,6 +197,10 @@ def _guard(role: str, job: JobConfig, run: Run) -> Guard:
 
 def _rate(pool: PoolConfig, placement: Placement) -> Rate:
     return Rate(devices=placement.num_gpus or 1.0, usd_per_hour=pool.usd_per_hour)
+
+
+def _probe(job: JobConfig) -> ProbeConfig | None:
+    return job.probe if job.mode is Mode.CASCADE else None
 
 
 _ARROW = {"batch_format": "pyarrow", "zero_copy_batch": True}

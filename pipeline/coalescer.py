@@ -1,7 +1,7 @@
 """Full batches out of many concurrent calls that each bring a few items.
 
-A batch is padded to its largest item, so that only items of like size share one: none is smaller
-than the largest by more than a limit. Which run, and when, in this order:
+A batch is padded to its largest item, so that only items of one kind and of like size share one:
+none is smaller than the largest by more than a limit. Which run, and when, in this order:
 1. The oldest item has waited for `linger_s`: it runs with those of its size, so that neither a slow
    upstream nor others that find their like sooner can hold it up.
 2. `batch_size` items of like size wait: run them, the oldest first.
@@ -54,6 +54,7 @@ class _Waiting(Generic[Item, Result]):
     call: "_Call[Item, Result]"
     place: int
     item: Item
+    kind: int
     size: int
     since: float
 
@@ -95,12 +96,15 @@ class Coalescer(Generic[Item, Result]):
         # The loop keeps only a weak reference to a task.
         self._pump_task: asyncio.Task[None] | None = None
 
-    async def submit(self, items: Sequence[Item], sizes: Sequence[int]) -> list[Batched[Result]]:
+    async def submit(
+        self, items: Sequence[Item], sizes: Sequence[int], kinds: Sequence[int] | None = None
+    ) -> list[Batched[Result]]:
         """Wait until every item has run.
 
         Args:
             items: of one call.
             sizes: of the items, in any unit.
+            kinds: of the items; those of different kinds share no batch. None: all are of one.
 
         Returns:
             In the items' order.
@@ -111,8 +115,10 @@ class Coalescer(Generic[Item, Result]):
         self._open_calls += 1
         now = time.monotonic()
         self._waiting.extend(
-            _Waiting(call, place, item, size, now)
-            for place, (item, size) in enumerate(zip(items, sizes, strict=True))
+            _Waiting(call, place, item, kind, size, now)
+            for place, (item, kind, size) in enumerate(
+                zip(items, kinds or [0] * len(items), sizes, strict=True)
+            )
         )
         self._arrival.set()
         self._ensure_pump()
@@ -153,17 +159,21 @@ class Coalescer(Generic[Item, Result]):
     def _fullest(self, *, with_oldest: bool = False) -> "list[_Waiting[Item, Result]]":
         """The most items of like size; of several such batches the one that holds the oldest."""
         found: tuple[int, int, list[int]] = (0, 0, [])
-        order = sorted(range(len(self._waiting)), key=lambda place: self._waiting[place].size)
+        waiting = self._waiting
+        order = sorted(
+            range(len(waiting)), key=lambda place: (waiting[place].kind, waiting[place].size)
+        )
         start = 0
         for end in range(len(order)):
             start = max(start, end + 1 - self._batch_size)
-            least = (1 - self._most_padding) * self._waiting[order[end]].size
-            while self._waiting[order[start]].size < least:
+            last = waiting[order[end]]
+            least = (last.kind, (1 - self._most_padding) * last.size)
+            while (waiting[order[start]].kind, waiting[order[start]].size) < least:
                 start += 1
             places = order[start : end + 1]
             if not with_oldest or 0 in places:
                 found = max(found, (len(places), -min(places), places))
-        return [self._waiting[place] for place in sorted(found[2])]
+        return [waiting[place] for place in sorted(found[2])]
 
     async def _next_arrival(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -15,6 +15,7 @@ from actors.config import (
 )
 from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
+from pipeline.probe import ProbeConfig
 
 _MOST_CONCURRENT_BLOCKS = 32
 
@@ -56,6 +57,8 @@ class InputConfig(StrictModel):
         columns: the input's column names.
         drop: input columns that are not carried into the output.
         limit: at most so many records, from the start of the input.
+        sample: at most so many of these, drawn at random by their ids.
+        sample_seed: another one draws others.
         max_image_pixels: larger pictures become failed rows before they are decoded.
         max_image_bytes: larger files become failed rows before they are read.
         http: fetch pictures over http(s); None, the default, refuses all of them.
@@ -73,6 +76,8 @@ class InputConfig(StrictModel):
     columns: ColumnsConfig = ColumnsConfig()
     drop: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
+    sample: int | None = Field(default=None, ge=1)
+    sample_seed: int = 0
     max_image_pixels: int = Field(default=100_000_000, ge=1)
     max_image_bytes: int = Field(default=100_000_000, ge=1)
     http: HttpConfig | None = None
@@ -204,6 +209,8 @@ class JobConfig(StrictModel):
         threshold: records whose exit score reaches it keep the small model's answer. Needed by
             the cascade. A value above 1 lets none exit.
         rows_per_block: granularity of streaming: rows that move between stages together.
+        probe: a random slice of the records that the large model also answers unpruned, or in other
+            ways; only in the cascade.
     """
 
     input: InputConfig
@@ -217,6 +224,7 @@ class JobConfig(StrictModel):
     pools: PoolsConfig = PoolsConfig()
     faults: FaultsConfig = FaultsConfig()
     rows_per_block: int = Field(default=64, ge=1)
+    probe: ProbeConfig | None = None
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
 
@@ -287,8 +295,8 @@ class JobConfig(StrictModel):
         written = self.model_fields_set
         unused = {
             Mode.CASCADE: (),
-            Mode.SMALL: ("threshold", "pruning"),
-            Mode.LARGE: ("threshold", "pruning", "guidance"),
+            Mode.SMALL: ("threshold", "pruning", "probe"),
+            Mode.LARGE: ("threshold", "pruning", "guidance", "probe"),
         }[self.mode]
         return tuple(name for name in unused if name in written)
 

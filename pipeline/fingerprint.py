@@ -45,6 +45,8 @@ def identity_of(job: JobConfig) -> dict[str, str]:
     if job.mode is Mode.CASCADE:
         found["threshold"] = _text(job.threshold)
         found |= _flat("pruning", job.pruning)
+        if job.probe:
+            found |= _flat("probe", job.probe)
     return found
 
 

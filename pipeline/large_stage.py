@@ -6,7 +6,7 @@ Paper, section 3.2: the large model prunes its visual tokens by the small model'
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -16,7 +16,9 @@ from actors.large_vlm import GuidedQuestion
 from pipeline.coalescer import Batched, Coalescer
 from pipeline.guard import Guard
 from pipeline.handover import Rate, answered_cells, questions, unpack_guidance
+from pipeline.probe import ProbeConfig, probe_cells
 from pipeline.progress import Reporter
+from pipeline.schema import PROBE
 from pipeline.stage import (
     check_columns,
     check_conserved,
@@ -25,6 +27,7 @@ from pipeline.stage import (
     failed,
     instant,
     is_open,
+    replace_columns,
     to_output,
 )
 from sgl.types import Answer, Failure, ImageQuestion
@@ -62,12 +65,14 @@ class LargeSettings:
         concurrent_blocks: calls that Ray runs in one replica at the same time.
         linger_s: see pipeline.coalescer.
         rate: what a replica's second is.
+        probe: records that are answered in other ways besides.
     """
 
     batch_size: int
     concurrent_blocks: int
     linger_s: float
     rate: Rate = field(default_factory=Rate)
+    probe: ProbeConfig | None = None
 
 
 class LargeStage:
@@ -99,13 +104,44 @@ class LargeStage:
         check_columns("large", table, READS)
         self._reporter.arrived(len(table))
         rows = [i for i, route in enumerate(table["route"].to_pylist()) if is_open(route)]
-        requests = _requests(table, rows)
+        probed = self._probed(table)
+        requests = [*_requests(table, rows), *self._probes(table, probed)]
         # Not on the loop: it shall go on taking blocks.
         sizes = await asyncio.to_thread(self._sizes, requests)
-        results = await self._coalesced().submit(requests, sizes)
-        out = self._finished(table, dict(zip(rows, results, strict=True)))
+        kinds = [0 if one.probe is None else 1 + one.probe for one in requests]
+        results = await self._coalesced().submit(requests, sizes, kinds)
+        out = self._finished(table, dict(zip(rows, results[: len(rows)], strict=True)))
+        if self._settings.probe:
+            cells = self._probe_cells(probed, results[len(rows) :])
+            column = pa.array([cells.get(row) for row in range(len(table))], PROBE.type)
+            out = to_output(replace_columns(out, {PROBE.name: column}))
         check_conserved("large", table, out)
         return out
+
+    def _probed(self, table: pa.Table) -> list[int]:
+        probe = self._settings.probe
+        if probe is None:
+            return []
+        ids, has_images = table["id"].to_pylist(), table["images"].is_valid().to_pylist()
+        return [row for row, name in enumerate(ids) if has_images[row] and probe.chooses(name)]
+
+    def _probes(self, table: pa.Table, rows: Sequence[int]) -> list[GuidedQuestion]:
+        ways = self._settings.probe.prunings if self._settings.probe else ()
+        return [
+            replace(request, pruning=way, probe=number)
+            for request in _requests(table, rows)
+            for number, way in enumerate(ways)
+        ]
+
+    def _probe_cells(
+        self, rows: Sequence[int], results: Sequence[Batched[Answer | Failure]]
+    ) -> dict[int, list[dict[str, Any]]]:
+        ways = self._settings.probe.prunings if self._settings.probe else ()
+        answers = [item.result for item in results]
+        return {
+            row: probe_cells(ways, answers[start : start + len(ways)], self._settings.rate)
+            for row, start in zip(rows, range(0, len(answers), len(ways)), strict=True)
+        }
 
     def _sizes(self, requests: Sequence[GuidedQuestion]) -> list[int]:
         return [self._model.prompt_tokens(request.record) for request in requests]

@@ -105,17 +105,39 @@ GUIDANCE = pa.field(
 IMPORTANCE = pa.field("importance", pa.list_(pa.float16()))
 """The importance map as an output column, on request: (V,), of which the largest is 1."""
 
+PROBE = pa.field(
+    "probe",
+    pa.list_(
+        pa.struct(
+            [
+                ("prune_layer", pa.float64()),
+                ("keep_ratio", pa.float64()),
+                ("answer", pa.string()),
+                ("average_retention", pa.float64()),
+                ("completion_tokens", pa.int32()),
+                ("gpu_s", pa.float64()),
+                ("flops", pa.float64()),
+                ("cost_usd", pa.float64()),
+                ("error", ERROR),
+            ]
+        )
+    ),
+)
+"""What the large model answers besides, on request; null in rows that are not probed. No other
+column counts what it cost."""
+
+ON_REQUEST = (IMPORTANCE, PROBE)
 IN_FLIGHT = ("images", "guidance", "max_new_tokens")
 """Columns that end with the last stage."""
 RESERVED = frozenset(
-    [*READ.names, *OUTPUT.names, IMAGES.name, GUIDANCE.name, IMPORTANCE.name],
+    [*READ.names, *OUTPUT.names, IMAGES.name, GUIDANCE.name, IMPORTANCE.name, PROBE.name],
 )
 """Names that a carried column cannot have."""
 
 
 def type_of(column: str) -> pa.DataType:
     """The type of one of the pipeline's own columns after the fetch stage."""
-    for field in (IMAGES, GUIDANCE, IMPORTANCE):
+    for field in (IMAGES, GUIDANCE, *ON_REQUEST):
         if field.name == column:
             return field.type
     schema = OUTPUT if column in OUTPUT.names else READ

@@ -15,6 +15,7 @@ import pyarrow as pa
 from actors.batching import Watch, unwatched
 from pipeline.guard import Guard
 from pipeline.handover import Rate, guided_cells, pack_guidance, questions
+from pipeline.probe import ProbeConfig
 from pipeline.progress import Reporter
 from pipeline.schema import GUIDANCE, IMPORTANCE, OUTPUT
 from pipeline.stage import (
@@ -41,7 +42,7 @@ WRITES = (
     *("small_batch_rows", "small_padded_tokens"),
     *("images", "guidance"),
 )
-"""And `importance` on request. `images` and `guidance` are null in rows that do not escalate."""
+"""And `importance` on request. `images` and `guidance` are null unless the large one needs them."""
 
 
 class SmallModel(Protocol):
@@ -63,10 +64,12 @@ class SmallSettings:
             makes this the last stage.
         write_importance: add the `importance` column.
         rate: what a replica's second is.
+        probe: records that the large model gets whatever their score.
     """
 
     threshold: float | None
     write_importance: bool = False
+    probe: ProbeConfig | None = None
     rate: Rate = field(default_factory=Rate)
 
 
@@ -116,6 +119,10 @@ class SmallStage:
         threshold = self._settings.threshold
         return threshold is None or exits(guidance.exit_score, threshold)
 
+    def _probed(self, guided: dict[int, Guidance]) -> dict[int, Guidance]:
+        probe = self._settings.probe
+        return {row: item for row, item in guided.items() if probe and probe.chooses(item.id)}
+
     def _cells(self, result: Guidance | Failure) -> dict[str, Any]:
         if isinstance(result, Failure):
             return failed(result)
@@ -133,9 +140,10 @@ class SmallStage:
         out = edit_rows(table, edits, [name for name in WRITES if name in OUTPUT.names])
         guided = {row: item for row, item in results.items() if isinstance(item, Guidance)}
         escalated = {row: item for row, item in guided.items() if not self._exits(item)}
-        packed = {row: pack_guidance(item) for row, item in escalated.items()}
+        going_on = escalated | self._probed(guided)
+        packed = {row: pack_guidance(item) for row, item in going_on.items()}
         columns = {
-            "images": keep_only(column(table, "images"), escalated),
+            "images": keep_only(column(table, "images"), going_on),
             "guidance": pa.array([packed.get(i) for i in range(len(table))], GUIDANCE.type),
         }
         if self._settings.write_importance:

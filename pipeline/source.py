@@ -13,6 +13,7 @@ from infra.s3 import DEFAULT, StorageConfig, patiently
 from infra.storage import rooted_files
 from pipeline.carried import carried_columns
 from pipeline.config import ColumnsConfig, InputConfig
+from pipeline.draw import Draw, Lowest, hashes_of
 from pipeline.files import InputFile, Part
 from pipeline.formats import TYPED, format_of, inspect, read_chunks
 from pipeline.ids import Spill, named_by
@@ -38,6 +39,7 @@ class Source:
         shape: from the input's columns to the reader's.
         config: what it was opened with.
         storage: how S3 is reached.
+        draw: of the records, where only a sample is wanted.
     """
 
     parts: tuple[Part, ...]
@@ -45,11 +47,12 @@ class Source:
     shape: Shape
     config: InputConfig
     storage: StorageConfig = DEFAULT
+    draw: Draw | None = None
 
     @property
     def rows(self) -> int:
-        """Records, the limit applied."""
-        return sum(part.take for part in self.parts)
+        """Records, limit and draw applied."""
+        return self.draw.records if self.draw else sum(part.take for part in self.parts)
 
     @property
     def carried(self) -> tuple[str, ...]:
@@ -81,7 +84,8 @@ class Source:
                 return
             taken = chunk.first(left)
             left -= taken.table.num_rows
-            yield self.shape.apply(taken, place)
+            table = self.shape.apply(taken, place)
+            yield table.filter(pa.array(self.draw.chosen(table["id"]))) if self.draw else table
         if left > 0:
             raise ConfigurationError(
                 f"input.path: {part.file.name} had {part.take} records when the job began and has "
@@ -119,6 +123,17 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
     parts = [replace(p, content=None) if p.file.name in referred else p for p in parts]
     limited = tuple(_limited(parts, config.limit))
     return Source(limited, file_format, shape, config, storage)
+
+
+def drawn(source: Source) -> Source:
+    """The sample of an input that its settings ask for; all of it where they ask for none."""
+    config = source.config
+    if config.sample is None:
+        return source
+    lowest = Lowest(config.sample)
+    for ids in read_ids(source):
+        lowest.add(hashes_of(ids, config.sample_seed))
+    return replace(source, draw=lowest.draw(config.sample_seed))
 
 
 def read_ids(source: Source) -> Iterator[pa.ChunkedArray]:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pyarrow as pa
 
-from pipeline.schema import IMPORTANCE, IN_FLIGHT, OUTPUT, type_of
+from pipeline.schema import IN_FLIGHT, ON_REQUEST, OUTPUT, type_of
 from sgl.types import Failure, Route
 
 
@@ -83,9 +83,7 @@ def check_conserved(stage: str, before: pa.Table, after: pa.Table) -> None:
 
 def to_output(table: pa.Table) -> pa.Table:
     """The finished rows: output columns in their order, then the carried ones."""
-    own = [*OUTPUT.names]
-    if IMPORTANCE.name in table.column_names:
-        own.append(IMPORTANCE.name)
+    own = [*OUTPUT.names, *(f.name for f in ON_REQUEST if f.name in table.column_names)]
     carried = [n for n in table.column_names if n not in own and n not in IN_FLIGHT]
     return table.select(own + carried)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sgl.metrics.text import exact_match
 from sgl.types import Route
 
 SUMMED = (
@@ -68,7 +69,7 @@ class Score:
         if "answers" not in rows.column_names or not _scorable(rows.schema.field("answers").type):
             return
         rows = rows.filter(pc.is_valid(rows["answers"]))
-        accepted = [{text.strip() for text in one if text} for one in rows["answers"].to_pylist()]
+        accepted = [[text for text in one if text] for one in rows["answers"].to_pylist()]
         right = _matches(rows["answer"], accepted)
         routes = rows["route"].to_pylist()
         self.scored += rows.num_rows
@@ -157,9 +158,9 @@ def _scorable(type_: pa.DataType) -> bool:
     return bool(pa.types.is_list(type_) and pa.types.is_string(type_.value_type))
 
 
-def _matches(answers: pa.ChunkedArray, accepted: Sequence[set[str]]) -> list[bool]:
+def _matches(answers: pa.ChunkedArray, accepted: Sequence[Sequence[str]]) -> list[bool]:
     given: list[Any] = answers.to_pylist()
     return [
-        answer is not None and answer.strip() in texts
+        answer is not None and exact_match(answer, texts) == 1
         for answer, texts in zip(given, accepted, strict=True)
     ]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 import sgl
+from sgl.statistics import Bootstrap, Estimate
 from sgl.types import ConsistencyForm, Guidance, ImageQuestion
 from testbed import GUIDES, MODEL_NAMES, ModelName, model_path
 from testbed.attention_maps import LayerMaps, layer_maps
@@ -33,8 +34,7 @@ from testbed.pruned import (
 )
 from testbed.records import SPLIT_NAMES, SplitName, draw_records
 from testbed.statistics import (
-    Bootstrap,
-    Estimate,
+    auroc,
     exit_curve,
     overlap,
     rank_correlation,
@@ -263,7 +263,7 @@ def _exit(
     chosen = np.array(scores["exit score, geometric"])
     return {
         "auroc": {
-            name: asdict(bootstrap.auroc(small, np.array(score))) for name, score in scores.items()
+            name: asdict(auroc(bootstrap, small, np.array(score))) for name, score in scores.items()
         },
         "threshold": threshold_for(chosen, small, accuracy=0.95),
         "curve": exit_curve(chosen, small, large),

@@ -1,82 +1,20 @@
-"""Intervals by bootstrap over pages, and the measures of rankings and of exit scores."""
+"""The measures of rankings and of exit scores; intervals are in sgl/statistics.py."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-Floats = npt.NDArray[np.floating]
-Statistic = Callable[[Floats], float]
-"""Of record weights (n,), adding up to any positive number."""
-
-_RESAMPLES = 1000
-_SEED = 11
-_LEVEL = 0.95
+from sgl.statistics import Bootstrap, Estimate, Floats
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-class Bootstrap:
-    """Percentile intervals from resampled pages: questions of one page are not independent.
-
-    Args:
-        pages: (n,) the page of each record.
-    """
-
-    def __init__(self, pages: Sequence[int]) -> None:
-        _, page_of_record = np.unique(np.asarray(pages), return_inverse=True)
-        count = int(page_of_record.max()) + 1
-        draws = np.random.default_rng(_SEED).multinomial(
-            count, np.full(count, 1 / count), size=_RESAMPLES
-        )
-        self._weights = draws[:, page_of_record].astype(np.float64)
-
-    def estimate(self, statistic: Statistic) -> Estimate:
-        """Of all records; the interval leaves out resamples without a value."""
-        value = statistic(np.ones(self._weights.shape[1]))
-        resampled = np.array([statistic(weights) for weights in self._weights])
-        margin = (1 - _LEVEL) / 2
-        low, high = np.nanquantile(resampled, (margin, 1 - margin))
-        return Estimate(*(round(float(one), 4) for one in (value, low, high)))
-
-    def mean(self, values: npt.ArrayLike, where: npt.NDArray[np.bool_] | None = None) -> Estimate:
-        """Of (n,) values, or of some of them."""
-        numbers = np.asarray(values, dtype=np.float64)
-        chosen = np.ones(len(numbers), dtype=bool) if where is None else where
-        return self.estimate(lambda weights: _mean(numbers[chosen], weights[chosen]))
-
-    def ratio(self, values: npt.ArrayLike, to: npt.ArrayLike) -> Estimate:
-        """Of two means over the same records."""
-        above, below = (np.asarray(one, dtype=np.float64) for one in (values, to))
-        return self.estimate(lambda weights: _share(_mean(above, weights), _mean(below, weights)))
-
-    def auroc(self, right: npt.NDArray[np.bool_], scores: Floats) -> Estimate:
-        """How well scores tell right from wrong answers: 0.5 by chance, 1 perfectly."""
-        return self.estimate(
-            lambda weights: float(roc_auc_score(right, scores, sample_weight=weights))
-        )
-
-
-def _mean(values: Floats, weights: Floats) -> float:
-    total = weights.sum()
-    return float(values @ weights / total) if total else float("nan")
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
+def auroc(bootstrap: Bootstrap, right: npt.NDArray[np.bool_], scores: Floats) -> Estimate:
+    """How well scores tell right from wrong answers: 0.5 by chance, 1 perfectly."""
+    return bootstrap.estimate(
+        lambda weights: float(roc_auc_score(right, scores, sample_weight=weights))
+    )
 
 
 def top_tokens(importance: Floats, share: float) -> npt.NDArray[np.int64]:

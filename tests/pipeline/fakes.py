@@ -146,6 +146,8 @@ class FakeLarge:
             return Failure(request.id, "large", "PromptTooLongError", "too long")
         guidance = request.guidance
         told = "alone" if guidance is None else f"{guidance.importance.sum():.4f}"
+        if request.pruning:
+            told += f" at {request.pruning.keep_ratio}"
         return Answer(
             id=request.id,
             text=f"large {brightness(request.record)} {told}",

@@ -1,0 +1,117 @@
+"""What `sgl calibrate` tells: sentences, and the chosen cascade beside the plain ways to answer."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from rich.table import Table
+
+from jobs.calibrate_config import CalibrationConfig, in_users_unit
+from pipeline.observations import Observations
+from sgl import calibration
+from sgl.bounds import BINARY
+from sgl.calibration import LARGE_ONLY, NOBODY_EXITS, Candidate, Choice, records_needed
+
+
+def told(seen: Observations, config: CalibrationConfig, choice: Choice) -> list[str]:
+    """What the user must know, in sentences."""
+    lines = [
+        f"{count:,} records of the sample are left out: {reason}; the guarantee is for the others"
+        for reason, count in seen.left_out.items()
+    ]
+    promised = ", ".join(f"{name} {value:g}" for name, value in config.targets().items())
+    if choice.candidate:
+        kept = ", ".join(
+            f"{name} {in_users_unit(name, bound):.4g}" for name, bound in choice.bounds.items()
+        )
+        lines.append(
+            f"with a chance of at least {1 - config.delta:.0%} the mean over the records that this "
+            f"sample was drawn from keeps {promised}; shown on {choice.records:,} records: {kept}"
+        )
+    elif choice.nearest is None:
+        lines.append("every cascade is dearer than the large model alone; use mode large")
+    else:
+        reach = ", ".join(
+            f"{name} {in_users_unit(name, bound):.4g}" for name, bound in choice.bounds.items()
+        )
+        needed = (
+            f"about {choice.needed:,} records would probably do"
+            if choice.needed
+            else "no sample would do, as it seems to miss the target"
+        )
+        lines.append(
+            f"{promised} cannot be shown for any cascade that is cheaper than the large model "
+            f"alone. The nearest, {described(choice.nearest)}, is shown to keep {reach}; {needed}"
+        )
+    return lines
+
+
+def described(candidate: Candidate) -> str:
+    """One cascade in words."""
+    pruned = candidate.pruned
+    how = "unpruned"
+    if pruned.keep_ratio < 1:
+        how = f"prune layer {pruned.prune_layer:g}, keep ratio {pruned.keep_ratio:g}"
+    if candidate.threshold <= 0:
+        return "small only"
+    if candidate.threshold > 1:
+        return f"large only, {how}"
+    return f"threshold {candidate.threshold:.6g}, {how}"
+
+
+def comparison(seen: Observations, config: CalibrationConfig, choice: Choice) -> Table:
+    """The chosen cascade, or the nearest, beside the plain ways to answer."""
+    sample = seen.sample()
+    chosen = choice.candidate or choice.nearest
+    full = float(sample.cost(LARGE_ONLY).mean())
+    table = Table("", box=None, header_style="bold")
+    for header in ("agreement", "escalated", "cost, of large only"):
+        table.add_column(header, justify="right")
+    disagreement = seen.disagreement(config.metric)
+    rows: Mapping[str, Candidate] = {
+        "small only": Candidate(0.0, calibration.UNPRUNED),
+        "large only": LARGE_ONLY,
+    } | {
+        f"large only, prune layer {one.prune_layer:g}, keep ratio {one.keep_ratio:g}": Candidate(
+            NOBODY_EXITS, one
+        )
+        for one in sample.prunings
+        if one != calibration.UNPRUNED
+    }
+    if chosen:
+        rows = {
+            **rows,
+            f"{'chosen' if choice.candidate else 'nearest'}: {described(chosen)}": chosen,
+        }
+    for name, candidate in rows.items():
+        table.add_row(
+            name,
+            f"{1 - disagreement.of(candidate, sample).mean():.1%}",
+            f"{1 - sample.exits(candidate.threshold).mean():.1%}",
+            f"{sample.cost(candidate).mean() / full:.1%}",
+        )
+    return table
+
+
+def sizes_needed(config: CalibrationConfig) -> Table:
+    """Before anything runs: the sample that would do, by what the cascade really loses."""
+    table = Table("true loss, of the target's room", box=None, header_style="bold")
+    for name, value in config.targets().items():
+        table.add_column(f"{name} {value:g}", justify="right")
+    for share in (0.0, 0.25, 0.5, 0.75):
+        cells = []
+        for name, value in config.targets().items():
+            limit = 1 - value if name == "agreement" else value
+            cells.append(_size(limit, share, config.delta, name))
+        table.add_row(f"{share:.0%}", *cells)
+    return table
+
+
+def _size(limit: float, share: float, delta: float, name: str) -> str:
+    if name == "budget_usd_per_1k":
+        return "depends on the spread"
+    # Enough coins of that mean to draw from.
+    count = 10_000
+    losses = (np.arange(count) < math.floor(count * limit * share)).astype(float)
+    size = records_needed(losses, limit, delta, BINARY)
+    return "more than a million" if size is None else f"{size:,}"

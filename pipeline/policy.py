@@ -1,0 +1,145 @@
+"""A policy: the cascade that calibration chose, what it promises, and for which models.
+
+A file that people can read. `sgl run --policy` takes its threshold and pruning, and refuses it for
+a job whose models or settings are not those that it was made with.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from actors.config import PruningConfig, StrictModel
+from pipeline.config import JobConfig, Mode
+from pipeline.fingerprint import identity_of
+from sgl.errors import ConfigurationError
+
+_CHOSEN = ("mode", "threshold", "pruning", "probe", "output", "input.drop")
+"""What a policy decides itself, or what changes no answer."""
+_DIFFERENCES = 4
+
+
+class Guarantee(StrictModel):
+    """One promise.
+
+    Attributes:
+        target: agreement, max-accuracy-drop, escalation-rate or budget-usd-per-1k.
+        value: of the target, as the user wrote it.
+        bound: what holds with the confidence of all of them together, in the same unit, as far as
+            the test's records show; at least as good as the value.
+    """
+
+    target: str
+    value: float
+    bound: float
+
+
+class Policy(StrictModel):
+    """What calibration came to.
+
+    Attributes:
+        mode: cascade, or small where every record may exit.
+        threshold: exit score from which the small model's answer stands.
+        pruning: of the large model on the others; a keep ratio of 1 is unpruned.
+        guarantees: hold all together for the mean over the records that the sample was drawn from.
+        delta: the chance that they do not.
+        metric: by which answers were compared.
+        records: of the test, which the guarantees rest on.
+        cost: mean per record of this policy, and of the large model alone, in `cost_unit`.
+        cost_unit: usd, or flops where there were no prices.
+        escalation_rate: share of the sample that went on to the large model.
+        created_at: ISO 8601, UTC.
+        identity: of the models and settings that it is for, by name.
+    """
+
+    version: Literal[1] = 1
+    mode: Mode
+    threshold: float
+    pruning: PruningConfig
+    guarantees: tuple[Guarantee, ...]
+    delta: float = Field(gt=0, lt=1)
+    metric: str
+    records: int
+    cost: dict[str, float]
+    cost_unit: str
+    escalation_rate: float
+    created_at: str
+    identity: dict[str, str]
+
+
+def identity_for(job: JobConfig) -> dict[str, str]:
+    """What must be the same for a policy to hold: models, guidance, decoding, preprocessing."""
+    both = job.model_copy(update={"mode": Mode.CASCADE, "threshold": job.threshold or 0.0})
+    return {
+        name: value for name, value in identity_of(both).items() if not name.startswith(_CHOSEN)
+    }
+
+
+def settings_of(policy: Policy, written: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's settings with what the policy decides.
+
+    Args:
+        policy: of calibration.
+        written: the other settings, as the user has them.
+
+    Raises:
+        ConfigurationError: they decide the same.
+    """
+    both = sorted({"mode", "threshold", "pruning"} & written.keys())
+    if both:
+        raise ConfigurationError(
+            f"--policy: it decides {', '.join(both)}, which the job writes too; leave one out"
+        )
+    chosen: dict[str, Any] = {"mode": policy.mode.value}
+    if policy.mode is Mode.CASCADE:
+        chosen |= {"threshold": policy.threshold, "pruning": policy.pruning.model_dump()}
+    return {**written, **chosen}
+
+
+def check_policy(policy: Policy, job: JobConfig) -> None:
+    """Refuse a job that is not the one that the policy was made with.
+
+    Raises:
+        ConfigurationError: names the settings that differ.
+    """
+    here = identity_for(job)
+    names = [
+        name
+        for name in sorted(here.keys() | policy.identity.keys())
+        if here.get(name) != policy.identity.get(name)
+    ]
+    if names:
+        more = f" and {len(names) - _DIFFERENCES} more" if len(names) > _DIFFERENCES else ""
+        raise ConfigurationError(
+            f"--policy: it was calibrated with other settings ({', '.join(names[:_DIFFERENCES])}"
+            f"{more}), and its guarantee does not hold for these; calibrate again"
+        )
+
+
+def write_policy(policy: Policy, path: Path) -> None:
+    """Write a policy as YAML; one that is there already is not overwritten.
+
+    Raises:
+        FileExistsError: it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = policy.model_dump(mode="json")
+    with path.open("x", encoding="utf-8") as file:
+        yaml.safe_dump(data, file, sort_keys=False, allow_unicode=True)
+
+
+def read_policy(path: Path) -> Policy:
+    """A policy from its file.
+
+    Raises:
+        ConfigurationError: there is none, or it is of another version.
+    """
+    try:
+        data: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Policy.model_validate(data)
+    except OSError as error:
+        raise ConfigurationError(f"--policy {path}: cannot be read") from error
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigurationError(f"--policy {path}: is no policy of this version") from error

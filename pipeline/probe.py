@@ -1,0 +1,62 @@
+"""The probe: a random slice of the records that the large model also answers in other ways.
+
+Unpruned, as a rule: then the run can say how often its answers are those of the large model alone,
+and notice when that changes. With a share of 1 and several prunings it is what calibration needs.
+Which records are probed depends on their ids alone, so that a run that is resumed probes the same.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from actors.config import PruningConfig, StrictModel
+from pipeline.draw import MOST, hash_of
+from pipeline.handover import Rate
+from sgl.types import Answer, Failure
+
+UNPRUNED = PruningConfig(prune_layer=0.0, keep_ratio=1.0)
+
+
+class ProbeConfig(StrictModel):
+    """Which records, and in which ways.
+
+    Attributes:
+        share: of the records, chosen at random.
+        seed: another one chooses others.
+        prunings: how the large model answers them besides; its answer in the run itself is not
+            repeated. A keep ratio of 1 is unpruned.
+    """
+
+    share: float = Field(gt=0, le=1)
+    seed: int = 0
+    prunings: tuple[PruningConfig, ...] = Field(default=(UNPRUNED,), min_length=1)
+
+    def chooses(self, record_id: str) -> bool:
+        """Whether a record is in the slice."""
+        return hash_of(record_id, self.seed) < self.share * MOST
+
+
+def probe_cells(
+    prunings: Sequence[PruningConfig], results: Sequence[Answer | Failure], rate: Rate
+) -> list[dict[str, Any]]:
+    """The `probe` cell of one record: one entry per way, in order."""
+    return [
+        {"prune_layer": way.prune_layer, "keep_ratio": way.keep_ratio} | _result(result, rate)
+        for way, result in zip(prunings, results, strict=True)
+    ]
+
+
+def _result(result: Answer | Failure, rate: Rate) -> dict[str, Any]:
+    if isinstance(result, Failure):
+        error = {"stage": result.stage, "type": result.type, "message": result.message}
+        return {"error": error}
+    usage, pruning = result.usage, result.pruning
+    return {
+        "answer": result.text,
+        "average_retention": 1.0 if pruning is None else pruning.average_retention,
+        "completion_tokens": usage.completion_tokens,
+        "gpu_s": rate.device_seconds(usage),
+        "flops": usage.flops,
+        "cost_usd": rate.usd(usage),
+    }

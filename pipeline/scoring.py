@@ -1,0 +1,178 @@
+"""The committed rows of an output against accepted answers, file by file."""
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.s3 import DEFAULT, StorageConfig, patiently
+from pipeline.answer_store import AnswerStore
+from pipeline.config import absolute_path
+from pipeline.drift import is_list, is_text
+from pipeline.output import Output
+from pipeline.rowfiles import in_parallel, read, write_tasks
+from pipeline.scores import NO_GROUP, ROLES, Collected, Row, Scored, Wanted
+from sgl import metrics
+from sgl.errors import ConfigurationError
+
+_ANSWERS = "answers"
+_OPTIONS = "options"
+
+
+def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) -> Scored:
+    """Score the committed rows of an output.
+
+    Args:
+        path: of the directory, or its URI.
+        wanted: see there.
+        storage: how S3 is reached.
+
+    Raises:
+        ConfigurationError: there is no output, a column or measure that there is not, or nothing
+            that could be scored.
+    """
+    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D}:
+        metrics.metric_named(name)
+    with ExitStack() as stack:
+        output, files = _opened(path, storage)
+        columns = _columns(output, files)
+        reference: AnswerStore | None = None
+        if wanted.reference not in columns:
+            reference = _answers_of(wanted.reference, storage, columns)
+            stack.enter_context(reference)
+        tables = _Tables(output, files, _needed(wanted, columns, reference))
+        collected = Collected(wanted)
+        for table in tables:
+            for row in _rows(table, wanted, reference):
+                collected.add(row)
+    return collected.finished(tables.damaged)
+
+
+def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
+    record = Output(path, "", storage).record()
+    if record is None:
+        raise ConfigurationError(f"{path}: no output of sgl run (it has no _job.json)")
+    output = Output(path, record.fingerprint, storage)
+    files = [name for task in write_tasks(output) if task.committed for name in task.data]
+    if not files:
+        raise ConfigurationError(f"{path}: no rows are committed yet")
+    return output, files
+
+
+def _columns(output: Output, files: Sequence[str]) -> dict[str, pa.DataType]:
+    """Name and type of every column; files of one output have the same."""
+    for name in files:
+        try:
+            schema = next(patiently(partial(_schemas, output, name), output.storage))
+        except (pa.ArrowInvalid, FileNotFoundError):
+            continue
+        return {field.name: field.type for field in schema}
+    raise ConfigurationError(f"{output.path}: none of its data files can be read")
+
+
+def _schemas(output: Output, name: str) -> Iterator[pa.Schema]:
+    filesystem, path = output.located(posixpath.join(output.rows, name))
+    yield pq.read_schema(path, filesystem=filesystem)
+
+
+def _needed(
+    wanted: Wanted, columns: Mapping[str, pa.DataType], reference: AnswerStore | None
+) -> list[str]:
+    for option, name in (("--by", wanted.by), ("--cluster", wanted.cluster)):
+        if name is not None and name not in columns:
+            raise ConfigurationError(f"{option}: no column '{name}'; there are {_listed(columns)}")
+    if reference is None:
+        type_ = columns[wanted.reference]
+        if not is_text(type_.value_type if is_list(type_) else type_):
+            raise ConfigurationError(
+                f"--reference: column '{wanted.reference}' holds {type_}; "
+                "it must hold texts or lists of texts"
+            )
+    names = ["id", "route", *ROLES, wanted.by, wanted.cluster]
+    names += [_OPTIONS] if _are_texts(columns.get(_OPTIONS)) else []
+    names += [wanted.reference] if reference is None else []
+    return list(dict.fromkeys(name for name in names if name is not None))
+
+
+def _listed(columns: Mapping[str, pa.DataType]) -> str:
+    return ", ".join(columns)
+
+
+def _are_texts(type_: pa.DataType | None) -> bool:
+    return type_ is not None and is_list(type_) and is_text(type_.value_type)
+
+
+def _answers_of(
+    path: str, storage: StorageConfig, columns: Mapping[str, pa.DataType]
+) -> AnswerStore:
+    if path == _ANSWERS:
+        raise ConfigurationError(
+            "the output has no column 'answers': its input had no accepted answers; name another "
+            f"column or another output by --reference; there are {_listed(columns)}"
+        )
+    try:
+        output, files = _opened(absolute_path(path), storage)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"--reference: '{path}' is no column (there are {_listed(columns)}) "
+            "and no output of sgl run with rows"
+        ) from error
+    store = AnswerStore()
+    for table in _Tables(output, files, ["id", "answer"]):
+        store.add(zip(table["id"].to_pylist(), table["answer"].to_pylist(), strict=True))
+    return store
+
+
+class _Tables:
+    """Some columns of the data files, one file after the other; counts those that are damaged."""
+
+    def __init__(self, output: Output, files: Sequence[str], columns: Sequence[str]) -> None:
+        self._output, self._files, self._names = output, files, columns
+        self.damaged = 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        output = self._output
+        for table in in_parallel(
+            lambda name: read(output, output.rows, name, self._names), self._files
+        ):
+            if table is None:
+                self.damaged += 1
+            else:
+                yield table
+
+
+def _rows(table: pa.Table, wanted: Wanted, reference: AnswerStore | None) -> Iterator[Row]:
+    ids = table["id"].to_pylist()
+    if reference is None:
+        accepted = [_texts(cell) for cell in table[wanted.reference].to_pylist()]
+    else:
+        known = reference.find(ids)
+        accepted = [_texts(known.get(name)) for name in ids]
+    empty: list[Any] = [None] * table.num_rows
+    columns = [
+        table["route"].to_pylist(),
+        zip(*(table[role].to_pylist() for role in ROLES), strict=True),
+        accepted,
+        [_texts(cell) for cell in (table[_OPTIONS].to_pylist() if _has_options(table) else empty)],
+        map(_named, table[wanted.by].to_pylist()) if wanted.by else [""] * table.num_rows,
+        map(_named, table[wanted.cluster].to_pylist()) if wanted.cluster else empty,
+    ]
+    return (Row(*cells) for cells in zip(*columns, strict=True))
+
+
+def _has_options(table: pa.Table) -> bool:
+    return _OPTIONS in table.column_names and _are_texts(table.schema.field(_OPTIONS).type)
+
+
+def _texts(cell: str | list[str | None] | None) -> list[str]:
+    if isinstance(cell, str):
+        return [cell]
+    return [text for text in cell or [] if text is not None]
+
+
+def _named(value: Any) -> str:
+    return NO_GROUP if value is None else str(value)

@@ -1,0 +1,165 @@
+"""P-values and confidence bounds for the mean of a loss, valid at any sample size.
+
+Everything here is for independent records of one distribution and losses from 0 to 1 (or a known
+interval). The null hypothesis is always "the mean loss is above the limit"; a small p-value is
+evidence that it is not.
+
+| bound             | for                 | source                                            |
+|-------------------|---------------------|---------------------------------------------------|
+| exact binomial    | losses 0 or 1       | Clopper and Pearson, Biometrika 26 (1934)         |
+| Hoeffding-Bentkus | losses in [0, 1]    | Bates et al., J. ACM 68 (2021), section 3.1       |
+| betting           | bounded differences | Waudby-Smith and Ramdas, JRSS-B 86 (2024), sec. 4 |
+
+The first two see the mean alone. Betting sees the spread too, which is what makes a difference of
+two scores, nearly always nought, a matter of hundreds of records and not of ten thousands.
+
+Shapes: n records.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of losses before any is seen; it decides which bound is used.
+
+    Attributes:
+        low: the least that there can be.
+        high: the largest.
+        binary: they are 0 or 1, nothing else.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    binary: bool = False
+
+
+BINARY = Kind(binary=True)
+SHARE = Kind()
+DIFFERENCE = Kind(low=-1.0)
+"""Of two shares."""
+
+_E = float(np.e)
+_MOST_BET = 0.5
+"""Of the largest bet that cannot ruin: a bet of all is lost for good at the first bad record."""
+_TOLERANCE = 1e-9
+_STEPS = 40
+"""Of a bisection: to a billionth of the range."""
+
+
+def binomial_p(failures: int, records: int, limit: float) -> float:
+    """P-value of a mean above `limit`, from losses that are 0 or 1: P(Bin(n, limit) <= failures).
+
+    Args:
+        failures: sum of the losses.
+        records: n.
+        limit: 0 to 1.
+    """
+    return float(stats.binom.cdf(failures, records, limit)) if records else 1.0
+
+
+def hoeffding_bentkus_p(mean: float, records: int, limit: float) -> float:
+    """P-value of a mean above `limit`, from the mean of n losses in [0, 1]."""
+    if not records or mean >= limit:
+        return 1.0
+    hoeffding = np.exp(-records * _binary_divergence(mean, limit))
+    bentkus = _E * stats.binom.cdf(np.ceil(records * mean - _TOLERANCE), records, limit)
+    return float(min(hoeffding, bentkus, 1.0))
+
+
+def _binary_divergence(mean: float, limit: float) -> float:
+    """Kullback-Leibler divergence of two coins."""
+    if limit >= 1:
+        return float("inf")
+    low = mean * np.log(mean / limit) if mean > 0 else 0.0
+    high = (1 - mean) * np.log((1 - mean) / (1 - limit)) if mean < 1 else 0.0
+    return float(low + high)
+
+
+def betting_p(losses: Floats, limit: float, kind: Kind = SHARE) -> float:
+    """P-value of a mean above `limit`, by betting on it record by record.
+
+    A gambler who bets on small losses cannot, where the mean is at least the limit, expect to win;
+    the chance ever to hold 1/p of the stake is at most p (Ville). Bets look back only.
+
+    Args:
+        losses: (n,), in an order that does not depend on them.
+        limit: between the kind's ends.
+        kind: of the losses.
+    """
+    width = kind.high - kind.low
+    wealth = _log_wealth((limit - losses) / width, (kind.high - limit) / width)
+    return float(min(1.0, np.exp(-wealth.max(initial=0.0))))
+
+
+def _log_wealth(gains: Floats, worst: float) -> Floats:
+    """(n,) log wealth after each record.
+
+    Args:
+        gains: limit - value, scaled to a range of 1; positive is good.
+        worst: the largest possible loss of one bet of 1.
+    """
+    if len(gains) == 0 or worst <= 0:
+        return np.zeros(len(gains))
+    count = np.arange(1, len(gains) + 1)
+    # Regularised by one gain of nought and a spread of a quarter; shifted, so that a bet knows the
+    # past alone.
+    mean = _before(np.cumsum(gains) / (count + 1), 0.0)
+    spread = _before((0.25 + np.cumsum((gains - _running_mean(gains)) ** 2)) / (count + 1), 0.25)
+    bets = np.clip(mean / (spread + mean**2), 0.0, _MOST_BET / worst)
+    return np.cumsum(np.log1p(bets * gains))
+
+
+def _running_mean(values: Floats) -> Floats:
+    return np.cumsum(values) / (np.arange(1, len(values) + 1) + 1)
+
+
+def _before(values: Floats, first: float) -> Floats:
+    return np.concatenate([[first], values[:-1]])
+
+
+def mean_p(losses: Floats, limit: float, kind: Kind) -> float:
+    """P-value of a mean above `limit`, by the bound that fits the kind of losses best."""
+    if limit >= kind.high:
+        return 0.0
+    if limit <= kind.low:
+        return 1.0
+    if kind.binary:
+        return binomial_p(int(losses.sum()), len(losses), limit)
+    if kind == SHARE:
+        return hoeffding_bentkus_p(float(losses.mean()), len(losses), limit)
+    return betting_p(losses, limit, kind)
+
+
+def upper_bound(losses: Floats, delta: float, kind: Kind) -> float:
+    """The mean loss is at most this, with probability 1 - delta.
+
+    Args:
+        losses: (n,), in an order that does not depend on them.
+        delta: 0 to 1.
+        kind: of the losses.
+    """
+    return _least(lambda limit: mean_p(losses, limit, kind) <= delta, kind.low, kind.high)
+
+
+def proportion_interval(successes: int, records: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's two-sided interval of a proportion; (0, 1) of no records."""
+    if not records:
+        return 0.0, 1.0
+    interval = stats.binomtest(successes, records).proportion_ci(level, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def _least(passes: Callable[[float], bool], low: float, high: float) -> float:
+    """The least number that passes, where all above one do."""
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if passes(middle) else (middle, high)
+    return high
