@@ -26,10 +26,12 @@ class Row:
     Attributes:
         number: of the line, or the record, within its file.
         record: by the user's column names; a text says why there is none.
+        problem: why a record that is there cannot be answered; it keeps its id.
     """
 
     number: int
     record: Mapping[str, Any] | str
+    problem: str | None = None
 
 
 def chunk_of(rows: Sequence[Row], config: InputConfig, file: InputFile) -> Chunk:
@@ -46,6 +48,8 @@ def chunk_of(rows: Sequence[Row], config: InputConfig, file: InputFile) -> Chunk
             records.append({})
         else:
             records.append(row.record)
+        if row.problem is not None:
+            problems[place] = row.problem
     names = dict.fromkeys(name for record in records for name in record)
     checks = _checks(config.columns, records)
     arrays = {}

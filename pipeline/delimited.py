@@ -1,4 +1,4 @@
-"""CSV, line by line: a line that is no record costs one record, and no quote swallows others."""
+"""CSV and TSV, line by line: a bad line costs one record, and no quote swallows others."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ def read_csv(data: bytes, columns: ColumnsConfig, file: InputFile) -> Chunk:
         ConfigurationError: the header cannot be read; names the file.
     """
     lines = data.split(b"\n")
-    header = _fields(lines[0])
+    header = fields_of(lines[0])
     if not isinstance(header, list):
         raise ConfigurationError(f"input.path: the first line of {file.name} is no CSV header")
     if twice := sorted({name for name in header if header.count(name) > 1}):
@@ -34,7 +34,7 @@ def read_csv(data: bytes, columns: ColumnsConfig, file: InputFile) -> Chunk:
     numbers: list[int] = []
     problems: dict[int, str] = {}
     good = [lines[0]]
-    for number, text, problem in _rows(lines, len(header)):
+    for number, text, problem in records_of(lines, len(header)):
         if problem is None:
             good.append(text)
         else:
@@ -46,20 +46,27 @@ def read_csv(data: bytes, columns: ColumnsConfig, file: InputFile) -> Chunk:
     return _with_limits(Chunk(_spread(table, problems), numbers, problems), columns)
 
 
-def _rows(lines: Sequence[bytes], width: int) -> Iterator[tuple[int, bytes, str | None]]:
+def records_of(
+    lines: Sequence[bytes], width: int, delimiter: str = ",", start: int = 1
+) -> Iterator[tuple[int, bytes, str | None]]:
     """Line number, text and problem of every record behind the header.
 
     A quoted field may hold newlines, so that a record may have several lines. Where these are no
     record together, the quote was a stray one: the first is judged alone, and the next ones anew.
+
+    Args:
+        lines: of the file.
+        width: fields of the header.
+        delimiter: between fields.
+        start: the line to begin with, where a record begins.
     """
-    start = 1
     while start < len(lines):
         end = _end_of_quotes(lines, start)
         text = b"\n".join(lines[start:end])
-        problem = _problem(text, width)
+        problem = _problem(text, width, delimiter)
         if problem is not None and end > start + 1:
             text, end = lines[start], start + 1
-            problem = _problem(text, width)
+            problem = _problem(text, width, delimiter)
         if text.rstrip(b"\r"):
             yield start + 1, text, problem
         start = end
@@ -73,18 +80,20 @@ def _end_of_quotes(lines: Sequence[bytes], start: int) -> int:
     return next(closing, start) + 1
 
 
-def _problem(text: bytes, width: int) -> str | None:
-    fields = _fields(text)
+def _problem(text: bytes, width: int, delimiter: str) -> str | None:
+    fields = fields_of(text, delimiter)
     if isinstance(fields, str):
         return fields
     return None if len(fields) == width else f"has {len(fields)} fields, and the header {width}"
 
 
-def _fields(text: bytes) -> list[str] | str:
+def fields_of(text: bytes, delimiter: str = ",") -> list[str] | str:
     """The fields of one record, or what is wrong with it."""
     try:
         # One text for a record of several lines: its newlines stand within quotes.
-        return next(csv.reader([text.decode().rstrip("\r")], strict=True), [""])
+        return next(
+            csv.reader([text.decode().rstrip("\r")], delimiter=delimiter, strict=True), [""]
+        )
     except UnicodeDecodeError:
         return "no valid UTF-8"
     except csv.Error:
@@ -93,7 +102,8 @@ def _fields(text: bytes) -> list[str] | str:
 
 def _parsed(data: bytes, columns: ColumnsConfig, header: Sequence[str]) -> pa.Table:
     # Identifiers and questions stay text even where all of them look like numbers ("007").
-    text = (columns.id, columns.image, columns.question, columns.answers, columns.max_new_tokens)
+    answers = columns.answers_among(header)
+    text = (columns.id, columns.image, columns.question, answers, columns.max_new_tokens)
     if b"\n" not in data:
         return empty_table(0)
     return pa_csv.read_csv(

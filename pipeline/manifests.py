@@ -1,4 +1,4 @@
-"""Text files of records: JSON lines, CSV, LLaVA JSON. Read whole: they hold no pictures.
+"""Text files of records: JSON lines, CSV, LLaVA JSON, OpenAI batches. They are read whole.
 
 A line that is no record keeps its place as a failed row. Only a file whose lines cannot be told
 apart, or that is of another format altogether, is refused.
@@ -13,6 +13,7 @@ from pipeline.cells import Row, chunk_of
 from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.delimited import read_csv
 from pipeline.files import Chunk, InputFile
+from pipeline.openai_batch import as_record, is_request
 from sgl.errors import ConfigurationError
 
 _IMAGE_PLACEHOLDER = "<image>"
@@ -24,7 +25,8 @@ def read_manifest(file: InputFile, file_format: str, config: InputConfig) -> Chu
 
     Args:
         file: to read.
-        file_format: jsonl, csv or llava.
+        file_format: jsonl, openai, csv or llava. In jsonl, requests in OpenAI's batch format are
+            told by their entries.
         config: the user's column names.
 
     Raises:
@@ -37,7 +39,11 @@ def read_manifest(file: InputFile, file_format: str, config: InputConfig) -> Chu
     data = data.removeprefix(codecs.BOM_UTF8)
     if file_format == "csv":
         return read_csv(data, config.columns, file)
-    rows = _json_lines(data) if file_format == "jsonl" else _llava(data, config.columns, file)
+    if file_format == "llava":
+        return chunk_of(_llava(data, config.columns, file), config, file)
+    rows = _json_lines(data)
+    if file_format == "openai" or any(is_request(row.record, config.columns) for row in rows):
+        rows = [as_record(row, config.columns) for row in rows]
     return chunk_of(rows, config, file)
 
 

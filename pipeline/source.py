@@ -102,9 +102,9 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
         parts += found
     if not any(part.rows for part in parts):
         raise ConfigurationError(f"input.path: no records in {without_secrets(config.path)}")
-    config = _with_image_folder(config, schemas)
+    config = _with_answers(_with_image_folder(config, schemas), schemas)
     _check_names(config, schemas, file_format)
-    shape = shape_of(schemas, _carried(schemas, config), config.columns)
+    shape = shape_of(schemas, _carried(schemas, config), config.columns, config.options)
     referred = _files_of_references(schemas, config.columns.image)
     parts = [replace(p, content=None) if p.file.name in referred else p for p in parts]
     limited = tuple(_limited(parts, config.limit))
@@ -180,6 +180,14 @@ def _with_image_folder(
     return config.model_copy(update={"columns": columns})
 
 
+def _with_answers(config: InputConfig, schemas: Sequence[tuple[str, pa.Schema]]) -> InputConfig:
+    """Datasets with one right answer call it `answer`, which would be an output column's name."""
+    names = {name for _, schema in schemas for name in schema.names} - set(config.drop)
+    answers = config.columns.answers_among(names)
+    columns = config.columns.model_copy(update={"answers": answers})
+    return config.model_copy(update={"columns": columns})
+
+
 def _renamed(columns: ColumnsConfig) -> list[str]:
     """What the user has named otherwise; settings that were saved and read name everything."""
     return [role for role, name in columns if name != getattr(_DEFAULT_NAMES, role)]
@@ -201,10 +209,11 @@ def _check_names(
             raise ConfigurationError(
                 f"input.columns.{role}: the input has no column '{name}'; it has {listed}{hint}"
             )
-    if unknown := [name for name in config.drop if name not in known]:
-        raise ConfigurationError(
-            f"input.drop: the input has no column '{unknown[0]}'; it has {listed}"
-        )
+    for setting in ("drop", "options"):
+        if unknown := [name for name in getattr(config, setting) if name not in known]:
+            raise ConfigurationError(
+                f"input.{setting}: the input has no column '{unknown[0]}'; it has {listed}"
+            )
     if file_format not in _FIXED_COLUMNS:
         return
     for role in ("id", *needed):
@@ -225,7 +234,9 @@ def _carried(schemas: Sequence[tuple[str, pa.Schema]], config: InputConfig) -> p
         for field in schema:
             if field.name in own:
                 continue
-            type_ = answers_type(field.type) if field.name == columns.answers else field.type
+            type_ = field.type
+            if field.name == columns.answers:
+                type_ = answers_type(type_, options=bool(config.options))
             first, before = found.get(field.name, (file, type_))
             both = common(before, type_)
             if both is None:
