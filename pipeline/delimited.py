@@ -90,10 +90,12 @@ def _problem(text: bytes, width: int, delimiter: str) -> str | None:
 def fields_of(text: bytes, delimiter: str = ",") -> list[str] | str:
     """The fields of one record, or what is wrong with it."""
     try:
+        record = text.decode().rstrip("\r")
+        if '"' not in record and "\r" not in record:
+            # The same, much faster, for the megabyte of base64 that a field may be.
+            return record.split(delimiter) if record else []
         # One text for a record of several lines: its newlines stand within quotes.
-        return next(
-            csv.reader([text.decode().rstrip("\r")], delimiter=delimiter, strict=True), [""]
-        )
+        return next(csv.reader([record], delimiter=delimiter, strict=True), [""])
     except UnicodeDecodeError:
         return "no valid UTF-8"
     except csv.Error:

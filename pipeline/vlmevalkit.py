@@ -6,7 +6,6 @@ carried, as text. The prompt is that toolkit's: see pipeline/multiple_choice.py.
 mapped and never read whole; on S3 a file is read whole, and its pictures decoded some at a time.
 """
 
-import base64
 import binascii
 import mmap
 import re
@@ -225,6 +224,6 @@ def _items(text: str) -> list[str]:
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text.rpartition(",")[2], validate=True)
+        return binascii.a2b_base64(text.rpartition(",")[2], strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise _BadPictureError("holds broken base64") from error

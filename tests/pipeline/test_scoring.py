@@ -197,9 +197,13 @@ def test_only_committed_files_count_and_damaged_ones_are_told(folder: Path) -> N
     ("wanted", "says"),
     [
         ({"metric": "bleu"}, "no metric 'bleu'"),
-        ({"by": "page"}, "--by: no column 'page'; there are id, "),
+        ({"by": "page"}, "--by: no column 'page'; it carries answers, kind"),
         ({"cluster": "page"}, "--cluster: no column 'page'"),
         ({"reference": "gold"}, "--reference: 'gold' is no column"),
+        (
+            {"by": "kind", "metrics": {"animals": "anls"}},
+            "no scored record has 'animals' in column 'kind'; there are animal, number",
+        ),
         ({"reference": "exit_score"}, "holds double; it must hold texts"),
     ],
 )
