@@ -36,7 +36,7 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
         ConfigurationError: there is no output, a column or measure that there is not, or nothing
             that could be scored.
     """
-    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D}:
+    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
         metrics.metric_named(name)
     with ExitStack() as stack:
         output, files = _opened(path, storage)
