@@ -16,6 +16,7 @@ from pipeline.evaluation import Evaluation, Line, evaluate, scale_of
 from pipeline.scores import Wanted
 from pipeline.scoring import score_output
 from sgl.errors import ConfigurationError
+from sgl.metrics import BY_KIND
 from sgl.metrics import DEFAULT as DEFAULT_METRIC
 from sgl.metrics.yes_no import YesNoCounts
 from sgl.statistics import Estimate
@@ -69,6 +70,8 @@ def wanted_of(
     metric = named.pop("", DEFAULT_METRIC)
     if named and by is None:
         raise ConfigurationError("--metric GROUP=NAME: needs --by COLUMN, which tells the groups")
+    if metric == BY_KIND and by is None:
+        raise ConfigurationError(f"--metric {BY_KIND}: needs --by COLUMN, which tells the kinds")
     return Wanted(metric, named, by, cluster, reference or Wanted().reference)
 
 

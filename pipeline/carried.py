@@ -34,7 +34,9 @@ def carried_columns(
         for field in schema:
             if field.name in own:
                 continue
-            type_ = answers_type(field.type) if field.name == columns.answers else field.type
+            type_ = field.type
+            if field.name == columns.answers:
+                type_ = answers_type(type_, options=bool(config.options))
             first, before = found.get(field.name, (file, type_))
             both = common(before, type_, numbers=not typed)
             if both is None and not typed:
@@ -58,7 +60,8 @@ def joined(schemas: Sequence[pa.Schema], columns: ColumnsConfig) -> pa.Schema:
         schemas: of its pieces, as pipeline.cells.chunk_of finds them.
         columns: the user's names.
     """
-    otherwise = {columns.image: REFERENCES, columns.answers: TEXTS}
+    names = {name for schema in schemas for name in schema.names}
+    otherwise = {columns.image: REFERENCES, columns.answers_among(names): TEXTS}
     types: dict[str, pa.DataType] = {}
     for field in (field for schema in schemas for field in schema):
         both = common(types.get(field.name, field.type), field.type, numbers=True)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from pipeline.config import ColumnsConfig, InputConfig
+from pipeline.config import InputConfig
 from pipeline.drift import conform
 from pipeline.files import Chunk
 
@@ -17,6 +17,8 @@ PIECE_BYTES = 64 << 20
 REFERENCES = pa.list_(pa.struct([("path", pa.string())]))
 """Of pictures, where a record has several."""
 TEXTS = pa.list_(pa.string())
+ANSWER = "answer"
+"""Within an object that is an accepted answer, its text."""
 _UNFIT = (pa.ArrowException, OverflowError, ValueError, TypeError)
 """What pyarrow raises for values that a type does not hold, or that have no common one."""
 
@@ -32,10 +34,12 @@ class Row:
     Attributes:
         number: of the line, or the record, within its file.
         record: by the user's column names; a text says why there is none.
+        problem: why a record that is there cannot be answered; it keeps its id.
     """
 
     number: int
     record: Mapping[str, Any] | str
+    problem: str | None = None
 
 
 def in_pieces(sized: Iterable[tuple[int, Item]]) -> Iterator[list[Item]]:
@@ -73,8 +77,10 @@ def chunk_of(rows: Sequence[Row], config: InputConfig, types: pa.Schema | None =
             records.append({})
         else:
             records.append(row.record)
+        if row.problem is not None:
+            problems[place] = row.problem
     names = dict.fromkeys(name for record in records for name in record)
-    checks = _checks(config.columns, records, types)
+    checks = _checks(config, records, types)
     arrays = {}
     for name in names:
         values = [record.get(name) for record in records]
@@ -101,9 +107,14 @@ _Check = Callable[[Any], Any]
 
 
 def _checks(
-    columns: ColumnsConfig, records: Sequence[Mapping[str, Any]], types: pa.Schema | None
+    config: InputConfig, records: Sequence[Mapping[str, Any]], types: pa.Schema | None
 ) -> dict[str, tuple[_Check, pa.DataType]]:
+    columns = config.columns
+    # Options are read whether they are carried or not; a list of them is its JSON.
     checks: dict[str, tuple[_Check, pa.DataType]] = {
+        name: (_as_text, pa.string()) for name in config.options
+    }
+    checks |= {
         columns.id: (identifier, pa.string()),
         columns.question: (_text, pa.string()),
         columns.image: (_references, REFERENCES),
@@ -227,6 +238,9 @@ def _texts(value: Any) -> list[str | None]:
 
 
 def _answer(value: Any) -> str | None:
+    """A text or a number, as text; likewise within an object, as VQAv2 has it."""
+    if isinstance(value, dict) and ANSWER in value:
+        value = value[ANSWER]
     if isinstance(value, dict | list | bool):
         raise BadCellError(f"is or holds {_kind(value)}, not a text")
     return _as_text(value)

@@ -1,5 +1,6 @@
 """Settings of one job: frozen, strict, one YAML file; light to import (no Ray, no torch)."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -35,7 +36,8 @@ class ColumnsConfig(StrictModel):
         id: unique per record; where the column is absent, a hash of image and question is used.
         image: bytes, a path or URI, or a Hugging Face struct of bytes and path.
         question: the user's text.
-        answers: accepted answers, one text or a list of them; optional, for scoring.
+        answers: accepted answers, one text or a list of them; optional, for scoring. Where no
+            column has this name, and no other name is told, a column `answer` is taken.
         max_new_tokens: per-record limit; optional.
     """
 
@@ -45,6 +47,12 @@ class ColumnsConfig(StrictModel):
     answers: str = "answers"
     max_new_tokens: str = "max_new_tokens"
 
+    def answers_among(self, names: Collection[str]) -> str:
+        """The column of accepted answers in an input that has these columns."""
+        told = {self.id, self.image, self.question, self.max_new_tokens}
+        missing = self.answers == "answers" and self.answers not in names
+        return "answer" if missing and "answer" in names and "answer" not in told else self.answers
+
 
 class InputConfig(StrictModel):
     """Where the records come from.
@@ -52,7 +60,10 @@ class InputConfig(StrictModel):
     Attributes:
         path: a file, a directory or a glob; local or a URI such as s3://bucket/folder.
         format: "auto" goes by the file names: .parquet, .jsonl, .ndjson, .csv, .json (LLaVA),
-            .tar (WebDataset), .arrow (Hugging Face, saved to disk).
+            .tar (WebDataset), .arrow (Hugging Face, saved to disk), .tsv (VLMEvalKit). "openai" is
+            OpenAI's batch format in .jsonl, which "auto" tells by its entries.
+        options: columns of the answer options: one that holds a list of them, or one per option,
+            A first. The question then ends with them. VLMEvalKit's need not be named.
         image_root: folder of relative image references; None means the manifest's own folder.
         columns: the input's column names.
         drop: input columns that are not carried into the output.
@@ -71,7 +82,10 @@ class InputConfig(StrictModel):
     """
 
     path: str = Field(min_length=1)
-    format: Literal["auto", "parquet", "jsonl", "csv", "llava", "webdataset", "arrow"] = "auto"
+    format: Literal[
+        "auto", "parquet", "jsonl", "csv", "llava", "openai", "vlmevalkit", "webdataset", "arrow"
+    ] = "auto"
+    options: tuple[str, ...] = ()
     image_root: str | None = None
     columns: ColumnsConfig = ColumnsConfig()
     drop: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""CSV, line by line: a line that is no record costs one record.
+"""CSV and TSV, line by line: a line that is no record costs one record.
 
 A quote that is never closed swallows no others. One that a later line happens to close, so that the
 lines between are one legal record of the right width, is what CSV says it is: one record.
@@ -32,12 +32,12 @@ def read_csv(stream: BinaryIO, columns: ColumnsConfig, file: InputFile) -> Itera
         ConfigurationError: the header cannot be read; names the file.
     """
     first = stream.readline().removesuffix(b"\n")
-    header = _fields(first)
+    header = fields_of(first)
     if not isinstance(header, list):
         raise ConfigurationError(f"input.path: the first line of {file.name} is no CSV header")
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise ConfigurationError(f"input.path: {file.name} has column '{twice[0]}' twice")
-    for rows in in_pieces((len(row.text), row) for row in _rows(_Lines(stream), len(header))):
+    for rows in in_pieces((len(row.text), row) for row in records_of(stream, len(header))):
         good = [first, *(row.text for row in rows if row.problem is None)]
         problems = {place: row.problem for place, row in enumerate(rows) if row.problem is not None}
         table = _parsed(b"\n".join(good), header)
@@ -48,16 +48,18 @@ def read_csv(stream: BinaryIO, columns: ColumnsConfig, file: InputFile) -> Itera
 
 
 @dataclass(frozen=True)
-class _Row:
+class TextRecord:
     """One record's lines.
 
     Attributes:
         number: of its first line.
+        start: its first byte, counted from the end of the header line.
         text: without the last newline.
         problem: why it is no record.
     """
 
     number: int
+    start: int
     text: bytes
     problem: str | None
 
@@ -65,7 +67,7 @@ class _Row:
 class _Lines:
     """Lines of a stream, of which those that were looked at stay until they are taken."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Iterator[bytes]) -> None:
         self._stream = stream
         self._held: list[bytes] = []
         self._start = 0
@@ -73,8 +75,8 @@ class _Lines:
     def at(self, offset: int) -> bytes | None:
         """The line so far behind the next one; None behind the last."""
         while len(self._held) - self._start <= offset:
-            line = self._stream.readline()
-            if not line:
+            line = next(self._stream, None)
+            if line is None:
                 return None
             self._held.append(line.removesuffix(b"\n"))
         return self._held[self._start + offset]
@@ -94,24 +96,31 @@ class _Lines:
         self._held[self._start : self._start] = lines
 
 
-def _rows(lines: _Lines, width: int) -> Iterator[_Row]:
+def records_of(stream: Iterator[bytes], width: int, delimiter: str = ",") -> Iterator[TextRecord]:
     """Every record behind the header.
 
     A quoted field may hold newlines, so that a record may have several lines. Where these are no
     record together, the quote was a stray one: the first is judged alone, and the next ones anew.
+
+    Args:
+        stream: the lines behind the header, each with its newline.
+        width: fields of the header.
+        delimiter: between fields.
     """
-    number = 2
+    lines = _Lines(stream)
+    number, start = 2, 0
     while lines.at(0) is not None:
         count = _to_end_of_quotes(lines)
         text = lines.take(count)
-        problem = _problem(text, width)
+        problem = _problem(text, width, delimiter)
         if problem is not None and count > 1:
             text, *rest = text.split(b"\n")
             lines.put_back(rest)
-            count, problem = 1, _problem(text, width)
+            count, problem = 1, _problem(text, width, delimiter)
         if text.rstrip(b"\r"):
-            yield _Row(number, text, problem)
+            yield TextRecord(number, start, text, problem)
         number += count
+        start += len(text) + 1
 
 
 def _to_end_of_quotes(lines: _Lines) -> int:
@@ -127,18 +136,22 @@ def _to_end_of_quotes(lines: _Lines) -> int:
     raise AssertionError("a file ends")
 
 
-def _problem(text: bytes, width: int) -> str | None:
-    fields = _fields(text)
+def _problem(text: bytes, width: int, delimiter: str) -> str | None:
+    fields = fields_of(text, delimiter)
     if isinstance(fields, str):
         return fields
     return None if len(fields) == width else f"has {len(fields)} fields, and the header {width}"
 
 
-def _fields(text: bytes) -> list[str] | str:
+def fields_of(text: bytes, delimiter: str = ",") -> list[str] | str:
     """The fields of one record, or what is wrong with it."""
     try:
+        record = text.decode().rstrip("\r")
+        if '"' not in record and "\r" not in record:
+            # The same, much faster, for the megabyte of base64 that a field may be.
+            return record.split(delimiter) if record else []
         # One text for a record of several lines: its newlines stand within quotes.
-        return next(csv.reader([text.decode().rstrip("\r")], strict=True), [""])
+        return next(csv.reader([record], delimiter=delimiter, strict=True), [""])
     except UnicodeDecodeError:
         return "no valid UTF-8"
     except csv.Error:

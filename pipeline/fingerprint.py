@@ -34,7 +34,14 @@ def identity_of(job: JobConfig) -> dict[str, str]:
     found: dict[str, str] = {"engine": str(ENGINE), "mode": job.mode.value}
     found |= _flat("decoding", job.decoding)
     found |= _flat("input.columns", job.input.columns)
-    for name in ("image_root", "drop", "max_image_pixels", "max_image_bytes", "text_only"):
+    for name in (
+        "image_root",
+        "drop",
+        "options",
+        "max_image_pixels",
+        "max_image_bytes",
+        "text_only",
+    ):
         found[f"input.{name}"] = _text(getattr(job.input, name))
     found["output.write_importance"] = _text(job.output.write_importance)
     for role in ("small", "large"):

@@ -10,6 +10,7 @@ from pipeline.columnar import arrow_parts, parquet_parts, read_arrow, read_parqu
 from pipeline.config import InputConfig
 from pipeline.files import Chunk, InputFile, Part
 from pipeline.manifests import read_manifest
+from pipeline.vlmevalkit import read_tsv
 from pipeline.webdataset import read_samples
 from sgl.errors import ConfigurationError
 
@@ -18,12 +19,15 @@ SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".csv": "csv",
+    ".tsv": "vlmevalkit",
     ".json": "llava",
     ".tar": "webdataset",
     ".arrow": "arrow",
 }
 TYPED = ("parquet", "arrow")
 """Formats whose files say what type each column has, the same in every row."""
+_SUFFIX_OF = {"openai": "jsonl"}
+"""Formats that are told from their files' content, and the one whose suffixes they have."""
 _SIDECARS = frozenset(
     {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 )
@@ -40,7 +44,7 @@ def format_of(files: Sequence[str], wanted: str) -> tuple[str, list[str]]:
     """
     known = [f for f in files if _is_data(f)]
     if wanted != "auto":
-        chosen = [f for f in known if SUFFIXES.get(_suffix(f)) == wanted]
+        chosen = [f for f in known if SUFFIXES.get(_suffix(f)) == _SUFFIX_OF.get(wanted, wanted)]
         return wanted, chosen or list(files)
     formats = {SUFFIXES[_suffix(f)] for f in known if _suffix(f) in SUFFIXES}
     if len(formats) > 1:
@@ -85,7 +89,7 @@ def read_chunks(
 
     Args:
         part: to read.
-        file_format: one of the values of SUFFIXES.
+        file_format: one of the values of SUFFIXES, or openai.
         config: the user's column names and limits.
         types: of the columns that are only carried, by the user's names.
         only: columns that suffice; a format that gains nothing by it gives more. None means all.
@@ -112,6 +116,8 @@ def _text_chunks(
 ) -> Iterator[Chunk]:
     if file_format == "webdataset":
         return read_samples(file, config, types, pictures=pictures)
+    if file_format == "vlmevalkit":
+        return read_tsv(file, config, pictures=pictures)
     return read_manifest(file, file_format, config, types)
 
 

@@ -1,4 +1,4 @@
-"""Text files of records: JSON lines and CSV as streams, LLaVA JSON whole.
+"""Text files of records: JSON lines, OpenAI batches and CSV as streams, LLaVA JSON whole.
 
 A line that is no record keeps its place as a failed row. Only a file whose lines cannot be told
 apart, or that is of another format altogether, is refused.
@@ -16,6 +16,7 @@ from pipeline.cells import Row, chunk_of, in_pieces
 from pipeline.config import ColumnsConfig, InputConfig
 from pipeline.delimited import read_csv
 from pipeline.files import Chunk, InputFile
+from pipeline.openai_batch import as_record, is_request
 from sgl.errors import ConfigurationError
 
 _IMAGE_PLACEHOLDER = "<image>"
@@ -31,7 +32,8 @@ def read_manifest(
 
     Args:
         file: to read.
-        file_format: jsonl, csv or llava.
+        file_format: jsonl, openai, csv or llava. In jsonl, requests in OpenAI's batch format are
+            told by the entries of the first piece.
         config: the user's column names.
         types: of the columns that are only carried; see pipeline.cells.chunk_of.
 
@@ -47,11 +49,13 @@ def read_manifest(
             stream.read(len(codecs.BOM_UTF8))
         if file_format == "csv":
             yield from read_csv(stream, config.columns, file)
-            return
-        lines = file_format == "jsonl"
-        rows = _json_lines(stream) if lines else _llava(stream.read(), config.columns, file)
-        for piece in in_pieces(rows):
-            yield chunk_of(piece, config, types)
+        elif file_format == "llava":
+            for piece in in_pieces(_llava(stream.read(), config.columns, file)):
+                yield chunk_of(piece, config, types)
+        else:
+            told = file_format == "openai"
+            for piece in _requests_as_records(in_pieces(_json_lines(stream)), told, config.columns):
+                yield chunk_of(piece, config, types)
 
 
 def parse_object(data: bytes) -> dict[str, Any] | str:
@@ -75,6 +79,20 @@ def _json_lines(stream: BinaryIO) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(stream, 1):
         if line.strip():
             yield len(line), Row(number, parse_object(line.removesuffix(b"\n")))
+
+
+def _requests_as_records(
+    pieces: Iterator[list[Row]], told: bool, columns: ColumnsConfig
+) -> Iterator[list[Row]]:
+    """The same, where these are requests in OpenAI's format: told so, or one of the first piece is.
+
+    Decided once for a file, so that a rotten request is one among good ones, whatever its place.
+    """
+    requests = told
+    for place, piece in enumerate(pieces):
+        if not place and not told:
+            requests = any(is_request(row.record, columns) for row in piece)
+        yield [as_record(row, columns) for row in piece] if requests else piece
 
 
 def _llava(data: bytes, columns: ColumnsConfig, file: InputFile) -> Iterator[tuple[int, Row]]:

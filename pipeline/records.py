@@ -1,18 +1,21 @@
 """From the user's columns to the reader's: one shape for every input format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.cells import ANSWER, TEXTS
 from pipeline.config import ColumnsConfig
 from pipeline.drift import conform, is_binary, is_list, is_text, list_array, plain
 from pipeline.files import Chunk
 from pipeline.made_ids import Place, hashed_ids
+from pipeline.multiple_choice import asked, options_in, right_answer
 from pipeline.schema import IMAGE_REFERENCE, READ, RESERVED
 from sgl.errors import ConfigurationError
 
+OPTIONS = "options"
 _NO_ID = "the record has no id"
 
 
@@ -24,11 +27,13 @@ class Shape:
         columns: the user's names.
         schema: of the result, carried columns included.
         given_ids: whether the input has ids; else they are made, see pipeline.made_ids.
+        options: columns of the answer options; see InputConfig.
     """
 
     columns: ColumnsConfig
     schema: pa.Schema
     given_ids: bool
+    options: tuple[str, ...] = ()
 
     @property
     def carried(self) -> pa.Schema:
@@ -50,14 +55,16 @@ class Shape:
         question = _text(data.get(c.question), rows)
         image = _references(data.get(c.image), place.base, rows)
         ids, problems = self._ids(chunk, place, data.get(c.id), image, question)
+        options = self._options(data)
         carried = {
             field.name: _carried(data.get(field.name, pa.nulls(rows)), field, problems)
             for field in list(self.schema)[len(READ) :]
-            if field.name != "answers"
+            if field.name != "answers" and (field.name != OPTIONS or options is None)
         }
         own = {
             "id": ids,
-            "question": question,
+            # Ids are of the bare question: the options are not read to make them.
+            "question": question if options is None else _asked(question, options),
             "image": image,
             "max_new_tokens": _limits(data.get(c.max_new_tokens), rows),
             "read_error": pa.array([problems.get(row) for row in range(rows)], pa.string()),
@@ -67,10 +74,22 @@ class Shape:
             if field.name in own:
                 arrays.append(own[field.name])
             elif field.name == "answers":
-                arrays.append(_answers(data.get(c.answers), field.type, rows))
+                arrays.append(_answers(data.get(c.answers), field.type, rows, options))
+            elif field.name == OPTIONS and options is not None:
+                arrays.append(pa.array([texts or None for texts in options], field.type))
             else:
                 arrays.append(carried[field.name])
         return pa.table(arrays, schema=self.schema)
+
+    def _options(self, data: Mapping[str, pa.Array]) -> list[list[str]] | None:
+        """The options of every record; None where the input has none, or they were not read."""
+        found = [data[name] for name in self.options if name in data]
+        if not found:
+            return None
+        # Some records of a text file need not have the last ones' columns.
+        none = pa.nulls(len(found[0]))
+        cells = zip(*(data.get(name, none).to_pylist() for name in self.options), strict=True)
+        return [options_in(of_record) for of_record in cells]
 
     def _ids(
         self,
@@ -96,6 +115,7 @@ def shape_of(
     schemas: Sequence[tuple[str, pa.Schema]],
     carried: pa.Schema,
     columns: ColumnsConfig,
+    options: tuple[str, ...] = (),
 ) -> Shape:
     """Check an input's columns and plan its way into the reader's schema.
 
@@ -103,6 +123,7 @@ def shape_of(
         schemas: of every file, with its name.
         carried: all columns of the input that mean nothing here, and the answers.
         columns: the user's names.
+        options: columns of the answer options.
 
     Raises:
         ConfigurationError: question or image is missing, a column is of an unusable type, or a
@@ -110,8 +131,9 @@ def shape_of(
     """
     for file, schema in schemas:
         _check_types(file, schema, columns)
-    others = [f for f in carried if f.name != columns.answers]
-    clashes = sorted(f.name for f in others if f.name in RESERVED | {"answers"})
+    others = [f for f in carried if f.name != columns.answers and options != (f.name,)]
+    taken = RESERVED | {"answers"} | ({OPTIONS} if options else set())
+    clashes = sorted(f.name for f in others if f.name in taken)
     if clashes:
         raise ConfigurationError(
             f"input: {', '.join(clashes)}: an output column has this name; "
@@ -119,8 +141,10 @@ def shape_of(
         )
     fields = list(READ)
     fields += [pa.field("answers", f.type) for f in carried if f.name == columns.answers]
+    fields += [pa.field(OPTIONS, TEXTS)] if options else []
     final = pa.schema(fields + [f.remove_metadata() for f in others])
-    return Shape(columns, final, given_ids=any(columns.id in s.names for _, s in schemas))
+    given_ids = any(columns.id in s.names for _, s in schemas)
+    return Shape(columns, final, given_ids, options)
 
 
 def _check_types(file: str, schema: pa.Schema, columns: ColumnsConfig) -> None:
@@ -244,22 +268,56 @@ def _each_reference(values: pa.Array, base: str) -> pa.Array:
     )
 
 
-def answers_type(type_: pa.DataType) -> pa.DataType:
-    """Of the output's column: lists of text where the answers are text, else as it is."""
-    texts = is_text(type_) or (is_list(type_) and is_text(type_.value_type))
-    return pa.list_(pa.string()) if texts else type_
+def answers_type(type_: pa.DataType, *, options: bool = False) -> pa.DataType:
+    """Of the output's column: lists of text where the answers are text, else as it is.
+
+    Args:
+        type_: of the input's column: texts, or lists of texts or of structs with a text `answer`
+            (VQAv2).
+        options: whether the questions have options, so that an integer is the number of one.
+    """
+    one = type_.value_type if is_list(type_) else type_
+    if pa.types.is_struct(one):
+        one = next((field.type for field in one if field.name == ANSWER), one)
+    numbered = options and pa.types.is_integer(one)
+    return TEXTS if is_text(one) or numbered else type_
 
 
-def _answers(values: pa.Array | None, type_: pa.DataType, rows: int) -> pa.Array:
+def _answers(
+    values: pa.Array | None,
+    type_: pa.DataType,
+    rows: int,
+    options: Sequence[Sequence[str]] | None,
+) -> pa.Array:
     """One text becomes a list of one; other types stay as they are and are not scored."""
     if values is None or pa.types.is_null(values.type):
         return pa.nulls(rows, type_)
-    if not type_.equals(pa.list_(pa.string())):
+    if not type_.equals(TEXTS):
         return conform(values, type_)
     if is_list(values.type):
-        return list_array(_text(pc.list_flatten(values), 0), values)
-    offsets = pa.array(range(rows + 1), pa.int32())
-    return pa.ListArray.from_arrays(offsets, _text(values, rows), mask=pc.is_null(values))
+        texts = list_array(_answer_texts(pc.list_flatten(values)), values)
+    else:
+        offsets = pa.array(range(rows + 1), pa.int32())
+        mask = pc.is_null(values)
+        texts = pa.ListArray.from_arrays(offsets, _answer_texts(values), mask=mask)
+    if options is None:
+        return texts
+    right = (
+        None if row is None else [right_answer(text, of_row) for text in row]
+        for row, of_row in zip(texts.to_pylist(), options, strict=True)
+    )
+    return pa.array(right, TEXTS)
+
+
+def _answer_texts(values: pa.Array) -> pa.Array:
+    if pa.types.is_struct(values.type):
+        names = [field.name for field in values.type]
+        values = values.flatten()[names.index(ANSWER)]
+    return _text(values, len(values))
+
+
+def _asked(question: pa.Array, options: Sequence[Sequence[str]]) -> pa.Array:
+    return pa.array(map(asked, question.to_pylist(), options), pa.string())
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:

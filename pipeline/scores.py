@@ -26,7 +26,7 @@ class Wanted:
     """What is to be scored, and how.
 
     Attributes:
-        metric: the name of a measure.
+        metric: the name of a measure; BY_KIND chooses one by the group's name.
         metrics: of other measures, by group; needs `by`.
         by: a column that groups the rows.
         cluster: a column that tells which rows are about one image.
@@ -41,7 +41,8 @@ class Wanted:
 
     def metric_of(self, group: str) -> str:
         """The measure that the rows of a group are scored by."""
-        return self.metrics.get(group, self.metric)
+        name = self.metrics.get(group, self.metric)
+        return metrics.AGREEMENT.get(group, metrics.DEFAULT) if name == metrics.BY_KIND else name
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pipeline.config import absolute_path
 from pipeline.drift import is_list, is_text
 from pipeline.output import Output
 from pipeline.rowfiles import in_parallel, read, write_tasks
+from pipeline.schema import OUTPUT
 from pipeline.scores import NO_GROUP, ROLES, Collected, Row, Scored, Wanted
 from sgl import metrics
 from sgl.errors import ConfigurationError
@@ -35,7 +36,7 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
         ConfigurationError: there is no output, a column or measure that there is not, or nothing
             that could be scored.
     """
-    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D}:
+    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
         metrics.metric_named(name)
     with ExitStack() as stack:
         output, files = _opened(path, storage)
@@ -49,7 +50,13 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
         for table in tables:
             for row in _rows(table, wanted, reference):
                 collected.add(row)
-    return collected.finished(tables.damaged)
+    scored = collected.finished(tables.damaged)
+    if unknown := sorted(set(wanted.metrics) - set(scored.names)):
+        raise ConfigurationError(
+            f"--metric {unknown[0]}=...: no scored record has '{unknown[0]}' in column "
+            f"'{wanted.by}'; there are {', '.join(sorted(scored.names))}"
+        )
+    return scored
 
 
 def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
@@ -84,7 +91,7 @@ def _needed(
 ) -> list[str]:
     for option, name in (("--by", wanted.by), ("--cluster", wanted.cluster)):
         if name is not None and name not in columns:
-            raise ConfigurationError(f"{option}: no column '{name}'; there are {_listed(columns)}")
+            raise ConfigurationError(f"{option}: no column '{name}'; it carries {_listed(columns)}")
     if reference is None:
         type_ = columns[wanted.reference]
         if not is_text(type_.value_type if is_list(type_) else type_):
@@ -99,7 +106,8 @@ def _needed(
 
 
 def _listed(columns: Mapping[str, pa.DataType]) -> str:
-    return ", ".join(columns)
+    """What the input brought along, among an output's own columns of figures."""
+    return ", ".join(name for name in columns if name not in OUTPUT.names) or "none but its own"
 
 
 def _are_texts(type_: pa.DataType | None) -> bool:
@@ -112,13 +120,13 @@ def _answers_of(
     if path == _ANSWERS:
         raise ConfigurationError(
             "the output has no column 'answers': its input had no accepted answers; name another "
-            f"column or another output by --reference; there are {_listed(columns)}"
+            f"column or another output by --reference; it carries {_listed(columns)}"
         )
     try:
         output, files = _opened(absolute_path(path), storage)
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"--reference: '{path}' is no column (there are {_listed(columns)}) "
+            f"--reference: '{path}' is no column (it carries {_listed(columns)}) "
             "and no output of sgl run with rows"
         ) from error
     store = AnswerStore()

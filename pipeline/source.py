@@ -115,10 +115,10 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
         parts += found
     if not any(part.rows for part in parts):
         raise ConfigurationError(f"input.path: no records in {without_secrets(config.path)}")
-    config = _with_image_folder(config, schemas)
+    config = _with_answers(_with_image_folder(config, schemas), schemas)
     _check_names(config, schemas, file_format)
     carried = carried_columns(schemas, config, typed=file_format in TYPED)
-    shape = shape_of(schemas, carried, config.columns)
+    shape = shape_of(schemas, carried, config.columns, config.options)
     referred = _files_of_references(schemas, config.columns.image)
     parts = [replace(p, content=None) if p.file.name in referred else p for p in parts]
     limited = tuple(_limited(parts, config.limit))
@@ -230,6 +230,14 @@ def _with_image_folder(
     return config.model_copy(update={"columns": columns})
 
 
+def _with_answers(config: InputConfig, schemas: Sequence[tuple[str, pa.Schema]]) -> InputConfig:
+    """Datasets with one right answer call it `answer`, which would be an output column's name."""
+    names = {name for _, schema in schemas for name in schema.names} - set(config.drop)
+    answers = config.columns.answers_among(names)
+    columns = config.columns.model_copy(update={"answers": answers})
+    return config.model_copy(update={"columns": columns})
+
+
 def _renamed(columns: ColumnsConfig) -> list[str]:
     """What the user has named otherwise; settings that were saved and read name everything."""
     return [role for role, name in columns if name != getattr(_DEFAULT_NAMES, role)]
@@ -251,10 +259,11 @@ def _check_names(
             raise ConfigurationError(
                 f"input.columns.{role}: the input has no column '{name}'; it has {listed}{hint}"
             )
-    if unknown := [name for name in config.drop if name not in known]:
-        raise ConfigurationError(
-            f"input.drop: the input has no column '{unknown[0]}'; it has {listed}"
-        )
+    for setting in ("drop", "options"):
+        if unknown := [name for name in getattr(config, setting) if name not in known]:
+            raise ConfigurationError(
+                f"input.{setting}: the input has no column '{unknown[0]}'; it has {listed}"
+            )
     if file_format not in TYPED:
         return
     for role in ("id", *needed):

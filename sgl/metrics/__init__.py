@@ -21,6 +21,8 @@ from sgl.metrics.yes_no import yes_no
 DEFAULT = "exact_match"
 CIDER_D = "cider_d"
 """The one name that stands for a measure of a corpus."""
+BY_KIND = "by_kind"
+"""Stands for the measure in AGREEMENT of each record's kind."""
 
 
 class Score(Protocol):
@@ -63,11 +65,12 @@ VQA accuracy is none of them: a single reference answer has no annotators to dis
 
 
 def metric_named(name: str) -> Score:
-    """A measure by its name.
+    """A measure of single answers by its name.
 
     Raises:
         ConfigurationError: there is none; names those there are.
     """
     if name not in METRICS:
-        raise ConfigurationError(f"no metric '{name}'; there are {', '.join(METRICS)}, {CIDER_D}")
+        known = ", ".join((*METRICS, CIDER_D, BY_KIND))
+        raise ConfigurationError(f"no metric '{name}'; there are {known}")
     return METRICS[name]

@@ -59,5 +59,8 @@ def test_measures_by_group() -> None:
     assert (wanted.metric_of("x"), wanted.metric_of("a=b")) == ("anls", "yes_no")
     with pytest.raises(ConfigurationError, match="needs --by"):
         wanted_of(["x=anls"], None, None, None)
+    assert wanted_of(["by_kind"], "kind", None, None).metric_of("number") == "relaxed_accuracy"
+    with pytest.raises(ConfigurationError, match="by_kind: needs --by"):
+        wanted_of(["by_kind"], None, None, None)
     with pytest.raises(ConfigurationError, match="two for all records"):
         wanted_of(["anls", "yes_no"], None, None, None)

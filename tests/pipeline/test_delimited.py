@@ -1,3 +1,4 @@
+import csv
 import io
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import ColumnsConfig, InputConfig
-from pipeline.delimited import read_csv
+from pipeline.delimited import fields_of, read_csv
 from pipeline.files import InputFile
 from pipeline.source import open_source
 from tests.pipeline.inputs import checked_ids
@@ -66,6 +67,14 @@ def test_long_questions_and_null_bytes_come_through(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b"a,a.png," + long + b",1\r\nb,b.png,x\0y,2\r\n\r\n")
     assert [row["question"] for row in rows] == [long.decode(), "x\0y"]
     assert [row["n"] for row in rows] == ["1", "2"]
+
+
+@given(st.text(alphabet="ab,\t\n\0é '", max_size=12))
+def test_fields_without_quotes_are_those_of_the_csv_module(text: str) -> None:
+    for delimiter in ",\t":
+        record = text.replace("\n", "")
+        (expected,) = csv.reader([record], delimiter=delimiter, strict=True) if record else ([],)
+        assert fields_of(record.encode(), delimiter) == expected
 
 
 FIELDS = st.lists(st.text(alphabet='ab",\n\r\0é', max_size=4), min_size=1, max_size=5)

@@ -104,6 +104,11 @@ def test_groups_may_have_measures_of_their_own(folder: Path) -> None:
     assert found.overall.answer.value == 4 / 6
 
 
+def test_a_measure_may_go_by_the_name_of_the_group(folder: Path) -> None:
+    found = evaluation(folder, by="kind", metric="by_kind")
+    assert [line.metric for line in found.groups] == ["exact_match", "relaxed_accuracy"]
+
+
 def test_rows_of_one_image_stand_together(tmp_path: Path) -> None:
     rows = [
         small(f"{i}", "x" if i // 10 % 2 else "y", answers=["x"], page=i // 10) for i in range(60)
@@ -197,9 +202,13 @@ def test_only_committed_files_count_and_damaged_ones_are_told(folder: Path) -> N
     ("wanted", "says"),
     [
         ({"metric": "bleu"}, "no metric 'bleu'"),
-        ({"by": "page"}, "--by: no column 'page'; there are id, "),
+        ({"by": "page"}, "--by: no column 'page'; it carries answers, kind"),
         ({"cluster": "page"}, "--cluster: no column 'page'"),
         ({"reference": "gold"}, "--reference: 'gold' is no column"),
+        (
+            {"by": "kind", "metrics": {"animals": "anls"}},
+            "no scored record has 'animals' in column 'kind'; there are animal, number",
+        ),
         ({"reference": "exit_score"}, "holds double; it must hold texts"),
     ],
 )

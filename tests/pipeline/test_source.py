@@ -259,7 +259,10 @@ def test_a_record_without_id_is_one_with_an_error_and_the_name_of_its_place(
             {"id": [1.5], "image": ["x"], "question": ["q"]},
             "column 'id' of .* holds double",
         ),
-        ({"image": ["x"], "question": ["q"], "answer": ["a"]}, "answer.*output column"),
+        (
+            {"image": ["x"], "question": ["q"], "answer": ["a"], "answers": ["b"]},
+            "answer.*output column",
+        ),
         ({"image": ["x"], "question": ["q"], "images": ["a"]}, "images.*output column"),
     ],
 )
