@@ -101,3 +101,55 @@ def test_made_ids_do_not_depend_on_options(tmp_path: Path) -> None:
         rows_of(source_of(path, options=["choices"])),
     )
     assert bare["id"] == with_options["id"]
+
+
+@pytest.mark.parametrize("size", [1, 64 << 20])
+def test_texts_have_the_same_shapes_piece_by_piece(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.cells.PIECE_BYTES", size)
+    path = write_lines(
+        tmp_path,
+        {"answer": [{"answer": "a", "answer_confidence": "yes"}, {"answer": 2}]},
+        {"answer": "b"},
+        {"answer": 3},
+        {"answer": ["c"]},
+    )
+    found = rows_of(source_of(path))
+    assert [row["answers"] for row in found] == [["a", "2"], ["b"], ["3"], ["c"]]
+    assert all(row["read_error"] is None for row in found)
+
+
+@pytest.mark.parametrize("size", [1, 64 << 20])
+def test_options_of_texts_piece_by_piece(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.cells.PIECE_BYTES", size)
+    path = write_lines(
+        tmp_path,
+        {"choices": ["cat", "it's"], "answer": 1},
+        {"choices": "['x', 'y']", "answer": "0"},
+        {"choices": [1, "b", None], "answer": None},
+        {"answer": 1},
+    )
+    found = rows_of(source_of(path, options=["choices"]))
+    assert [row["options"] for row in found] == [["cat", "it's"], ["x", "y"], ["1", "b"], None]
+    assert [row["answers"] for row in found] == [["B"], ["A"], None, ["1"]]
+    assert "choices" not in found[0]
+
+
+@pytest.mark.parametrize("size", [1, 64 << 20])
+def test_options_in_columns_that_not_all_records_have(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.cells.PIECE_BYTES", size)
+    path = write_lines(tmp_path, {"A": "x", "B": "y"}, {"A": 1, "B": 2, "C": 3})
+    for drop in ([], ["A", "B", "C"]):
+        found = rows_of(source_of(path, options=["A", "B", "C"], drop=drop))
+        assert [row["options"] for row in found] == [["x", "y"], ["1", "2", "3"]]
+        assert ("C" in found[0]) == (not drop)
+
+
+def write_lines(folder: Path, *lines: dict[str, Any]) -> Path:
+    rows = [{"id": str(i), "image": "a", "question": "q"} | line for i, line in enumerate(lines)]
+    return write_jsonl(folder / "in.jsonl", rows)

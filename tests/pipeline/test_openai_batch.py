@@ -125,3 +125,12 @@ def test_the_format_may_be_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no column 'question'"):
         rows(tmp_path, bad)
     assert InputConfig(path="x").format == "auto"
+
+
+def test_a_rotten_request_in_a_later_piece_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.cells.PIECE_BYTES", 1)
+    found = rows(tmp_path, request("a", user("q")), {"custom_id": "b", "body": 5})
+    assert [row["id"] for row in found] == ["a", "b"]
+    assert "'body' is not an object" in found[1]["read_error"]

@@ -156,3 +156,18 @@ def test_the_same_from_s3(tmp_path: Path, bucket: str, s3_server: Server) -> Non
     write_bytes(f"{bucket}/in.tsv", path.read_bytes(), storage)
     far = rows_of(open_source(InputConfig(path=f"{bucket}/in.tsv"), storage))
     assert [bytes_of(row) for row in far] == [[png(1)], [png(1)], [png(2)]]
+
+
+def test_tables_are_bounded_and_pictures_found_whatever_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"index": i, "image": picture(i), "question": f'say "{i}"\nthen'} for i in range(1, 9)]
+    rows += [{"index": 10 + i, "image": i, "question": "again"} for i in range(1, 9)]
+    path = write_tsv(tmp_path / "in.tsv", *rows)
+    whole = rows_of(source_of(path))
+    assert [bytes_of(row) for row in whole] == [[png(i)] for i in [*range(1, 9)] * 2]
+    monkeypatch.setattr("pipeline.vlmevalkit._CHUNK_BYTES", 1)
+    source = source_of(path)
+    tables = list(source.tables(source.parts[0]))
+    assert [table.num_rows for table in tables] == [1] * 16
+    assert rows_of(source) == whole
