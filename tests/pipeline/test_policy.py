@@ -1,0 +1,90 @@
+"""A policy's file, and the jobs that it is refused for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.config import GuidanceConfig, PruningConfig
+from pipeline.config import JobConfig, Mode
+from pipeline.policy import (
+    Guarantee,
+    Policy,
+    check_policy,
+    identity_for,
+    read_policy,
+    settings_of,
+    write_policy,
+)
+from sgl.errors import ConfigurationError
+from sgl.types import ConsistencyForm
+from tests.pipeline.inputs import job_of
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobConfig:
+    return job_of(tmp_path / "in.parquet", tmp_path / "out")
+
+
+def policy_for(job: JobConfig, **settings: Any) -> Policy:
+    data: dict[str, Any] = {
+        "mode": Mode.CASCADE,
+        "threshold": 0.7400000000000001,
+        "pruning": PruningConfig(prune_layer=0.4, keep_ratio=0.4),
+        "guarantees": (Guarantee(target="agreement", value=0.9, bound=0.91),),
+        "delta": 0.1,
+        "metric": "exact_match",
+        "records": 280,
+        "cost": {"policy": 1.0, "large_only": 2.0},
+        "cost_unit": "flops",
+        "escalation_rate": 0.4,
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "identity": identity_for(job),
+    }
+    return Policy.model_validate(data | settings)
+
+
+def test_a_policy_is_read_as_it_was_written_to_the_last_digit(
+    job: JobConfig, tmp_path: Path
+) -> None:
+    policy = policy_for(job)
+    write_policy(policy, tmp_path / "new" / "policy.yaml")
+    assert read_policy(tmp_path / "new" / "policy.yaml") == policy
+    with pytest.raises(FileExistsError):
+        write_policy(policy, tmp_path / "new" / "policy.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "a: 1", "version: 2", "["])
+def test_what_is_no_policy_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_policy(tmp_path / "policy.yaml")
+    (tmp_path / "policy.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match="no policy of this version"):
+        read_policy(tmp_path / "policy.yaml")
+
+
+def test_it_decides_threshold_pruning_and_mode(job: JobConfig) -> None:
+    policy = policy_for(job)
+    written = {"input": {"path": "in"}, "output": {"path": "out"}}
+    assert settings_of(policy, written) == {
+        **written,
+        "mode": "cascade",
+        "threshold": 0.7400000000000001,
+        "pruning": {"prune_layer": 0.4, "keep_ratio": 0.4},
+    }
+    small = policy_for(job, mode=Mode.SMALL, threshold=0.0)
+    assert settings_of(small, written) == {**written, "mode": "small"}
+    for name, value in (("threshold", 0.5), ("pruning", {}), ("mode", "large")):
+        with pytest.raises(ConfigurationError, match=f"decides {name}, which the job writes too"):
+            settings_of(policy, {**written, name: value})
+
+
+def test_it_holds_for_other_data_and_machines_and_not_for_other_models(job: JobConfig) -> None:
+    policy = policy_for(job)
+    check_policy(policy, job)
+    check_policy(policy, job.model_copy(update={"threshold": 0.1, "mode": Mode.SMALL}))
+    elsewhere = job.input.model_copy(update={"path": "/other", "limit": 5})
+    check_policy(policy, job.model_copy(update={"input": elsewhere, "rows_per_block": 3}))
+    other = GuidanceConfig(consistency=ConsistencyForm.GEOMETRIC)
+    with pytest.raises(ConfigurationError, match=r"guidance\.consistency.*calibrate again"):
+        check_policy(policy, job.model_copy(update={"guidance": other}))
