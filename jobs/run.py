@@ -28,6 +28,7 @@ from pipeline.guard import RemoteLedger
 from pipeline.ids import Spill
 from pipeline.journal import Journal
 from pipeline.lease import Lease
+from pipeline.measured import Measured, measure
 from pipeline.output import JobRecord, Output, check_apart, check_output, open_output
 from pipeline.preflight import Resources, check_models, resolve
 from pipeline.progress import BoardReporter
@@ -50,6 +51,7 @@ class Outcome:
         run_id: the value of that column in its rows.
         summary: of the whole output directory.
         wall_s: of this run, start-up included.
+        measured: by the probe, where there is one.
     """
 
     job: JobConfig
@@ -57,6 +59,7 @@ class Outcome:
     run_id: str
     summary: Summary
     wall_s: float
+    measured: Measured | None = None
 
 
 def run_job(
@@ -109,14 +112,18 @@ def run_job(
                 for line in finish(output, expected, start, record.run_id).lines():
                     _say(console, line)
     summary = summarise(read_rows(output), record.run_id)
-    return Outcome(job, output, record.run_id, summary, time.monotonic() - started)
+    measured = measure(output, job.promise) if job.probe else None
+    wall_s = time.monotonic() - started
+    return Outcome(job, output, record.run_id, summary, wall_s, measured)
 
 
 def report(outcome: Outcome, console: Console) -> None:
     """Print the summary of a run and where its rows are."""
     job = outcome.job
     batch_size = job.model("large").batch_size if job.uses("large") else 1
-    console.print(summary_table(outcome.summary, batch_size, outcome.wall_s))
+    console.print(summary_table(outcome.summary, batch_size, outcome.wall_s, outcome.measured))
+    if outcome.measured and job.promise and (alarm := outcome.measured.alarm(job.promise)):
+        _say(console, alarm)
     _say(console, f"rows: {outcome.output.rows}")
 
 

@@ -2,22 +2,30 @@
 
 from rich.table import Table
 
+from pipeline.measured import Measured
 from pipeline.summary import Accuracy, Summary
 
 
-def summary_table(summary: Summary, batch_size: int, wall_s: float) -> Table:
+def summary_table(
+    summary: Summary, batch_size: int, wall_s: float, measured: Measured | None = None
+) -> Table:
     """Every figure of one run.
 
     Args:
         summary: of the output.
         batch_size: of the large model, for the fill.
         wall_s: of the run, start-up included.
+        measured: by the run's probe.
     """
     table = Table(show_header=False, box=None)
     table.add_column(style="bold")
     table.add_column()
     for name, value in _rows(summary, batch_size, wall_s):
         table.add_row(name, value)
+    if measured:
+        told = f"{measured.agreement} on {measured.records:,} probed records"
+        table.add_row("agreement with the large model alone", told)
+        table.add_row("FLOPs of the large model alone, saved", str(measured.saved))
     return table
 
 

@@ -16,7 +16,7 @@ from actors.config import (
 )
 from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
-from pipeline.probe import ProbeConfig
+from pipeline.probe import ProbeConfig, Promise
 
 _MOST_CONCURRENT_BLOCKS = 32
 
@@ -225,6 +225,7 @@ class JobConfig(StrictModel):
         rows_per_block: granularity of streaming: rows that move between stages together.
         probe: a random slice of the records that the large model also answers unpruned, or in other
             ways; only in the cascade.
+        promise: that the probe is held against; a policy brings its own.
     """
 
     input: InputConfig
@@ -239,6 +240,7 @@ class JobConfig(StrictModel):
     faults: FaultsConfig = FaultsConfig()
     rows_per_block: int = Field(default=64, ge=1)
     probe: ProbeConfig | None = None
+    promise: Promise | None = None
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
 

@@ -87,7 +87,7 @@ def settings_of(policy: Policy, written: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: they decide the same.
     """
-    both = sorted({"mode", "threshold", "pruning"} & written.keys())
+    both = sorted({"mode", "threshold", "pruning", "promise"} & written.keys())
     if both:
         raise ConfigurationError(
             f"--policy: it decides {', '.join(both)}, which the job writes too; leave one out"
@@ -95,7 +95,18 @@ def settings_of(policy: Policy, written: Mapping[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = {"mode": policy.mode.value}
     if policy.mode is Mode.CASCADE:
         chosen |= {"threshold": policy.threshold, "pruning": policy.pruning.model_dump()}
+    if policy.mode is Mode.CASCADE and (agreement := _agreement(policy)) is not None:
+        chosen["promise"] = {
+            "agreement": agreement,
+            "delta": policy.delta,
+            "metric": policy.metric,
+        }
     return {**written, **chosen}
+
+
+def _agreement(policy: Policy) -> float | None:
+    """What it promises, if it promises any."""
+    return next((one.value for one in policy.guarantees if one.target == "agreement"), None)
 
 
 def check_policy(policy: Policy, job: JobConfig) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from actors.config import PruningConfig, StrictModel
 from pipeline.draw import MOST, hash_of
 from pipeline.handover import Rate
+from sgl.metrics import DEFAULT as DEFAULT_METRIC
 from sgl.types import Answer, Failure
 
 UNPRUNED = PruningConfig(prune_layer=0.0, keep_ratio=1.0)
@@ -35,6 +36,20 @@ class ProbeConfig(StrictModel):
     def chooses(self, record_id: str) -> bool:
         """Whether a record is in the slice."""
         return hash_of(record_id, self.seed) < self.share * MOST
+
+
+class Promise(StrictModel):
+    """Of a policy, or of one's own.
+
+    Attributes:
+        agreement: mean agreement with the unpruned large model, at least.
+        delta: the chance of a false alarm, over the whole run and however often one looks.
+        metric: by which answers are compared.
+    """
+
+    agreement: float = Field(gt=0, lt=1)
+    delta: float = Field(default=0.05, gt=0, lt=1)
+    metric: str = DEFAULT_METRIC
 
 
 def probe_cells(

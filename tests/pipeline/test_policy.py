@@ -71,6 +71,7 @@ def test_it_decides_threshold_pruning_and_mode(job: JobConfig) -> None:
         "mode": "cascade",
         "threshold": 0.7400000000000001,
         "pruning": {"prune_layer": 0.4, "keep_ratio": 0.4},
+        "promise": {"agreement": 0.9, "delta": 0.1, "metric": "exact_match"},
     }
     small = policy_for(job, mode=Mode.SMALL, threshold=0.0)
     assert settings_of(small, written) == {**written, "mode": "small"}

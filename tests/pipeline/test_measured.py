@@ -1,0 +1,83 @@
+"""A run's probe against what was promised."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.measured import Measured, measure
+from pipeline.output import Output
+from pipeline.probe import Promise
+from pipeline.schema import OUTPUT, PROBE
+from tests.pipeline.outputs import base_of, output_at, put
+
+PROMISE = Promise(agreement=0.9, delta=0.05)
+
+
+def row(number: int, agrees: bool, *, probed: bool = True, **cells: Any) -> dict[str, Any]:
+    unpruned = {"prune_layer": 0.0, "keep_ratio": 1.0, "answer": "Yes.", "flops": 10.0}
+    other = {"prune_layer": 0.4, "keep_ratio": 0.5, "answer": "no", "flops": 5.0}
+    found = {"id": f"r{number}", "route": "small", "answer": "yes" if agrees else "no"}
+    return found | {"flops": 4.0, "probe": [other, unpruned] if probed else None} | cells
+
+
+def output_of(folder: Path, rows: list[dict[str, Any]]) -> Output:
+    output = output_at(folder)
+    schema = OUTPUT.append(PROBE)
+    for number, start in enumerate(range(0, len(rows), 50)):
+        table = pa.Table.from_pylist(rows[start : start + 50], schema)
+        put(output, output.rows, f"{base_of(number)}-0.parquet", table)
+    return output
+
+
+def measured(folder: Path, rows: list[dict[str, Any]]) -> Measured:
+    found = measure(output_of(folder, rows), PROMISE)
+    assert found is not None
+    return found
+
+
+def test_agreement_and_what_the_large_model_alone_would_have_cost(tmp_path: Path) -> None:
+    rows = [row(i, i % 20 != 0) for i in range(100)]
+    rows += [row(i, False, probed=False) for i in range(100, 300)]
+    rows += [row(300, False, route="failed", answer=None)]
+    rows += [row(301, False, probe=[{"prune_layer": 0.0, "keep_ratio": 1.0, "answer": None}])]
+    found = measured(tmp_path, rows)
+    assert found.records == 100
+    assert found.agreement.value == pytest.approx(0.95)
+    assert found.agreement.low < 0.95 < found.agreement.high
+    assert found.saved.value == pytest.approx(0.6)
+    assert found.alarm(PROMISE) is None
+
+
+def test_a_promise_that_is_broken_is_an_alarm(tmp_path: Path) -> None:
+    found = measured(tmp_path, [row(i, i % 3 != 0) for i in range(300)])
+    alarm = found.alarm(PROMISE)
+    assert alarm is not None
+    assert "agreement 0.9 was promised" in alarm
+    assert "300 probed records" in alarm
+    assert found.alarm(Promise(agreement=0.9, delta=1e-30)) is None
+
+
+def test_a_promise_that_holds_is_an_alarm_as_seldom_as_it_says(tmp_path: Path) -> None:
+    """However often one looks: here after every fifty records."""
+    random = np.random.default_rng(3)
+    alarms, trials = 0, 40
+    for trial in range(trials):
+        rows = [row(i, bool(random.random() < 0.9)) for i in range(150)]
+        looks = [
+            measured(tmp_path / f"{trial}-{end}", rows[:end]).alarm(PROMISE)
+            for end in (50, 100, 150)
+        ]
+        alarms += any(looks)
+    # Ville's inequality is generous; 0.05 of 40 are two.
+    assert alarms <= 6
+
+
+def test_without_a_probe_nothing_is_measured(tmp_path: Path) -> None:
+    assert measure(output_of(tmp_path, [row(1, True, probed=False)]), PROMISE) is None
+    found = measure(output_of(tmp_path / "other", [row(1, True)]), None)
+    assert found is not None
+    assert found.broken_p is None
+    assert found.alarm(PROMISE) is None
