@@ -40,16 +40,17 @@ _TARGETS = {
     "delta": "the chance that is accepted of a target not being met; default: 0.05",
 }
 
-BENCHMARKS = {
-    "capture": ("rounds", "threads"),
-    "engine": ("rounds", "threads"),
-    "fetch": (),
-    "memory": (),
-    "pipeline": ("rounds",),
-    "pruning": ("rounds", "threads"),
+_IN_TURNS = {"rounds": 5, "threads": 1}
+BENCHMARKS: dict[str, dict[str, int]] = {
+    "capture": _IN_TURNS,
+    "engine": _IN_TURNS,
+    "fetch": {},
+    "guarantee": {"rounds": 1000},
+    "memory": {},
+    "pipeline": {"rounds": 5},
+    "pruning": _IN_TURNS,
 }
-"""And the settings that each takes."""
-_BENCHMARK_DEFAULTS = {"rounds": 5, "threads": 1}
+"""And the settings that each takes, with their defaults."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,8 +185,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     names = parser.add_subparsers(required=True, metavar="NAME", dest="name")
     for name, settings in BENCHMARKS.items():
         one = names.add_parser(name)
-        for setting in settings:
-            default = _BENCHMARK_DEFAULTS[setting]
+        for setting, default in settings.items():
             told = f"default: {default}"
             one.add_argument(f"--{setting}", type=int, default=default, metavar="N", help=told)
         one.add_argument("--output", metavar="DIR", help="write a dated JSON file there")
