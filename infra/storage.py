@@ -101,11 +101,6 @@ def folders_in(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
     return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
 
 
-def list_files(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
-    """The files that a path, a directory or a glob stands for, sorted; see rooted_files."""
-    return rooted_files(uri, storage)[1]
-
-
 def rooted_files(uri: str, storage: StorageConfig = DEFAULT) -> tuple[str, list[str]]:
     """The files that a path, a directory or a glob stands for, and the folder that all are below.
 

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import fs
 
 from infra.s3 import StorageConfig, s3_client, s3_filesystem
-from infra.storage import list_files, locate, names_in, read_bytes, write_bytes
+from infra.storage import locate, names_in, read_bytes, rooted_files, write_bytes
 from tests.s3 import CUT, LOST_ANSWER, RESET, SLOW_DOWN, STALL, Faults, Server
 
 
@@ -27,15 +27,15 @@ def test_files_are_written_listed_and_read(bucket: str, s3_server: Server) -> No
         write_bytes(f"{bucket}/{name}", name.encode(), storage)
     root = bucket.removeprefix("s3://")
     listed = [f"{root}/in/a b%20#.csv", f"{root}/in/b.csv", f"{root}/in/deep/c.csv"]
-    assert list_files(f"{bucket}/in", storage) == listed
-    assert list_files(f"{bucket}/in/*.csv", storage)[:2] == listed[:2]
+    assert rooted_files(f"{bucket}/in", storage)[1] == listed
+    assert rooted_files(f"{bucket}/in/*.csv", storage)[1][:2] == listed[:2]
     assert read_bytes(f"{bucket}/in/a b%20#.csv", storage) == b"in/a b%20#.csv"
     assert list(names_in(f"{bucket}/in", storage)) == ["_hidden.csv", "a b%20#.csv", "b.csv"]
     assert names_in(f"{bucket}/none", storage) == {}
     with pytest.raises(FileNotFoundError):
         read_bytes(f"{bucket}/in/none.csv", storage)
     with pytest.raises(FileNotFoundError):
-        list_files(f"{bucket}/none", storage)
+        rooted_files(f"{bucket}/none", storage)
 
 
 def test_the_environments_endpoint_is_honoured(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from infra.s3 import StorageConfig
-from infra.storage import list_files, locate, read_bytes, rooted_files
+from infra.storage import locate, read_bytes, rooted_files
 
 
 def touch(root: Path, *names: str) -> None:
@@ -19,18 +19,18 @@ def names(root: Path, files: list[str]) -> list[str]:
 
 def test_a_file_stands_for_itself(tmp_path: Path) -> None:
     touch(tmp_path, "a.csv")
-    assert list_files(str(tmp_path / "a.csv")) == [str(tmp_path / "a.csv")]
+    assert rooted_files(str(tmp_path / "a.csv"))[1] == [str(tmp_path / "a.csv")]
 
 
 def test_a_directory_stands_for_its_visible_files(tmp_path: Path) -> None:
     touch(tmp_path, "b.csv", "a/c.csv", ".hidden", "_checkpoint/d.csv", "a/.e/f.csv")
-    assert names(tmp_path, list_files(str(tmp_path))) == ["a/c.csv", "b.csv"]
+    assert names(tmp_path, rooted_files(str(tmp_path))[1]) == ["a/c.csv", "b.csv"]
 
 
 def test_a_glob_matches_within_folders_only(tmp_path: Path) -> None:
     touch(tmp_path, "a1.csv", "a2.csv", "b.csv", "a/a3.csv")
-    assert names(tmp_path, list_files(str(tmp_path / "a*.csv"))) == ["a1.csv", "a2.csv"]
-    assert names(tmp_path, list_files(str(tmp_path / "*" / "*.csv"))) == ["a/a3.csv"]
+    assert names(tmp_path, rooted_files(str(tmp_path / "a*.csv"))[1]) == ["a1.csv", "a2.csv"]
+    assert names(tmp_path, rooted_files(str(tmp_path / "*" / "*.csv"))[1]) == ["a/a3.csv"]
 
 
 @pytest.mark.parametrize("name", ["a[1].csv", "a*.csv", "what?.csv"])
@@ -49,7 +49,7 @@ def test_files_of_a_glob_are_below_its_fixed_part(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        list_files(str(tmp_path / "none"))
+        rooted_files(str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError):
         read_bytes(str(tmp_path / "none"))
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from infra.s3 import StorageConfig
-from infra.storage import list_files, write_bytes
+from infra.storage import rooted_files, write_bytes
 from jobs.run import Outcome, run_job
 from pipeline.build import Loaders
 from pipeline.config import JobConfig
@@ -64,7 +64,7 @@ def run(job: JobConfig, log: Path) -> tuple[Outcome, str]:
 def check_rows(output: Output) -> None:
     """Each record once, each answered as the models answer it."""
     filesystem, _ = output.located(output.rows)
-    files = list_files(output.rows, output.storage)
+    files = rooted_files(output.rows, output.storage)[1]
     rows = pa_dataset.dataset(files, filesystem=filesystem).to_table().to_pylist()
     assert Counter(row["id"] for row in rows) == {f"r{i:04d}": 1 for i in range(COUNT)}
     for row in rows:
