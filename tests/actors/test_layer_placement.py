@@ -7,7 +7,7 @@ from transformers.cache_utils import DynamicLayer
 
 from actors.layer_placement import balanced, spread
 from sgl.attention import RowCapture
-from sgl.decoder import DecodeState, decode_step, run_layers
+from sgl.decoder import DecodeState, Segment, decode_step, run_layers
 from sgl.kv_cache import kv_cache
 from sgl.masks import Attended
 from tests.tiny_models import internvl, ragged_records
@@ -66,7 +66,9 @@ def test_no_tensor_is_used_on_another_device_than_its_own(monkeypatch: pytest.Mo
         out = run_layers(lm, range(layers), hidden, positions, lambda _: mask, cache, capture)
         assert out.device == capture.importance_BT.device == first
         assert [layer.keys.device for layer in cache.layers] == homes
-        unmasked = Attended(None, None, None)
-        state = DecodeState(cache, 3, unmasked, unmasked, torch.tensor([7, 7]))
+        segments = [
+            Segment(part, Attended(None, None, None)) for part in (range(3), range(3, layers))
+        ]
+        state = DecodeState(cache, segments, torch.tensor([7, 7]))
         state.keep_rows(torch.tensor([1]))
         assert decode_step(lm, state, torch.tensor([3])).device == first
