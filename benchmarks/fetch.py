@@ -38,6 +38,9 @@ class _NobodyDies:
     def end(self) -> None:
         """See LedgerClient."""
 
+    def spent(self, device_s: float) -> None:
+        """See LedgerClient."""
+
     def starting(self, start: Start) -> str | None:  # noqa: ARG002
         return None
 

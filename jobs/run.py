@@ -13,7 +13,8 @@ from rich.console import Console
 from jobs.cluster import cluster
 from jobs.display import Display
 from jobs.tables import summary_table
-from pipeline.build import Loaders, Run, build, loaders_of, write
+from pipeline.bill import Bill, bill_of
+from pipeline.build import Loaders, Run, build, loaders_of, rate_of, write
 from pipeline.carried import check_unchanged
 from pipeline.config import JobConfig
 from pipeline.fingerprint import (
@@ -30,11 +31,12 @@ from pipeline.journal import Journal
 from pipeline.lease import Lease
 from pipeline.measured import Measured, measure
 from pipeline.output import JobRecord, Output, check_apart, check_output, open_output
-from pipeline.preflight import Resources, check_models, resolve
+from pipeline.preflight import Placement, Resources, check_models, resolve
 from pipeline.progress import BoardReporter
 from pipeline.reservation import release
 from pipeline.resume import Start, begin, finish
 from pipeline.rowfiles import carried_by
+from pipeline.run_record import Bookkeeper, PoolRecord, begun
 from pipeline.source import Source, check_ids, drawn, open_source
 from pipeline.stall import Stall
 from pipeline.status import is_marked
@@ -51,6 +53,7 @@ class Outcome:
         run_id: the value of that column in its rows.
         summary: of the whole output directory.
         wall_s: of this run, start-up included.
+        bill: of all runs of the output.
         measured: by the probe, where there is one.
     """
 
@@ -59,6 +62,7 @@ class Outcome:
     run_id: str
     summary: Summary
     wall_s: float
+    bill: Bill
     measured: Measured | None = None
 
 
@@ -114,14 +118,16 @@ def run_job(
     summary = summarise(read_rows(output), record.run_id)
     measured = measure(output, job.promise) if job.probe else None
     wall_s = time.monotonic() - started
-    return Outcome(job, output, record.run_id, summary, wall_s, measured)
+    return Outcome(job, output, record.run_id, summary, wall_s, bill_of(output), measured)
 
 
 def report(outcome: Outcome, console: Console) -> None:
     """Print the summary of a run and where its rows are."""
     job = outcome.job
     batch_size = job.model("large").batch_size if job.uses("large") else 1
-    console.print(summary_table(outcome.summary, batch_size, outcome.wall_s, outcome.measured))
+    console.print(
+        summary_table(outcome.summary, batch_size, outcome.wall_s, outcome.bill, outcome.measured)
+    )
     if outcome.measured and job.promise and (alarm := outcome.measured.alarm(job.promise)):
         _say(console, alarm)
     _say(console, f"rows: {outcome.output.rows}")
@@ -167,7 +173,10 @@ def _stream(
     release(output)
     board = BoardReporter.start(start.left)
     loaders = loaders or loaders_of(job, resources)
-    ledger = RemoteLedger.start(job.faults, Journal(output))
+    pools = {role: _pool(job, role, one) for role, one in resources.placements.items()}
+    slots = {role: pool.replicas for role, pool in pools.items()}
+    ledger = RemoteLedger.start(job.faults, Journal(output), slots)
+    books = Bookkeeper(output, begun(record.run_id, pools), ledger.times)
     run = Run(record.run_id, source, output, loaders, resources, board, ledger)
     stall = Stall(
         partial(_moved, board, ledger),
@@ -175,8 +184,19 @@ def _stream(
         partial(_asked_and_free, job, resources),
         partial(_say, console),
     )
-    with ledger.explained(stall), Display(console, board.counts, stages, start.left):
+    with books, ledger.explained(stall), Display(console, board.counts, stages, start.left):
         write(build(job, run), job, run)
+
+
+def _pool(job: JobConfig, role: str, placement: Placement) -> PoolRecord:
+    rate, pool = rate_of(job, role, placement), getattr(job.pools, role)
+    device = "gpu" if placement.num_gpus else "cpu"
+    return PoolRecord(
+        replicas=pool.replicas,
+        devices=rate.devices,
+        device=device,
+        usd_per_hour=rate.usd_per_hour,
+    )
 
 
 def _moved(board: BoardReporter, ledger: RemoteLedger) -> Hashable:

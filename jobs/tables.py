@@ -2,12 +2,17 @@
 
 from rich.table import Table
 
+from pipeline.bill import Bill, PoolBill
 from pipeline.measured import Measured
 from pipeline.summary import Accuracy, Summary
 
 
 def summary_table(
-    summary: Summary, batch_size: int, wall_s: float, measured: Measured | None = None
+    summary: Summary,
+    batch_size: int,
+    wall_s: float,
+    bill: Bill,
+    measured: Measured | None = None,
 ) -> Table:
     """Every figure of one run.
 
@@ -15,6 +20,7 @@ def summary_table(
         summary: of the output.
         batch_size: of the large model, for the fill.
         wall_s: of the run, start-up included.
+        bill: of all runs of the output.
         measured: by the run's probe.
     """
     table = Table(show_header=False, box=None)
@@ -22,6 +28,10 @@ def summary_table(
     table.add_column()
     for name, value in _rows(summary, batch_size, wall_s):
         table.add_row(name, value)
+    for role, pool in bill.pools.items():
+        table.add_row(f"{role} pool", pool_bill(pool))
+    if bill.without_record:
+        table.add_row("runs of unknown time", ", ".join(bill.without_record))
     if measured:
         told = f"{measured.agreement} on {measured.records:,} probed records"
         table.add_row("agreement with the large model alone", told)
@@ -52,6 +62,21 @@ def _rows(s: Summary, batch_size: int, wall_s: float) -> list[tuple[str, str]]:
         rows.append(("models at work", f"{s.stream_s:.1f} s, {rate:.1f} rows/s"))
     rows.append(("wall time", f"{wall_s:.1f} s, start-up included"))
     return rows
+
+
+def pool_bill(pool: PoolBill) -> str:
+    """What a pool's reserved time went into."""
+    parts = {
+        "rows": pool.rows_s,
+        "probe": pool.probe_s,
+        "start-up": pool.startup_s,
+        "idle": pool.idle_s,
+        "recomputed": pool.recomputed_s,
+        "unexplained": pool.unexplained_s,
+    }
+    told = (f"{name} {part / (pool.pool_s or 1.0):.1%}" for name, part in parts.items())
+    price = "" if pool.usd is None else f", {pool.usd:.4f} USD"
+    return f"{pool.pool_s:.1f} device-seconds reserved{price}: {', '.join(told)}"
 
 
 def share(part: int, whole: int) -> str:

@@ -143,7 +143,7 @@ def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
     settings = SmallSettings(
         threshold=job.threshold if job.mode is Mode.CASCADE else None,
         write_importance=job.output.write_importance,
-        rate=_rate(job.pools.small, placement),
+        rate=rate_of(job, "small", placement),
         probe=_probe(job),
     )
     guard = _guard("small", job, run)
@@ -164,7 +164,7 @@ def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         batch_size=batch_size,
         concurrent_blocks=blocks,
         linger_s=pool.linger_s,
-        rate=_rate(pool, placement),
+        rate=rate_of(job, "large", placement),
         probe=_probe(job),
     )
     guard = _guard("large", job, run)
@@ -195,8 +195,12 @@ def _guard(role: str, job: JobConfig, run: Run) -> Guard:
     return Guard(role, run.ledger, pool.deadline_s, start)
 
 
-def _rate(pool: PoolConfig, placement: Placement) -> Rate:
-    return Rate(devices=placement.num_gpus or 1.0, usd_per_hour=pool.usd_per_hour)
+def rate_of(job: JobConfig, role: str, placement: Placement) -> Rate:
+    """What a second of one replica of a pool is; on the CPU its devices are the cores it uses."""
+    pool: PoolConfig = getattr(job.pools, role)
+    model = job.model(role)
+    cores = model.cpu_threads * (model.tensor_parallel or 1)
+    return Rate(devices=placement.num_gpus or cores, usd_per_hour=pool.usd_per_hour)
 
 
 def _probe(job: JobConfig) -> ProbeConfig | None:

@@ -125,7 +125,7 @@ class PoolConfig(StrictModel):
             the model is split over them: see `tensor_parallel` of the model.
         num_cpus: cores reserved per replica. The default is a token amount, with GPUs too: whole
             cores can leave none for reading, fetching and writing, and then the job hangs.
-        usd_per_hour: price of one device (a GPU, or a replica on the CPU) for an hour.
+        usd_per_hour: price of one device (a GPU, or a core on the CPU) for an hour.
         deadline_s: a forward batch that takes longer hangs, and its replica is ended. An honest one
             takes seconds, with long answers minutes; ten minutes leave room for both and for
             kernels that compile in the first one, and bound what a record that hangs can cost.

@@ -20,8 +20,9 @@ from pipeline.journal import Journal
 from pipeline.ledger import Admission, Ledger
 from pipeline.replicas import Start
 from pipeline.stage import end_process
+from pipeline.timesheet import Times
 from sgl.errors import ReplicaError, SglError
-from sgl.types import Failure
+from sgl.types import Answer, Failure, Guidance
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,10 @@ class LedgerClient(Protocol):
         """It has ended well."""
         ...
 
+    def spent(self, device_s: float) -> None:
+        """Results are there, of which the device needed so long."""
+        ...
+
     def starting(self, start: Start) -> str | None:
         """This replica begins to load; why it must not, if so."""
         ...
@@ -77,7 +82,7 @@ class RemoteLedger:
     actor: Any
 
     @classmethod
-    def start(cls, config: FaultsConfig, journal: Journal) -> "RemoteLedger":
+    def start(cls, config: FaultsConfig, journal: Journal, slots: dict[str, int]) -> "RemoteLedger":
         """Start the actor on the driver's node; it ends with the job."""
         remote = ray.remote(
             num_cpus=0,
@@ -85,7 +90,7 @@ class RemoteLedger:
             max_task_retries=-1,
             scheduling_strategy=on_driver_node(),
         )(Ledger)
-        return cls(remote.remote(config, journal))
+        return cls(remote.remote(config, journal, slots=slots))
 
     def admit(self, stage: str, ids: Sequence[str]) -> Admission:
         """See LedgerClient."""
@@ -100,9 +105,14 @@ class RemoteLedger:
         """See LedgerClient; does not wait."""
         self.actor.end.remote(_owner())
 
+    def spent(self, device_s: float) -> None:
+        """See LedgerClient; does not wait."""
+        self.actor.spent.remote(_owner(), device_s)
+
     def starting(self, start: Start) -> str | None:
         """See LedgerClient."""
-        reason: str | None = ray.get(self.actor.starting.remote(_owner(), start))
+        node = ray.util.get_node_ip_address()
+        reason: str | None = ray.get(self.actor.starting.remote(_owner(), start, node))
         return reason
 
     def loaded(self) -> None:
@@ -116,6 +126,11 @@ class RemoteLedger:
     def wait_for_the_end(self) -> None:
         """See LedgerClient. What a replica raised, Ray would print several times, with traces."""
         time.sleep(_PATIENCE_S)
+
+    def times(self) -> Times | None:
+        """Where the replicas' time went; None where the ledger cannot be reached."""
+        times: Times | None = self._ask("times")
+        return times
 
     def busy(self) -> int | None:
         """Changes while any process is at work; None where the ledger cannot be reached."""
@@ -171,6 +186,11 @@ def _owner() -> str:
     if not _WORKER:
         _WORKER.append(uuid.uuid4().hex)
     return _WORKER[0]
+
+
+def _device_s(result: object) -> float:
+    """Of a model's result; what failed has told nobody what it took."""
+    return result.usage.device_s if isinstance(result, Guidance | Answer) else 0.0
 
 
 @dataclass(frozen=True)
@@ -251,6 +271,7 @@ class Guard:
         for group in [together, *([name] for name in admission.alone)]:
             if group:
                 done = run([by_id[name] for name in group], self.watch)
+                self.ledger.spent(sum(map(_device_s, done)))
                 results |= zip(group, done, strict=True)
         self.ledger.end()  # a batch that raised, and that this process has outlived
         return [results[name] for name in ids]

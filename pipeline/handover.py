@@ -16,7 +16,7 @@ class Rate:
     """What a second of one replica is.
 
     Attributes:
-        devices: per replica; a share of one where replicas share a GPU.
+        devices: per replica: GPUs, a share of one where replicas share it, or CPU cores.
         usd_per_hour: of one device; None where no price is known.
     """
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pipeline.config import FaultsConfig
 from pipeline.journal import Event, Journal
 from pipeline.replicas import Replicas, Start
+from pipeline.timesheet import Times, Timesheet
 from sgl.errors import CrashError, DeadlineError, RecordError
 from sgl.types import Failure
 
@@ -78,6 +79,7 @@ class Ledger:
         config: when to give up.
         journal: where deaths outlive this process.
         clock: seconds.
+        slots: replicas of each pool, for the books.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Ledger:
         config: FaultsConfig,
         journal: Journal,
         clock: Callable[[], float] = time.monotonic,
+        slots: dict[str, int] | None = None,
     ) -> None:
         self._config = config
         self._journal = journal
@@ -93,6 +96,7 @@ class Ledger:
         self._suspicions: dict[tuple[str, str], _Suspicion] = {}
         self._visits: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._replicas = Replicas(config, clock)
+        self._timesheet = Timesheet(slots or {}, clock)
         self._asked = 0
         for event in journal.read():
             self._apply(event)
@@ -118,6 +122,7 @@ class Ledger:
         """A forward batch starts; an earlier one of the same owner has raised and not died."""
         self._open[owner] = _Attempt(stage, tuple(ids), deadline_s, self._clock())
         self._replicas.working(owner)
+        self._timesheet.begin(owner)
 
     def end(self, owner: str) -> None:
         """The owner's batch has ended well."""
@@ -125,15 +130,26 @@ class Ledger:
         if attempt is not None and len(attempt.ids) == 1:
             self._suspicions.pop((attempt.stage, attempt.ids[0]), None)
         self._replicas.finished(owner)
+        self._timesheet.end(owner)
 
-    def starting(self, owner: str, start: Start) -> str | None:
+    def spent(self, owner: str, device_s: float) -> None:
+        """See Timesheet."""
+        self._timesheet.spent(owner, device_s)
+
+    def times(self) -> Times:
+        """See Timesheet."""
+        return self._timesheet.times()
+
+    def starting(self, owner: str, start: Start, node: str) -> str | None:
         """See Replicas; whatever the owner had open has died."""
         self._died(owner)
+        self._timesheet.starting(owner, start.role, node)
         return self._replicas.starting(owner, start)
 
     def loaded(self, owner: str) -> None:
         """See Replicas."""
         self._replicas.loaded(owner)
+        self._timesheet.loaded(owner)
 
     def load_failed(self, owner: str, cause: str) -> bool:
         """See Replicas."""

@@ -4,6 +4,7 @@
     checkpoint/FINGERPRINT/RUN_WRITE_TASK.parquet   ids whose rows are committed, one file per task
     checkpoint/FINGERPRINT/....pending.parquet      ids whose rows are being written
     ledger/FINGERPRINT/TIME-RANDOM.json             records whose process died (pipeline/journal.py)
+    runs/RUN.json                              pools and times of each run (pipeline/run_record.py)
     _job.json                                  what the rows are of; written before the first row
     _lease.json                                who is writing; gone when nobody is
     _SUCCESS.json                              the output is complete and audited
@@ -103,6 +104,11 @@ class Output:
     def ledger(self) -> str:
         """The folder of the deaths under these settings."""
         return posixpath.join(self.path, "ledger", self.fingerprint)
+
+    @property
+    def runs(self) -> str:
+        """The folder of the runs' records."""
+        return posixpath.join(self.path, "runs")
 
     @property
     def lease(self) -> str:

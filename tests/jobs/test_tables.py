@@ -1,6 +1,16 @@
-from jobs.tables import accuracy, failures, overlap, pruning, summary_table
+from jobs.tables import accuracy, failures, overlap, pool_bill, pruning, summary_table
+from pipeline.bill import Bill, PoolBill
 from pipeline.summary import Accuracy
 from tests.pipeline.test_summary import failed, large, rows, small, summary_of
+
+BILL = Bill({"large": PoolBill(10.0, 4.0, 0.0, 3.0, 2.0, 0.9, 0.05)}, {}, {}, ())
+
+
+def test_a_pools_bill_names_every_part_and_what_is_missing() -> None:
+    assert pool_bill(BILL.pools["large"]) == (
+        "10.0 device-seconds reserved, 0.0500 USD: rows 40.0%, probe 0.0%, start-up 30.0%, "
+        "idle 20.0%, recomputed 9.0%, unexplained 1.0%"
+    )
 
 
 def test_pruning_states_its_three_figures_together() -> None:
@@ -27,6 +37,6 @@ def test_overlap_tells_before_from_after() -> None:
 
 
 def test_a_summary_shows_the_fill_of_the_large_batches() -> None:
-    table = summary_table(summary_of(rows(*[large(batch=3)] * 3), "run"), 4, 1.0)
+    table = summary_table(summary_of(rows(*[large(batch=3)] * 3), "run"), 4, 1.0, BILL)
     (cells,) = [list(c.cells) for c in table.columns[1:]]
     assert "1, 75.0% full of 4" in cells

@@ -303,8 +303,11 @@ class LocalLedger:
     def end(self) -> None:
         self.ledger.end(self.owner)
 
+    def spent(self, device_s: float) -> None:
+        self.ledger.spent(self.owner, device_s)
+
     def starting(self, start: Start) -> str | None:
-        return self.ledger.starting(self.owner, start)
+        return self.ledger.starting(self.owner, start, "here")
 
     def loaded(self) -> None:
         self.ledger.loaded(self.owner)

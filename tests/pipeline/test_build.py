@@ -65,7 +65,7 @@ def execute(
     board = ray.remote(num_cpus=0)(Board).remote(source.rows)
     loaders = Loaders(Load(small, log), Load(large, log))  # type: ignore[arg-type]
     output = Output(job.output.path, "fingerprint", job.storage)
-    ledger = RemoteLedger.start(job.faults, Journal(output))
+    ledger = RemoteLedger.start(job.faults, Journal(output), {})
     resources = resolve(job, ray.nodes())
     run = Run(run_id, source, output, loaders, resources, BoardReporter(board), ledger)
     with ledger.explained():

@@ -36,7 +36,7 @@ def ledger_of(
 def die(ledger: Ledger, *ids: str, stage: str = "small", owner: str = "one") -> None:
     """A replica takes records along."""
     ledger.begin(owner, stage, ids, 60.0)
-    ledger.starting(owner, START)
+    ledger.starting(owner, START, "here")
 
 
 def test_records_of_a_batch_that_died_run_alone_and_others_in_company() -> None:
@@ -51,7 +51,7 @@ def test_a_batch_that_ended_or_raised_is_nobodys_death() -> None:
     ledger.begin("one", "small", ["a", "b"], 60.0)
     ledger.begin("one", "small", ["c"], 60.0)  # the first has raised
     ledger.end("one")
-    ledger.starting("one", START)
+    ledger.starting("one", START, "here")
     assert ledger.admit("small", IDS).alone == ()
 
 
@@ -89,7 +89,7 @@ def test_two_hangs_alone_are_enough() -> None:
         assert ledger.admit("small", IDS).failed == {}, deaths
         ledger.begin("one", "small", ["a", "b"] if deaths == 0 else ["a"], 60.0)
         clock.now += 61
-        ledger.starting("one", START)
+        ledger.starting("one", START, "here")
     failure = ledger.admit("small", IDS).failed["a"]
     assert failure.type == "DeadlineError"
     assert "within 60 s" in failure.message
@@ -161,7 +161,7 @@ def test_it_is_busy_while_somebody_works_or_loads_within_a_deadline() -> None:
         return ledger.busy() != ledger.busy()
 
     assert not busy()
-    ledger.starting("one", START)
+    ledger.starting("one", START, "here")
     assert busy()
     ledger.loaded("one")
     assert not busy()
@@ -173,7 +173,7 @@ def test_it_is_busy_while_somebody_works_or_loads_within_a_deadline() -> None:
     assert busy()
     ledger.end("one")
     assert not busy()
-    ledger.starting("two", START)
+    ledger.starting("two", START, "here")
     clock.now += 101
     assert not busy()
 
