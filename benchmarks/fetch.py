@@ -18,6 +18,7 @@ from pipeline.ledger import Admission
 from pipeline.references import Fetcher
 from pipeline.replicas import Start
 from pipeline.schema import IMAGE_REFERENCE
+from pipeline.work import Work as BlockWork
 
 SIDES = (2048, 4096)
 ROWS = 64
@@ -54,6 +55,9 @@ class _NobodyDies:
         """See LedgerClient."""
 
     def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
+        """See Reporter."""
+
+    def worked(self, stage: str, work: BlockWork) -> None:
         """See Reporter."""
 
     def arrived(self, rows: int) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from jobs.cluster import cluster
 from jobs.display import Display
+from jobs.metrics import Sources, served
 from jobs.tables import summary_table
 from pipeline.bill import Bill, bill_of
 from pipeline.build import Loaders, Run, build, loaders_of, rate_of, write
@@ -176,7 +177,9 @@ def _stream(
     pools = {role: _pool(job, role, one) for role, one in resources.placements.items()}
     slots = {role: pool.replicas for role, pool in pools.items()}
     ledger = RemoteLedger.start(job.faults, Journal(output), slots)
-    books = Bookkeeper(output, begun(record.run_id, pools), ledger.times)
+    begins = begun(record.run_id, pools)
+    books = Bookkeeper(output, begins, ledger.times)
+    sources = Sources(begins, start.left, _labels(job), board.counts, board.work, ledger.times)
     run = Run(record.run_id, source, output, loaders, resources, board, ledger)
     stall = Stall(
         partial(_moved, board, ledger),
@@ -184,8 +187,11 @@ def _stream(
         partial(_asked_and_free, job, resources),
         partial(_say, console),
     )
-    with books, ledger.explained(stall), Display(console, board.counts, stages, start.left):
-        write(build(job, run), job, run)
+    with served(job.metrics, sources) as port:
+        if port is not None and job.metrics is not None:
+            _say(console, f"metrics: http://{job.metrics.host}:{port}/metrics")
+        with books, ledger.explained(stall), Display(console, board.counts, stages, start.left):
+            write(build(job, run), job, run)
 
 
 def _pool(job: JobConfig, role: str, placement: Placement) -> PoolRecord:
@@ -197,6 +203,13 @@ def _pool(job: JobConfig, role: str, placement: Placement) -> PoolRecord:
         device=device,
         usd_per_hour=rate.usd_per_hour,
     )
+
+
+def _labels(job: JobConfig) -> dict[str, str]:
+    """What the run is, for its metrics."""
+    models = {role: job.model(role).path for role in ("small", "large") if job.uses(role)}
+    threshold = {} if job.threshold is None else {"threshold": f"{job.threshold:g}"}
+    return {"mode": job.mode.value, **models, **threshold}
 
 
 def _moved(board: BoardReporter, ledger: RemoteLedger) -> Hashable:

@@ -142,6 +142,7 @@ def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
     placement = run.resources.placements["small"]
     settings = SmallSettings(
         threshold=job.threshold if job.mode is Mode.CASCADE else None,
+        batch_size=job.model("small").batch_size,
         write_importance=job.output.write_importance,
         rate=rate_of(job, "small", placement),
         probe=_probe(job),

@@ -16,6 +16,7 @@ from actors.config import (
 )
 from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
+from pipeline.metrics_config import MetricsConfig
 from pipeline.probe import ProbeConfig, Promise
 
 _MOST_CONCURRENT_BLOCKS = 32
@@ -226,6 +227,7 @@ class JobConfig(StrictModel):
         probe: a random slice of the records that the large model also answers unpruned, or in other
             ways; only in the cascade.
         promise: that the probe is held against; a policy brings its own.
+        metrics: served for Prometheus while the job runs.
     """
 
     input: InputConfig
@@ -241,6 +243,7 @@ class JobConfig(StrictModel):
     rows_per_block: int = Field(default=64, ge=1)
     probe: ProbeConfig | None = None
     promise: Promise | None = None
+    metrics: MetricsConfig | None = None
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
 

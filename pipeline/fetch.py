@@ -24,6 +24,7 @@ from pipeline.progress import Reporter
 from pipeline.references import Fetcher, has_image
 from pipeline.schema import IMAGE, IMAGES, OUTPUT
 from pipeline.stage import check_columns, check_conserved, failed, replace_columns
+from pipeline.work import work_of
 from sgl.errors import (
     EmptyQuestionError,
     ImageError,
@@ -194,6 +195,7 @@ class FetchStage:
         out = replace_columns(table.drop_columns(["image", "read_error"]), columns)
         check_conserved("fetch", table, out)
         self.reporter.done("fetch", rows=rows, failed=sum(map(bool, failures)))
+        self.reporter.worked("fetch", work_of("fetch", out, range(rows)))
         return out
 
 

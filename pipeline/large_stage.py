@@ -30,6 +30,7 @@ from pipeline.stage import (
     replace_columns,
     to_output,
 )
+from pipeline.work import work_of
 from sgl.types import Answer, Failure, ImageQuestion
 
 READS = ("id", "question", "images", "max_new_tokens", "route")
@@ -169,7 +170,9 @@ class LargeStage:
         edits = {row: self._cells(table, row, item) for row, item in results.items()}
         failures = sum(isinstance(item.result, Failure) for item in results.values())
         self._reporter.done("large", rows=len(table), failed=failures, escalated=len(results))
-        return to_output(edit_rows(table, edits, WRITES))
+        out = to_output(edit_rows(table, edits, WRITES))
+        self._reporter.worked("large", work_of("large", out, results, self._settings.batch_size))
+        return out
 
     def _cells(self, table: pa.Table, row: int, item: Batched[Answer | Failure]) -> dict[str, Any]:
         batch = {

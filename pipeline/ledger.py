@@ -19,7 +19,7 @@ out (pipeline/replicas.py) before any one record has died so often.
 
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -137,8 +137,11 @@ class Ledger:
         self._timesheet.spent(owner, device_s)
 
     def times(self) -> Times:
-        """See Timesheet."""
-        return self._timesheet.times()
+        """See Timesheet; and what is running."""
+        running: Counter[str] = Counter()
+        for attempt in self._open.values():
+            running[attempt.stage] += len(attempt.ids)
+        return self._timesheet.times().model_copy(update={"running": dict(running)})
 
     def starting(self, owner: str, start: Start, node: str) -> str | None:
         """See Replicas; whatever the owner had open has died."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import ray
 
 from pipeline.driver_node import on_driver_node
+from pipeline.work import Work
 
 STAGES = ("fetch", "small", "large")
 _PATIENCE_S = 5.0
@@ -48,6 +49,10 @@ class Reporter(Protocol):
         """Rows have left a stage."""
         ...
 
+    def worked(self, stage: str, work: Work) -> None:
+        """What was done to these rows."""
+        ...
+
     def arrived(self, rows: int) -> None:
         """Rows have reached the large stage."""
         ...
@@ -68,6 +73,7 @@ class Board:
         self._expected = expected
         self._arrived = 0
         self._counts = {stage: StageCount() for stage in STAGES}
+        self._work = {stage: Work() for stage in STAGES}
 
     def done(self, stage: str, rows: int, failed: int, escalated: int) -> None:
         """See Reporter."""
@@ -80,6 +86,14 @@ class Board:
             since=before.since or now,
             until=now,
         )
+
+    def worked(self, stage: str, work: Work) -> None:
+        """See Reporter."""
+        self._work[stage] = self._work[stage].plus(work)
+
+    def work(self) -> dict[str, Work]:
+        """By stage."""
+        return dict(self._work)
 
     def arrived(self, rows: int) -> None:
         """See Reporter."""
@@ -108,17 +122,27 @@ class BoardReporter:
 
     def counts(self) -> Mapping[str, StageCount] | None:
         """By stage; None where the board cannot be reached."""
+        counts: Mapping[str, StageCount] | None = self._ask("counts")
+        return counts
+
+    def work(self) -> Mapping[str, Work] | None:
+        """By stage; None where the board cannot be reached."""
+        work: Mapping[str, Work] | None = self._ask("work")
+        return work
+
+    def _ask(self, question: str) -> Any:
         try:
-            counts: Mapping[str, StageCount] = ray.get(
-                self.board.counts.remote(), timeout=_PATIENCE_S
-            )
+            return ray.get(getattr(self.board, question).remote(), timeout=_PATIENCE_S)
         except ray.exceptions.RayError:
             return None
-        return counts
 
     def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
         """See Reporter."""
         self.board.done.remote(stage, rows, failed, escalated)
+
+    def worked(self, stage: str, work: Work) -> None:
+        """See Reporter."""
+        self.board.worked.remote(stage, work)
 
     def arrived(self, rows: int) -> None:
         """See Reporter."""

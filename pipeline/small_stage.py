@@ -31,6 +31,7 @@ from pipeline.stage import (
     replace_columns,
     to_output,
 )
+from pipeline.work import work_of
 from sgl.early_exit import exits
 from sgl.types import Failure, Guidance, ImageQuestion, Route
 
@@ -62,12 +63,14 @@ class SmallSettings:
     Attributes:
         threshold: exit score from which a record keeps this answer; None keeps them all, and
             makes this the last stage.
+        batch_size: of a full batch.
         write_importance: add the `importance` column.
         rate: what a replica's second is.
         probe: records that the large model gets whatever their score.
     """
 
     threshold: float | None
+    batch_size: int = 1
     write_importance: bool = False
     probe: ProbeConfig | None = None
     rate: Rate = field(default_factory=Rate)
@@ -153,6 +156,7 @@ class SmallStage:
             )
         failures = len(results) - len(guided)
         self._reporter.done("small", rows=len(table), failed=failures, escalated=len(escalated))
+        self._reporter.worked("small", work_of("small", out, results, self._settings.batch_size))
         out = replace_columns(out, columns)
         return to_output(out) if self._settings.threshold is None else out
 

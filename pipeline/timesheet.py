@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pydantic import Field
+
 from actors.config import StrictModel
 
 
@@ -60,9 +62,11 @@ class Times(StrictModel):
     Attributes:
         elapsed_s: since the run's start.
         replicas: all that there have been.
+        running: records in forward batches at that moment, by stage.
     """
 
     elapsed_s: float
+    running: dict[str, int] = Field(default_factory=dict)
     replicas: tuple[ReplicaTime, ...]
 
 

@@ -21,6 +21,7 @@ from pipeline.journal import Event, Journal
 from pipeline.ledger import Admission, Ledger
 from pipeline.progress import Board
 from pipeline.replicas import Start
+from pipeline.work import Work
 from sgl.errors import ModelLoadError
 from sgl.types import (
     Answer,
@@ -279,6 +280,9 @@ class LocalReporter:
 
     def done(self, stage: str, *, rows: int, failed: int = 0, escalated: int = 0) -> None:
         self.board.done(stage, rows, failed, escalated)
+
+    def worked(self, stage: str, work: Work) -> None:
+        self.board.worked(stage, work)
 
     def arrived(self, rows: int) -> None:
         self.board.arrived(rows)
