@@ -33,7 +33,7 @@ def renewed(page: str, table: PriceTable) -> str:
     """
     if not _PLACE.search(page):
         raise ValueError("the page has no line '<!-- prices -->' before '<!-- end of prices -->'")
-    return _PLACE.sub(lambda found: found[1] + rendered(table), page)
+    return _PLACE.sub(lambda found: f"{found[1]}\n{rendered(table)}\n", page)
 
 
 def _cells(quote: Quote) -> tuple[object, ...]:
