@@ -11,8 +11,10 @@ from jobs.calibrate_tables import comparison, told
 from jobs.run import run_job
 from pipeline.config import JobConfig, Mode
 from pipeline.observations import Observations, Prices, observe
+from pipeline.output import Output
 from pipeline.policy import Guarantee, Policy, identity_for, write_policy
 from pipeline.probe import UNPRUNED, ProbeConfig
+from pipeline.run_record import run_records
 from sgl import calibration
 from sgl.calibration import LARGE_ONLY, NOBODY_EXITS, Choice, Pruned, Target
 from sgl.errors import ConfigurationError
@@ -53,13 +55,8 @@ def run_calibration(job: JobConfig, config: CalibrationConfig, console: Console)
     Raises:
         ConfigurationError: see run_job; or a target needs what the records do not have.
     """
-    prices = prices_of(job)
-    if config.budget_usd_per_1k is not None and prices is None:
-        raise ConfigurationError(
-            "--budget-usd-per-1k: no prices are known; write pools.small.usd_per_hour and "
-            "pools.large.usd_per_hour"
-        )
     outcome = run_job(sample_job(job, config), console)
+    prices = prices_of(job, outcome.output) if counts_money(job, config) else None
     ways = [Pruned(one.prune_layer, one.keep_ratio) for one in config.prunings]
     seen = observe(outcome.output, ways, prices)
     targets = targets_of(seen, config)
@@ -85,10 +82,29 @@ def sample_job(job: JobConfig, config: CalibrationConfig) -> JobConfig:
     return JobConfig.model_validate(data)
 
 
-def prices_of(job: JobConfig) -> Prices | None:
-    """Per device-second; None where the job knows none."""
-    small, large = job.pools.small.usd_per_hour, job.pools.large.usd_per_hour
-    return None if small is None or large is None else Prices(small / 3600, large / 3600)
+def counts_money(job: JobConfig, config: CalibrationConfig) -> bool:
+    """Whether cost is dollars; else it is FLOPs, which do not depend on how busy a machine is."""
+    told = job.pools.small.usd_per_hour is not None or job.pricing is not None
+    return told or config.budget_usd_per_1k is not None
+
+
+def prices_of(job: JobConfig, output: Output) -> Prices:
+    """Per device-second: the job's own, or those of the latest run that wrote the sample.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    pools = {role: getattr(job.pools, role).usd_per_hour for role in ("small", "large")}
+    for record in reversed(run_records(output)):
+        for role, pool in record.pools.items():
+            pools[role] = pool.usd_per_hour if pools[role] is None else pools[role]
+    small, large = pools["small"], pools["large"]
+    if small is None or large is None:
+        raise ConfigurationError(
+            "--budget-usd-per-1k: no prices are known; write pools.small.usd_per_hour and "
+            "pools.large.usd_per_hour, and the same command goes on"
+        )
+    return Prices(small / 3600, large / 3600)
 
 
 def targets_of(seen: Observations, config: CalibrationConfig) -> list[Target]:

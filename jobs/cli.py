@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jobs.price_option import add_price_option, price_flags
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
     )
+    add_price_option(parser)
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -195,6 +197,7 @@ def _job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfi
     from jobs.settings import load_job
 
     flags = {name: getattr(options, flag) for flag, name in _FLAGS.items()}
+    flags |= price_flags(options)
     return load_job(options.config, options.assignments, flags, policy)
 
 

@@ -33,6 +33,7 @@ from pipeline.lease import Lease
 from pipeline.measured import Measured, measure
 from pipeline.output import JobRecord, Output, check_apart, check_output, open_output
 from pipeline.preflight import Placement, Resources, check_models, resolve
+from pipeline.prices import Priced, priced
 from pipeline.progress import BoardReporter
 from pipeline.reservation import release
 from pipeline.resume import Start, begin, finish
@@ -166,6 +167,9 @@ def _stream(
         f"run {record.run_id}: {start.left:,} of {source.rows:,} records{retried}, "
         f"mode {job.mode}; {resources.describe(job)}",
     )
+    costs = priced(job, resources, ray.nodes())
+    job = costs.job
+    _say(console, costs.line())
     if carried := carried_by(output):
         check_unchanged(carried, source.carried_schema)
     output.reopen()
@@ -174,7 +178,7 @@ def _stream(
     release(output)
     board = BoardReporter.start(start.left)
     loaders = loaders or loaders_of(job, resources)
-    pools = {role: _pool(job, role, one) for role, one in resources.placements.items()}
+    pools = {role: _pool(costs, role, one) for role, one in resources.placements.items()}
     slots = {role: pool.replicas for role, pool in pools.items()}
     ledger = RemoteLedger.start(job.faults, Journal(output), slots)
     begins = begun(record.run_id, pools)
@@ -194,14 +198,15 @@ def _stream(
             write(build(job, run), job, run)
 
 
-def _pool(job: JobConfig, role: str, placement: Placement) -> PoolRecord:
-    rate, pool = rate_of(job, role, placement), getattr(job.pools, role)
+def _pool(costs: Priced, role: str, placement: Placement) -> PoolRecord:
+    rate, pool = rate_of(costs.job, role, placement), getattr(costs.job.pools, role)
     device = "gpu" if placement.num_gpus else "cpu"
     return PoolRecord(
         replicas=pool.replicas,
         devices=rate.devices,
         device=device,
         usd_per_hour=rate.usd_per_hour,
+        price=costs.told[role],
     )
 
 

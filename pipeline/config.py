@@ -14,6 +14,7 @@ from actors.config import (
     PruningConfig,
     StrictModel,
 )
+from infra.pricing import PricingConfig
 from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
 from pipeline.metrics_config import MetricsConfig
@@ -126,7 +127,8 @@ class PoolConfig(StrictModel):
             the model is split over them: see `tensor_parallel` of the model.
         num_cpus: cores reserved per replica. The default is a token amount, with GPUs too: whole
             cores can leave none for reading, fetching and writing, and then the job hangs.
-        usd_per_hour: price of one device (a GPU, or a core on the CPU) for an hour.
+        usd_per_hour: price of one device (a GPU, or a core on the CPU) for an hour; None takes the
+            built-in table's, or that of `pricing`, for what the devices are.
         deadline_s: a forward batch that takes longer hangs, and its replica is ended. An honest one
             takes seconds, with long answers minutes; ten minutes leave room for both and for
             kernels that compile in the first one, and bound what a record that hangs can cost.
@@ -227,6 +229,7 @@ class JobConfig(StrictModel):
         probe: a random slice of the records that the large model also answers unpruned, or in other
             ways; only in the cascade.
         promise: that the probe is held against; a policy brings its own.
+        pricing: where prices come from that no pool has of its own; None is the built-in table.
         metrics: served for Prometheus while the job runs.
     """
 
@@ -243,6 +246,7 @@ class JobConfig(StrictModel):
     rows_per_block: int = Field(default=64, ge=1)
     probe: ProbeConfig | None = None
     promise: Promise | None = None
+    pricing: PricingConfig | None = None
     metrics: MetricsConfig | None = None
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
@@ -327,6 +331,8 @@ class JobConfig(StrictModel):
         if self.input.image_root is not None:
             data["input"]["image_root"] = absolute_path(self.input.image_root)
         data["output"]["path"] = absolute_path(self.output.path)
+        if self.pricing and self.pricing.file:
+            data["pricing"]["file"] = absolute_path(self.pricing.file)
         for role, model in (("small", self.models.small), ("large", self.models.large)):
             if model is not None and Path(model.path).expanduser().exists():
                 data["models"][role]["path"] = absolute_path(model.path)

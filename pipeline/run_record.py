@@ -31,12 +31,14 @@ class PoolRecord(StrictModel):
         devices: of each: GPUs, a share of one, or CPU cores.
         device: what they are: "gpu" or "cpu".
         usd_per_hour: of one device; None where no price is known.
+        price: the same with its currency, date and source; or why there is none.
     """
 
     replicas: int
     devices: float
     device: str
     usd_per_hour: float | None
+    price: str
 
 
 class RunRecord(StrictModel):

@@ -15,15 +15,25 @@ from rich.console import Console
 from actors.batching import Watch, unwatched
 from actors.config import PruningConfig
 from actors.large_vlm import GuidedQuestion
+from infra.s3 import DEFAULT
 from jobs import calibrate as module
-from jobs.calibrate import INFEASIBLE, calibrate_to, prices_of, run_calibration
+from jobs.calibrate import (
+    INFEASIBLE,
+    calibrate_to,
+    counts_money,
+    prices_of,
+    run_calibration,
+)
 from jobs.calibrate_config import CalibrationConfig, calibration_of
 from jobs.calibrate_tables import sizes_needed
 from jobs.cli import main
 from jobs.run import run_job
 from pipeline.build import Loaders
 from pipeline.config import JobConfig, Mode
+from pipeline.observations import Prices
+from pipeline.output import Output
 from pipeline.policy import read_policy, settings_of
+from pipeline.run_record import PoolRecord, begun
 from sgl.errors import ConfigurationError
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, score_of
@@ -153,18 +163,31 @@ def test_what_cannot_be_shown_is_said_and_writes_nothing(source: Path, tmp_path:
     assert policy.escalation_rate <= 0.6
 
 
-def test_a_budget_needs_prices(source: Path, tmp_path: Path) -> None:
-    config = CalibrationConfig(budget_usd_per_1k=0.5)
-    job = job_on(source, tmp_path)
-    assert prices_of(job) is None
+def test_a_budget_needs_prices_of_the_job_or_of_the_run_that_wrote_the_sample(
+    source: Path, tmp_path: Path
+) -> None:
+    job, output = job_on(source, tmp_path), Output(str(tmp_path), "fingerprint", DEFAULT)
     with pytest.raises(ConfigurationError, match=r"write pools\.small\.usd_per_hour"):
-        run_calibration(job, config, console())
-    priced = job_on(
-        source, tmp_path, pools={"small": {"usd_per_hour": 3.6}, "large": {"usd_per_hour": 7.2}}
+        prices_of(job, output)
+    record = begun("run", {role: pool_at(36.0) for role in ("small", "large")})
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "run.json").write_text(record.model_dump_json())
+    assert prices_of(job, output) == Prices(0.01, 0.01)
+    own = {"small": {"usd_per_hour": 3.6}, "large": {"usd_per_hour": 7.2}}
+    assert prices_of(job_on(source, tmp_path, pools=own), output) == Prices(0.001, 0.002)
+
+
+def pool_at(usd_per_hour: float) -> PoolRecord:
+    return PoolRecord(
+        replicas=1, devices=1.0, device="cpu", usd_per_hour=usd_per_hour, price="as given"
     )
-    prices = prices_of(priced)
-    assert prices is not None
-    assert (prices.small, prices.large) == (0.001, 0.002)
+
+
+def test_cost_is_flops_unless_money_is_spoken_of(source: Path, tmp_path: Path) -> None:
+    asked = CalibrationConfig(agreement=0.9)
+    assert not counts_money(job_on(source, tmp_path), asked)
+    assert counts_money(job_on(source, tmp_path), CalibrationConfig(budget_usd_per_1k=1.0))
+    assert counts_money(job_on(source, tmp_path, pricing={"plan": "spot"}), asked)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.pipeline.fakes import FakeLarge, FakeSmall, Load
 from tests.pipeline.inputs import job_of, records, write_parquet
 
 DASHBOARD = Path(infra.__file__).parent / "deploy" / "grafana.json"
-PRICED = PoolRecord(replicas=2, devices=4.0, device="gpu", usd_per_hour=3600.0)
+PRICED = PoolRecord(replicas=2, devices=4.0, device="gpu", usd_per_hour=3600.0, price="as given")
 REPLICA = ReplicaTime(
     role="large",
     node="here",

@@ -18,9 +18,14 @@ from pipeline.schema import INSTANT, PROBE
 from pipeline.timesheet import ReplicaTime, Times
 
 STARTED = 1_000.0
+GPU: dict[str, Any] = {"device": "gpu", "usd_per_hour": 3600.0, "price": "as given"}
 POOLS = {
-    "small": PoolRecord(replicas=1, devices=0.5, device="gpu", usd_per_hour=3600.0),
-    "large": PoolRecord(replicas=2, devices=4.0, device="gpu", usd_per_hour=3600.0),
+    "small": PoolRecord(
+        replicas=1, devices=0.5, device="gpu", usd_per_hour=3600.0, price="as given"
+    ),
+    "large": PoolRecord(
+        replicas=2, devices=4.0, device="gpu", usd_per_hour=3600.0, price="as given"
+    ),
 }
 
 
