@@ -8,18 +8,22 @@ shown to meet the target, 130 interrupted.
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from jobs.price_option import add_price_option, price_flags
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.config import JobConfig
 
 _EXIT_CODES = {ReplicaError: 1, ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
 
 _INTERRUPTED = 130
 """As shells have it."""
+_WIDE = 200
+"""Columns of tables that no one looks at on a terminal."""
 
 _FLAGS = {
     "input": "input.path",
@@ -31,6 +35,7 @@ _FLAGS = {
     "threshold": "threshold",
     "prune_layer": "pruning.prune_layer",
     "keep_ratio": "pruning.keep_ratio",
+    "log_format": "logs.format",
 }
 
 _TARGETS = {
@@ -127,6 +132,11 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
         "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
     )
     add_price_option(parser)
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        help="json: an object per line, with the run's id",
+    )
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -201,33 +211,41 @@ def _job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfi
     return load_job(options.config, options.assignments, flags, policy)
 
 
-def _calibrate(options: argparse.Namespace) -> int:
+def _console(job: "JobConfig") -> "Console":
     from rich.console import Console
 
+    from pipeline.logs import JsonLines
+
+    if job.logs.format == "text":
+        return Console()
+    return Console(file=cast("IO[str]", JsonLines(sys.stdout)), width=_WIDE)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
     from jobs.calibrate_config import calibration_of
 
     names = (*_TARGETS, "records", "metric", "seed")
     config = calibration_of({name: getattr(options, name) for name in names})
-    console = Console()
     if options.plan:
+        from rich.console import Console
+
         from jobs.calibrate_tables import sizes_needed
 
-        console.print(sizes_needed(config))
+        Console().print(sizes_needed(config))
         return 0
     from jobs.calibrate import calibrate_to
 
     # The job decides nothing of what is to be chosen; a threshold is wanted of every cascade.
     options.threshold = 1.0
-    return calibrate_to(options.policy, _job_of(options), config, console)
+    job = _job_of(options)
+    return calibrate_to(options.policy, job, config, _console(job))
 
 
 def _run(options: argparse.Namespace) -> int:
     job = _job_of(options, options.policy)
-    from rich.console import Console
-
     from jobs.run import report, run_job
 
-    console = Console()
+    console = _console(job)
     report(run_job(job, console, retry_errors=options.retry_errors), console)
     return 0
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.util.annotations import RayDeprecationWarning
@@ -19,8 +20,12 @@ _LEAST_CPUS = 3
 
 
 @contextmanager
-def cluster(config: RayConfig) -> Iterator[None]:
+def cluster(config: RayConfig, runtime_env: dict[str, Any] | None = None) -> Iterator[None]:
     """A Ray for the block: the one that is there already, one at an address, or a local one.
+
+    Args:
+        config: which.
+        runtime_env: of the workers, which then log for themselves; not of a Ray that is there.
 
     Raises:
         ConfigurationError: nothing answers at the address.
@@ -43,7 +48,8 @@ def cluster(config: RayConfig) -> Iterator[None]:
             address=address,
             include_dashboard=False,
             logging_level=logging.ERROR,
-            log_to_driver=True,
+            log_to_driver=runtime_env is None,
+            runtime_env=runtime_env,
             **local,
         )
     except (ConnectionError, ValueError) as error:

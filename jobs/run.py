@@ -30,6 +30,7 @@ from pipeline.guard import RemoteLedger
 from pipeline.ids import Spill
 from pipeline.journal import Journal
 from pipeline.lease import Lease
+from pipeline.logs import log_as_json, runtime_env
 from pipeline.measured import Measured, measure
 from pipeline.output import JobRecord, Output, check_apart, check_output, open_output
 from pipeline.preflight import Placement, Resources, check_models, resolve
@@ -97,6 +98,10 @@ def run_job(
     with Spill() as expected:
         check_ids(source, expected)
         record = _record(job, source)
+        worker_env = None
+        if job.logs.format == "json":
+            log_as_json(record.run_id)
+            worker_env = runtime_env(record.run_id)
         output = open_output(job.output.path, record.fingerprint, job.storage)
         ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
         for line in [*ignored, *unpinned(job)]:
@@ -107,7 +112,7 @@ def run_job(
             for line in start.repairs.lines():
                 _say(console, line)
             if start.left:
-                with cluster(job.ray):
+                with cluster(job.ray, worker_env):
                     _stream(job, console, source, output, record, start, loaders)
             else:
                 _say(console, "nothing left to do: every record is in the output")

@@ -17,6 +17,7 @@ from actors.config import (
 from infra.pricing import PricingConfig
 from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
+from pipeline.logs import LogsConfig
 from pipeline.metrics_config import MetricsConfig
 from pipeline.probe import ProbeConfig, Promise
 
@@ -231,6 +232,7 @@ class JobConfig(StrictModel):
         promise: that the probe is held against; a policy brings its own.
         pricing: where prices come from that no pool has of its own; None is the built-in table.
         metrics: served for Prometheus while the job runs.
+        logs: lines for people, or JSON.
     """
 
     input: InputConfig
@@ -248,6 +250,7 @@ class JobConfig(StrictModel):
     promise: Promise | None = None
     pricing: PricingConfig | None = None
     metrics: MetricsConfig | None = None
+    logs: LogsConfig = LogsConfig()
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
 
