@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sgl.types import ConsistencyForm
+from sgl.early_exit import needs_consistency
+from sgl.types import ConsistencyForm, Criterion
 
 
 class StrictModel(BaseModel):
@@ -60,11 +61,21 @@ class GuidanceConfig(StrictModel):
         consistency: how the consistency pass becomes one number.
         consistency_keep_ratio: share of its own top visual tokens that pass sees.
         include_last_visual_row: count the last visual token's row, as the paper's code does.
+        criterion: what the exit score is; the default is the paper's. Where it needs no consistency
+            pass, none is run and rows have no consistency.
+        all_criteria: run that pass all the same, so that rows have every score.
     """
 
     consistency: ConsistencyForm = ConsistencyForm.PRODUCT
     consistency_keep_ratio: float = Field(default=0.05, gt=0, le=1)
     include_last_visual_row: bool = False
+    criterion: Criterion = Criterion.MEAN
+    all_criteria: bool = False
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether the consistency pass runs."""
+        return self.all_criteria or needs_consistency(self.criterion)
 
 
 class PruningConfig(StrictModel):

@@ -17,7 +17,7 @@ from actors.config import ModelConfig
 from actors.loading import device_type, load_model
 from actors.ranks import RankGroup
 from sgl.errors import ConfigurationError, DeviceError, ModelLoadError, UnsupportedModelError
-from sgl.types import Answer, ConsistencyForm, Guidance, ImageQuestion
+from sgl.types import Answer, ConsistencyForm, Criterion, Guidance, ImageQuestion
 
 if TYPE_CHECKING:
     from actors.tensor_parallel import Parameters
@@ -40,6 +40,8 @@ class Engine(Protocol):
         consistency: ConsistencyForm,
         consistency_keep_ratio: float,
         include_last_visual_row: bool,
+        criterion: Criterion,
+        all_criteria: bool,
     ) -> list[Guidance]:
         """Answer, score and rank one batch."""
         ...

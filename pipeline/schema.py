@@ -50,8 +50,12 @@ OUTPUT = pa.schema(
         ("answer", pa.string()),  # null on a failed row
         ("route", pa.string()),  # small | large | failed
         ("exit_score", pa.float64()),
-        ("confidence", pa.float64()),
-        ("consistency", pa.float64()),
+        ("criterion", pa.string()),  # what that is: one of the scores below, or made of them
+        ("confidence", pa.float64()),  # 0 to 1 and higher where surer, as the next four:
+        ("consistency", pa.float64()),  # sgl/early_exit.py; null where its pass was skipped
+        ("entropy", pa.float64()),
+        ("margin", pa.float64()),
+        ("quantile", pa.float64()),
         ("threshold", pa.float64()),
         ("small_answer", pa.string()),
         ("visual_tokens", pa.int32()),  # of the model that gave the answer

@@ -36,7 +36,8 @@ from sgl.types import Failure, Guidance, ImageQuestion, Route
 
 READS = ("id", "question", "images", "max_new_tokens", "route")
 WRITES = (
-    *("answer", "route", "exit_score", "confidence", "consistency", "small_answer"),
+    *("answer", "route", "exit_score", "criterion", "confidence", "consistency", "entropy"),
+    *("margin", "quantile", "small_answer"),
     *("visual_tokens", "small_prompt_tokens", "small_completion_tokens", "small_gpu_s"),
     *("cost_usd", "small_flops", "flops", "error", "small_started_at", "small_finished_at"),
     *("small_batch_rows", "small_padded_tokens"),

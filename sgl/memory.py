@@ -63,6 +63,7 @@ class BatchMemory:
         prune_layer: float = 1.0,
         keep_ratio: float = 1.0,
         capture: bool = False,
+        scored: bool = True,
     ) -> int:
         """Of one batch of such prompts.
 
@@ -70,7 +71,8 @@ class BatchMemory:
             layouts: at least one.
             prune_layer: K = int(L * prune_layer).
             keep_ratio: share of the visual tokens that stays from layer K on.
-            capture: the importance is captured.
+            capture: the importance is captured, and the uncertainty told.
+            scored: given answers are read: drafts, or the consistency pass's.
         """
         records = len(layouts)
         width = max(layout.length for layout in layouts)
@@ -93,7 +95,7 @@ class BatchMemory:
             # A draft of the answer may stand behind the prompt.
             self._layer_bytes(records, width if capture else width + new - ROOM)
             + (self._captured_bytes(layouts, width) if capture else 0),
-            self._logits_bytes(records),
+            self._logits_bytes(records, uncertainty=capture, scored=scored),
         )
         # Once with the padding on the left, once on the right.
         copies = 2 * (1 + self.deepstack)
@@ -118,7 +120,11 @@ class BatchMemory:
     def _vision_bytes(self, layouts: Sequence[PromptLayout]) -> int:
         return sum(layout.patches for layout in layouts) * self.patch_values * self.bytes_per_value
 
-    def _logits_bytes(self, records: int) -> int:
-        """In the model's dtype, in float32, and their log-softmax."""
-        rows = max(records, SCORED_AT_ONCE)
-        return rows * self.shape.vocabulary * (self.bytes_per_value + 2 * _FLOAT)
+    def _logits_bytes(self, records: int, *, uncertainty: bool, scored: bool) -> int:
+        """In the model's dtype, in float32, and their log-softmax.
+
+        The entropy takes that without its infinities, the probabilities and their product besides.
+        """
+        chosen = records * (self.bytes_per_value + (5 if uncertainty else 2) * _FLOAT)
+        read = SCORED_AT_ONCE * (self.bytes_per_value + 2 * _FLOAT) if scored else 0
+        return max(chosen, read) * self.shape.vocabulary

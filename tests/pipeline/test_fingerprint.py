@@ -35,6 +35,8 @@ def of(job: JobConfig) -> str:
         {"pruning": {"keep_ratio": 0.5}},
         {"pruning": {"prune_layer": 0.5}},
         {"guidance": {"consistency": "geometric"}},
+        {"guidance": {"criterion": "confidence"}},
+        {"guidance": {"all_criteria": True}},
         {"decoding": {"max_new_tokens": 3}},
         {"models": {"small": {"path": "other"}, "large": {"path": "large"}}},
         {"models": {"small": {"path": "small", "revision": "v2"}, "large": {"path": "large"}}},

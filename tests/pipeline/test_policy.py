@@ -17,7 +17,7 @@ from pipeline.policy import (
     write_policy,
 )
 from sgl.errors import ConfigurationError
-from sgl.types import ConsistencyForm
+from sgl.types import ConsistencyForm, Criterion
 from tests.pipeline.inputs import job_of
 
 
@@ -86,6 +86,9 @@ def test_it_holds_for_other_data_and_machines_and_not_for_other_models(job: JobC
     check_policy(policy, job.model_copy(update={"threshold": 0.1, "mode": Mode.SMALL}))
     elsewhere = job.input.model_copy(update={"path": "/other", "limit": 5})
     check_policy(policy, job.model_copy(update={"input": elsewhere, "rows_per_block": 3}))
+    chosen = GuidanceConfig(criterion=Criterion.CONFIDENCE)
+    with pytest.raises(ConfigurationError, match=r"guidance\.criterion.*calibrate again"):
+        check_policy(policy, job.model_copy(update={"guidance": chosen}))
     other = GuidanceConfig(consistency=ConsistencyForm.GEOMETRIC)
     with pytest.raises(ConfigurationError, match=r"guidance\.consistency.*calibrate again"):
         check_policy(policy, job.model_copy(update={"guidance": other}))

@@ -90,3 +90,16 @@ def test_every_family_says_what_its_vision_tower_holds(name: str) -> None:
     blind = replace(vlm.memory, patch_values=0)
     assert vlm.memory.peak_bytes(layouts) >= blind.peak_bytes(layouts) > 0
     assert vlm.memory.patch_values > 0
+
+
+def test_logits_of_a_consistency_pass_count_only_where_it_runs() -> None:
+    wide = replace(MEMORY, shape=replace(MEMORY.shape, vocabulary=1 << 20))
+    layouts = [replace(LAYOUT, token_ids=[0] * (VISUAL + 8))]
+    with_pass, without = (
+        wide.peak_bytes(layouts, capture=True, scored=one) for one in (True, False)
+    )
+    # Logits in the model's dtype, in float32 and their log-softmax, of 256 tokens.
+    assert with_pass - without > 0.9 * 256 * 12 * (1 << 20)
+    many = [replace(LAYOUT, token_ids=[0] * 8, rows_after_image=1, grids=()) for _ in range(300)]
+    guided, answered = (wide.peak_bytes(many, capture=one, scored=False) for one in (True, False))
+    assert guided - answered > 0.9 * 300 * 12 * (1 << 20)  # what the entropy takes besides
