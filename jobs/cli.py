@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jobs.criteria_options import add_comparison, add_criterion
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _FLAGS = {
     "small": "models.small.path",
     "large": "models.large.path",
     "threshold": "threshold",
+    "criterion": "guidance.criterion",
     "prune_layer": "pruning.prune_layer",
     "keep_ratio": "pruning.keep_ratio",
 }
@@ -116,6 +118,7 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="exit score, 0 to 1, from which the small model's answer stands",
     )
+    add_criterion(parser)
     parser.add_argument(
         "--prune-layer",
         type=float,
@@ -170,6 +173,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN|OUTPUT",
         help="accepted answers, or another output to agree with; default: the column answers",
     )
+    add_comparison(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
 
@@ -242,6 +246,12 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     wanted = wanted_of(options.metric, options.by, options.cluster, options.reference)
     storage = storage_at(options.endpoint_url)
+    if options.figures and not options.criteria:
+        raise ConfigurationError("--figures: it draws criteria; write --criteria too")
+    if options.criteria:
+        from jobs.criteria import show_criteria
+
+        return show_criteria(options, wanted, storage)
     show_evaluation(options.output, wanted, as_json=options.json, storage=storage)
     return 0
 

@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,35 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
         ConfigurationError: there is no output, a column or measure that there is not, or nothing
             that could be scored.
     """
+    collected = Collected(wanted)
+    with reading(path, wanted, storage) as found:
+        for _, rows in found:
+            for row in rows:
+                collected.add(row)
+        scored = collected.finished(found.damaged)
+    if unknown := sorted(set(wanted.metrics) - set(scored.names)):
+        raise ConfigurationError(
+            f"--metric {unknown[0]}=...: no scored record has '{unknown[0]}' in column "
+            f"'{wanted.by}'; there are {', '.join(sorted(scored.names))}"
+        )
+    return scored
+
+
+@contextmanager
+def reading(
+    path: str, wanted: Wanted, storage: StorageConfig = DEFAULT, besides: Sequence[str] = ()
+) -> Iterator["Reading"]:
+    """The committed rows of an output beside what they are scored against.
+
+    Args:
+        path: of the directory, or its URI.
+        wanted: see there.
+        storage: how S3 is reached.
+        besides: columns to read too, where the output has them.
+
+    Raises:
+        ConfigurationError: there is no output, or a column or measure that there is not.
+    """
     for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
         metrics.metric_named(name)
     with ExitStack() as stack:
@@ -45,18 +74,25 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
         if wanted.reference not in columns:
             reference = _answers_of(wanted.reference, storage, columns)
             stack.enter_context(reference)
-        tables = _Tables(output, files, _needed(wanted, columns, reference))
-        collected = Collected(wanted)
-        for table in tables:
-            for row in _rows(table, wanted, reference):
-                collected.add(row)
-    scored = collected.finished(tables.damaged)
-    if unknown := sorted(set(wanted.metrics) - set(scored.names)):
-        raise ConfigurationError(
-            f"--metric {unknown[0]}=...: no scored record has '{unknown[0]}' in column "
-            f"'{wanted.by}'; there are {', '.join(sorted(scored.names))}"
-        )
-    return scored
+        names = _needed(wanted, columns, reference)
+        names += [name for name in besides if name in columns and name not in names]
+        yield Reading(_Tables(output, files, names), wanted, reference)
+
+
+class Reading:
+    """Tables of an output, and their rows as they are scored; see `reading`."""
+
+    def __init__(self, tables: "_Tables", wanted: Wanted, reference: AnswerStore | None) -> None:
+        self._tables, self._wanted, self._reference = tables, wanted, reference
+
+    def __iter__(self) -> Iterator[tuple[pa.Table, Iterator[Row]]]:
+        for table in self._tables:
+            yield table, _rows(table, self._wanted, self._reference)
+
+    @property
+    def damaged(self) -> int:
+        """Data files that could not be read so far."""
+        return self._tables.damaged
 
 
 def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
