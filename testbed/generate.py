@@ -22,12 +22,14 @@ SCHEMA = pa.schema(
         ("answers", pa.list_(pa.string())),
         ("kind", pa.string()),
         ("hops", pa.int32()),
+        ("page", pa.int32()),
         ("layout", pa.string()),
         ("tiles", pa.int32()),
         ("needed_tokens", pa.list_(pa.int32())),
     ]
 )
-"""`needed_tokens`: indices of the visual tokens that one must see to answer."""
+"""`page`: records with one share an image. `needed_tokens`: indices of the visual tokens that one
+must see to answer."""
 
 
 def write_parquet(split: SplitName, records: int, path: Path) -> list[dict[str, Any]]:
@@ -52,6 +54,7 @@ def write_parquet(split: SplitName, records: int, path: Path) -> list[dict[str, 
                 "answers": [question.answer],
                 "kind": question.kind,
                 "hops": question.hops,
+                "page": record.page,
                 "layout": record.layout,
                 "tiles": record.tiles,
                 "needed_tokens": list(question.needed),
