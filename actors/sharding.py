@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from actors.tensor_parallel import Parameters
     from sgl.layout import PromptEncoder
     from sgl.memory import BatchMemory
+    from sgl.pruning import Pruner
     from sgl.vlm import VLM
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,9 @@ class Engine(Protocol):
         keep_ratio: float,
         max_new_tokens: int,
         min_new_tokens: int,
+        pruner: "Pruner | None",
     ) -> list[Answer]:
-        """Answer one batch, pruned where there is guidance."""
+        """Answer one batch, pruned where there is guidance or a pruner."""
         ...
 
 

@@ -8,31 +8,15 @@ shown to meet the target, 130 interrupted.
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from jobs.criteria_options import add_comparison, add_criterion
+from jobs.evaluate_options import add_evaluate
+from jobs.job_options import PRUNERS, add_cascade, add_sources, job_of
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
-
-if TYPE_CHECKING:
-    from pipeline.config import JobConfig
 
 _EXIT_CODES = {ReplicaError: 1, ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
 
 _INTERRUPTED = 130
 """As shells have it."""
-
-_FLAGS = {
-    "input": "input.path",
-    "output": "output.path",
-    "limit": "input.limit",
-    "mode": "mode",
-    "small": "models.small.path",
-    "large": "models.large.path",
-    "threshold": "threshold",
-    "criterion": "guidance.criterion",
-    "prune_layer": "pruning.prune_layer",
-    "keep_ratio": "pruning.keep_ratio",
-}
 
 _TARGETS = {
     "agreement": "with the unpruned large model's own answers, at least; 0 to 1",
@@ -83,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate = "choose threshold and pruning for a stated quality, with a guarantee"
     _add_calibrate(commands.add_parser("calibrate", help=calibrate))
     _add_status(commands.add_parser("status", help="how far an output is"))
-    _add_evaluate(commands.add_parser("evaluate", help="how right the answers of an output are"))
+    add_evaluate(commands.add_parser("evaluate", help="how right the answers of an output are"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
     _add_bench(commands.add_parser("bench", help="speed and memory, as ratios"))
     return parser
@@ -91,48 +75,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
-    _add_job(parser)
+    add_sources(parser)
+    add_cascade(parser)
+    parser.add_argument(
+        "--pruner", choices=PRUNERS, help="who chooses the visual tokens; default: guided"
+    )
     parser.add_argument("--policy", metavar="FILE", help="of sgl calibrate: threshold and pruning")
     parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
 
 
-def _add_job(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="job settings, YAML")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="one setting, as in pools.large.replicas=2; may be repeated",
-    )
-    parser.add_argument("--input", metavar="PATH", help="file, directory, glob or URI of records")
-    parser.add_argument("--output", metavar="DIR", help="where rows and checkpoint go")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
-    parser.add_argument("--mode", choices=("cascade", "small", "large"), help="default: cascade")
-    parser.add_argument("--small", metavar="MODEL", help="folder, hub id, or 'testbed'")
-    parser.add_argument("--large", metavar="MODEL", help="folder, hub id, or 'testbed'")
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        metavar="T",
-        help="exit score, 0 to 1, from which the small model's answer stands",
-    )
-    add_criterion(parser)
-    parser.add_argument(
-        "--prune-layer",
-        type=float,
-        metavar="F",
-        help="share of the large model's layers below the pruning",
-    )
-    parser.add_argument(
-        "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
-    )
-
-
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_calibrate)
-    _add_job(parser)
+    add_sources(parser)
+    add_cascade(parser)
     parser.add_argument("--policy", metavar="FILE", help="write the choice there, for sgl run")
     parser.add_argument(
         "--records", type=int, metavar="N", help="of the sample, drawn at random; default: 1000"
@@ -149,31 +104,6 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_status)
     parser.add_argument("output", metavar="OUTPUT", help="output directory of sgl run, or its URI")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=_evaluate)
-    parser.add_argument("output", metavar="OUTPUT", help="output directory of sgl run, or its URI")
-    parser.add_argument(
-        "--metric",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="measure, see docs/EVALUATION.md; with --by also GROUP=NAME; may be repeated; "
-        "default: exact_match",
-    )
-    parser.add_argument("--by", metavar="COLUMN", help="figures by this column too, as in kind")
-    parser.add_argument(
-        "--cluster", metavar="COLUMN", help="records with one value of it share an image"
-    )
-    parser.add_argument(
-        "--reference",
-        metavar="COLUMN|OUTPUT",
-        help="accepted answers, or another output to agree with; default: the column answers",
-    )
-    add_comparison(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
 
@@ -195,13 +125,6 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--output", metavar="DIR", help="write a dated JSON file there")
 
 
-def _job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfig":
-    from jobs.settings import load_job
-
-    flags = {name: getattr(options, flag) for flag, name in _FLAGS.items()}
-    return load_job(options.config, options.assignments, flags, policy)
-
-
 def _calibrate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
@@ -219,11 +142,11 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     # The job decides nothing of what is to be chosen; a threshold is wanted of every cascade.
     options.threshold = 1.0
-    return calibrate_to(options.policy, _job_of(options), config, console)
+    return calibrate_to(options.policy, job_of(options), config, console)
 
 
 def _run(options: argparse.Namespace) -> int:
-    job = _job_of(options, options.policy)
+    job = job_of(options, options.policy)
     from rich.console import Console
 
     from jobs.run import report, run_job
@@ -237,22 +160,6 @@ def _status(options: argparse.Namespace) -> int:
     from jobs.status import show_status
 
     show_status(options.output, as_json=options.json, endpoint_url=options.endpoint_url)
-    return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from jobs.evaluate import show_evaluation, wanted_of
-    from jobs.settings import storage_at
-
-    wanted = wanted_of(options.metric, options.by, options.cluster, options.reference)
-    storage = storage_at(options.endpoint_url)
-    if options.figures and not options.criteria:
-        raise ConfigurationError("--figures: it draws criteria; write --criteria too")
-    if options.criteria:
-        from jobs.criteria import show_criteria
-
-        return show_criteria(options, wanted, storage)
-    show_evaluation(options.output, wanted, as_json=options.json, storage=storage)
     return 0
 
 

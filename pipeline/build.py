@@ -110,7 +110,9 @@ def _load_small(job: JobConfig, devices: dict[str, Any]) -> SmallModel:
 
 
 def _load_large(job: JobConfig, devices: dict[str, Any]) -> LargeModel:
-    return LargeVLM(job.model("large"), job.pruning, job.decoding, **devices)
+    probe = _probe(job)
+    probed = probe.prunings if probe else ()
+    return LargeVLM(job.model("large"), job.pruning, job.decoding, probed=probed, **devices)
 
 
 def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:

@@ -219,7 +219,8 @@ class JobConfig(StrictModel):
     """One run of the pipeline.
 
     Attributes:
-        mode: cascade (both models), small or large (one of them, unpruned).
+        mode: cascade (both models), small or large (one of them, the large one unpruned unless
+            `pruning.pruner` names a rule that needs no small model).
         threshold: records whose exit score reaches it keep the small model's answer. Needed by
             the cascade. A value above 1 lets none exit.
         rows_per_block: granularity of streaming: rows that move between stages together.
@@ -277,6 +278,16 @@ class JobConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _guided_needs_small(self) -> "JobConfig":
+        guided = self.pruning.pruner == "guided" and "pruner" in self.pruning.model_fields_set
+        if self.mode is Mode.LARGE and guided:
+            raise ValueError(
+                "pruning.pruner: 'guided' is by the small model, which mode 'large' does not run; "
+                "write another pruner, mode cascade, or leave it out to prune nothing"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _importance_needs_small(self) -> "JobConfig":
         if self.output.write_importance and not self.uses("small"):
             raise ValueError(
@@ -300,6 +311,12 @@ class JobConfig(StrictModel):
         """Whether the graph of this mode holds the model of that role ("small" or "large")."""
         return self.mode is Mode.CASCADE or self.mode == role
 
+    @property
+    def prunes(self) -> bool:
+        """Whether the large model's visual tokens are pruned in this mode."""
+        unguided = self.pruning.pruner != "guided"
+        return self.mode is Mode.CASCADE or (self.mode is Mode.LARGE and unguided)
+
     def model(self, role: str) -> ModelConfig:
         """The model of a role that this mode uses."""
         model: ModelConfig | None = getattr(self.models, role)
@@ -314,7 +331,8 @@ class JobConfig(StrictModel):
             Mode.SMALL: ("threshold", "pruning", "probe"),
             Mode.LARGE: ("threshold", "pruning", "guidance", "probe"),
         }[self.mode]
-        return tuple(name for name in unused if name in written)
+        looked_at = {"pruning"} if self.prunes else set()
+        return tuple(name for name in unused if name in written and name not in looked_at)
 
     def absolute(self) -> "JobConfig":
         """The same job as workers need it: paths absolute, the storage's endpoint settled."""

@@ -49,9 +49,10 @@ def identity_of(job: JobConfig) -> dict[str, str]:
             found |= _model(f"models.{role}", job.model(role))
     if job.uses("small"):
         found |= _flat("guidance", job.guidance)
+    if job.prunes:
+        found |= _flat("pruning", job.pruning)
     if job.mode is Mode.CASCADE:
         found["threshold"] = _text(job.threshold)
-        found |= _flat("pruning", job.pruning)
         if job.probe:
             found |= _flat("probe", job.probe)
     return found

@@ -164,6 +164,7 @@ def answered_cells(answer: Answer, spent: dict[str, Any], rate: Rate) -> dict[st
         "route": answer.route.value,
         "visual_tokens": usage.visual_tokens,
         "kept_tokens": None if pruning is None else usage.kept_tokens,
+        "pruner": None if pruning is None else pruning.pruner,
         "prune_layer": None if pruning is None else pruning.prune_layer,
         "keep_ratio": None if pruning is None else pruning.keep_ratio,
         "average_retention": None if pruning is None else pruning.average_retention,

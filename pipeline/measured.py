@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pipeline.output import Output
-from pipeline.probe import UNPRUNED, Promise
+from pipeline.probe import Promise, is_unpruned
 from pipeline.rowfiles import in_parallel, read, visible
 from pipeline.schema import PROBE
 from sgl.bounds import betting_p
@@ -82,7 +82,7 @@ def _probed(output: Output) -> Iterator[dict[str, Any]]:
         if table is None or PROBE.name not in table.column_names:
             continue
         for row in table.filter(pc.is_valid(table[PROBE.name])).to_pylist():
-            unpruned = [one for one in row[PROBE.name] if one["keep_ratio"] == UNPRUNED.keep_ratio]
+            unpruned = [one for one in row[PROBE.name] if is_unpruned(one)]
             if row["answer"] is not None and unpruned and unpruned[0]["answer"] is not None:
                 beside = {"reference": unpruned[0]["answer"], "full": unpruned[0]["flops"]}
                 yield {name: row[name] for name in columns[:3]} | beside

@@ -5,7 +5,7 @@ and notice when that changes. With a share of 1 and several prunings it is what 
 Which records are probed depends on their ids alone, so that a run that is resumed probes the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -52,12 +52,22 @@ class Promise(StrictModel):
     metric: str = DEFAULT_METRIC
 
 
+def is_unpruned(cell: Mapping[str, Any]) -> bool:
+    """Whether an entry of a `probe` cell is the large model's answer from all there is to see.
+
+    Cells from before there was a choice of pruners do not name any.
+    """
+    guided = cell.get("pruner") in (None, UNPRUNED.pruner)
+    return guided and cell["keep_ratio"] == UNPRUNED.keep_ratio
+
+
 def probe_cells(
     prunings: Sequence[PruningConfig], results: Sequence[Answer | Failure], rate: Rate
 ) -> list[dict[str, Any]]:
     """The `probe` cell of one record: one entry per way, in order."""
     return [
-        {"prune_layer": way.prune_layer, "keep_ratio": way.keep_ratio} | _result(result, rate)
+        {"pruner": way.pruner, "prune_layer": way.prune_layer, "keep_ratio": way.keep_ratio}
+        | _result(result, rate)
         for way, result in zip(prunings, results, strict=True)
     ]
 

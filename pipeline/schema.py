@@ -60,6 +60,7 @@ OUTPUT = pa.schema(
         ("small_answer", pa.string()),
         ("visual_tokens", pa.int32()),  # of the model that gave the answer
         ("kept_tokens", pa.int32()),  # those left above the prune layer; null where not pruned
+        ("pruner", pa.string()),  # who chose them; likewise
         ("prune_layer", pa.float64()),
         ("keep_ratio", pa.float64()),
         ("average_retention", pa.float64()),
@@ -114,6 +115,7 @@ PROBE = pa.field(
     pa.list_(
         pa.struct(
             [
+                ("pruner", pa.string()),
                 ("prune_layer", pa.float64()),
                 ("keep_ratio", pa.float64()),
                 ("answer", pa.string()),

@@ -139,11 +139,13 @@ class Pruning:
         prune_layer: the fraction of the layers below the cut; K = int(L * prune_layer).
         keep_ratio: the share of the visual tokens kept from layer K on.
         average_retention: (K + (L - K) * kept / V) / L, the share of visual token-layers computed.
+        pruner: name of who chose them; see `sgl.pruners`.
     """
 
     prune_layer: float
     keep_ratio: float
     average_retention: float
+    pruner: str = "guided"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

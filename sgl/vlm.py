@@ -10,6 +10,7 @@ from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
 from sgl.compaction import prune_prompt
+from sgl.errors import ConfigurationError
 from sgl.families import Family
 from sgl.flops import DecoderShape
 from sgl.generation import Generation, Limits, generate_greedy
@@ -176,8 +177,8 @@ class VLM:
 
         Raises:
             GridMismatchError: a ranking is of other images than the record's.
-            ConfigurationError: the pruner cannot prune at this layer, or needs guidance.
-            UnsupportedModelError: the pruner cannot see what it ranks by in this family.
+            ConfigurationError: the pruner cannot prune at this layer or in this family, or needs
+                guidance.
             ValueError: prune_layer or keep_ratio is no share.
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
@@ -196,7 +197,10 @@ class VLM:
         )
         batch, plan = scene.batch, Plan.of_nothing(len(records))
         if pruner:
-            plan = pruner.plan(scene, int(self.layers * prune_layer), keep_ratio)
+            layer = int(self.layers * prune_layer)
+            if obstacle := pruner.obstacle(self.family, layer):
+                raise ConfigurationError(f"pruner {pruner.name!r}: {obstacle}")
+            plan = pruner.plan(scene, layer, keep_ratio)
         answers = generate_greedy(
             self.language_model,
             batch.prompt,
@@ -217,7 +221,7 @@ class VLM:
             visual, pruning = batch.layouts[b].visual_tokens, None
             if pruner and visual:
                 retention = staged_retention(plan.cuts[b], self.layers, visual)
-                pruning = Pruning(prune_layer, keep_ratio, retention)
+                pruning = Pruning(prune_layer, keep_ratio, retention, pruner.name)
             results.append(
                 Answer(
                     id=record.id,

@@ -51,6 +51,18 @@ def test_agreement_and_what_the_large_model_alone_would_have_cost(tmp_path: Path
     assert found.alarm(PROMISE) is None
 
 
+def test_an_answer_of_another_pruner_is_not_the_large_model_alone(tmp_path: Path) -> None:
+    """Its own first pass costs as much again, and cells from before have no pruner."""
+    own = {"pruner": "own", "prune_layer": 0.0, "keep_ratio": 1.0, "answer": "no", "flops": 90.0}
+    plain = {**own, "pruner": "guided", "answer": "yes", "flops": 10.0}
+    rows = [row(i, True, probe=[own, plain]) for i in range(20)]
+    rows += [row(i, True) for i in range(20, 40)]
+    rows += [row(40, True, probe=[own])]
+    found = measured(tmp_path, rows)
+    assert (found.records, found.agreement.value) == (40, 1.0)
+    assert found.saved.value == pytest.approx(0.6)
+
+
 def test_a_promise_that_is_broken_is_an_alarm(tmp_path: Path) -> None:
     found = measured(tmp_path, [row(i, i % 3 != 0) for i in range(300)])
     alarm = found.alarm(PROMISE)

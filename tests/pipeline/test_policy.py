@@ -54,6 +54,24 @@ def test_a_policy_is_read_as_it_was_written_to_the_last_digit(
         write_policy(policy, tmp_path / "new" / "policy.yaml")
 
 
+def test_its_pruner_goes_with_it_and_policies_without_one_are_guided(
+    job: JobConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.yaml"
+    write_policy(policy_for(job), path)
+    assert "pruner" not in path.read_text()
+    assert read_policy(path).pruning.pruner == "guided"
+    other = policy_for(job, pruning=PruningConfig(keep_ratio=0.4, pruner="uniform"))
+    write_policy(other, tmp_path / "other.yaml")
+    found = read_policy(tmp_path / "other.yaml")
+    assert found == other
+    written = settings_of(found, {"input": {"path": "in"}, "output": {"path": "out"}})
+    assert written["pruning"]["pruner"] == "uniform"
+    assert identity_for(job) == identity_for(
+        job.model_copy(update={"pruning": PruningConfig(pruner="uniform")})
+    )
+
+
 @pytest.mark.parametrize("text", ["", "a: 1", "version: 2", "["])
 def test_what_is_no_policy_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
