@@ -70,8 +70,8 @@ class Observations:
     def disagreement(self, metric: str) -> Losses:
         """1 - agreement with the unpruned large model's own answer."""
         references = [[text or ""] for text in self.large[UNPRUNED]]
-        small = 1 - _scores(metric, self.small, references)
-        large = [1 - _scores(metric, texts, references) for texts in self.large.values()]
+        small = 1 - scores_of(metric, self.small, references)
+        large = [1 - scores_of(metric, texts, references) for texts in self.large.values()]
         return Losses(small, np.stack(large), kind_of(metric))
 
     def accuracy_drop(self, metric: str) -> Losses:
@@ -86,9 +86,11 @@ class Observations:
                 f"--max-accuracy-drop: {without:,} records of the sample have no accepted answers "
                 "(input.columns.answers); use --agreement, which needs none"
             )
-        unpruned = _scores(metric, self.large[UNPRUNED], self.accepted)
-        small = unpruned - _scores(metric, self.small, self.accepted)
-        large = [unpruned - _scores(metric, texts, self.accepted) for texts in self.large.values()]
+        unpruned = scores_of(metric, self.large[UNPRUNED], self.accepted)
+        small = unpruned - scores_of(metric, self.small, self.accepted)
+        large = [
+            unpruned - scores_of(metric, texts, self.accepted) for texts in self.large.values()
+        ]
         return Losses(small, np.stack(large), DIFFERENCE)
 
     def escalations(self) -> Losses:
@@ -119,7 +121,16 @@ def observe(output: Output, prunings: Sequence[Pruned], prices: Prices | None) -
     Raises:
         ConfigurationError: it holds no record that could be used.
     """
-    rows, left_out = _rows(output)
+    return observed(*rows_of(output, visible(output, output.rows)), prunings, prices)
+
+
+def observed(
+    rows: Sequence[dict[str, Any]],
+    left_out: dict[str, int],
+    prunings: Sequence[Pruned],
+    prices: Prices | None,
+) -> Observations:
+    """See `observe`; of rows that were read."""
     if not rows:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
         raise ConfigurationError(f"the sample holds no record that was answered: {reasons}")
@@ -142,13 +153,22 @@ def observe(output: Output, prunings: Sequence[Pruned], prices: Prices | None) -
     )
 
 
-def _rows(output: Output) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def rows_of(
+    output: Output, files: Sequence[str], more: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The rows that can be used, by id, and how many others there are, by reason.
+
+    Args:
+        output: see `observe`.
+        files: names of its data files.
+        more: columns that are read besides.
+    """
     kept: list[dict[str, Any]] = []
     left_out: dict[str, int] = {}
-    names = visible(output, output.rows)
-    for table in in_parallel(lambda name: read(output, output.rows, name), names):
+    wanted = {*_READ, *more}
+    for table in in_parallel(lambda name: read(output, output.rows, name), files):
         assert table is not None, "an audited output has damaged files"
-        for row in table.select([n for n in table.column_names if n in _READ]).to_pylist():
+        for row in table.select([n for n in table.column_names if n in wanted]).to_pylist():
             if row["answer"] is None or row["probe"] is None:
                 reason = row["error"]["type"] if row["error"] else "not probed"
                 left_out[reason] = left_out.get(reason, 0) + 1
@@ -166,10 +186,10 @@ def _costs(rows: Sequence[dict[str, Any]], flops: str, seconds: str, price: floa
     return np.where(np.isfinite(values), values, known.mean() if len(known) else 0.0)
 
 
-def _scores(
+def scores_of(
     metric: str, answers: Sequence[str | None], accepted: Sequence[Sequence[str]]
 ) -> Floats:
-    """(n,) 0 to 1; no answer is as wrong as can be."""
+    """(n,) 0 to 1 by a metric; no answer is as wrong as can be."""
     score = metric_named(metric)
     pairs = zip(answers, accepted, strict=True)
     return np.array([0.0 if text is None else score(text, texts) for text, texts in pairs])
