@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jobs.frontier_options import add_frontier_options, check_frontier_options
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
 if TYPE_CHECKING:
@@ -136,6 +137,13 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     )
     for name, what in _TARGETS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=what)
+    parser.add_argument(
+        "--pruning",
+        action="append",
+        default=[],
+        metavar="LAYER:KEEP",
+        help="a way to prune that is tried, as in 0.4:0.46; may be repeated; default: the paper's",
+    )
     parser.add_argument("--metric", metavar="NAME", help="default: exact_match")
     parser.add_argument("--seed", type=int, metavar="N", help="of the draw; default: 0")
     parser.add_argument(
@@ -170,6 +178,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN|OUTPUT",
         help="accepted answers, or another output to agree with; default: the column answers",
     )
+    add_frontier_options(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
 
@@ -201,10 +210,11 @@ def _job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfi
 def _calibrate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from jobs.calibrate_config import calibration_of
+    from jobs.calibrate_config import calibration_of, prunings_of
 
     names = (*_TARGETS, "records", "metric", "seed")
-    config = calibration_of({name: getattr(options, name) for name in names})
+    values = {name: getattr(options, name) for name in names}
+    config = calibration_of(values | {"prunings": prunings_of(options.pruning)})
     console = Console()
     if options.plan:
         from jobs.calibrate_tables import sizes_needed
@@ -237,8 +247,15 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from jobs.evaluate import show_evaluation, wanted_of
     from jobs.settings import storage_at
+
+    check_frontier_options(options)
+    if options.frontier:
+        from jobs.frontier import show_frontier
+
+        show_frontier(options, storage_at(options.endpoint_url))
+        return 0
+    from jobs.evaluate import show_evaluation, wanted_of
 
     wanted = wanted_of(options.metric, options.by, options.cluster, options.reference)
     storage = storage_at(options.endpoint_url)

@@ -38,12 +38,14 @@ class Sampled:
         answered: by the unit of costs: FLOPs, device-seconds and, where the job had prices, USD.
         reference: what quality is measured by: the column of accepted answers, or AGREEMENT.
         left_out: records without an answer to compare, by reason.
+        retention: average retention of visual tokens, by way to prune; 1 is unpruned.
         rows: as they were read, in the order of `answered`.
     """
 
     answered: dict[str, Answered]
     reference: str
     left_out: dict[str, int]
+    retention: dict[Pruned, float]
     rows: Sequence[dict[str, Any]]
 
 
@@ -93,7 +95,7 @@ def read_sampled(
     answered = {unit: Answered(one.sample(), small, large, clusters) for unit, one in seen.items()}
     if not answered[FLOPS].large_quality.any():
         raise ConfigurationError(f"{path}: by {metric} not one answer of the large model is right")
-    return Sampled(answered, reference, left_out, rows)
+    return Sampled(answered, reference, left_out, _retention(ways, rows), rows)
 
 
 def _check_routes(output: Output, files: Sequence[str]) -> None:
@@ -138,6 +140,16 @@ def _qualities(seen: Observations, metric: str, reference: str) -> tuple[Floats,
         accepted = [[text or ""] for text in seen.large[UNPRUNED]]
     small = scores_of(metric, seen.small, accepted)
     return small, np.stack([scores_of(metric, texts, accepted) for texts in seen.large.values()])
+
+
+def _retention(ways: Sequence[Pruned], rows: Sequence[dict[str, Any]]) -> dict[Pruned, float]:
+    """Mean over the records that a way did not fail on."""
+    told = {UNPRUNED: 1.0}
+    for number, way in enumerate(ways):
+        cells = (row[PROBE.name][number]["average_retention"] for row in rows)
+        known = [one for one in cells if one is not None]
+        told[way] = float(np.mean(known)) if known else float("nan")
+    return told
 
 
 def _prices(output: Output) -> Prices | None:

@@ -23,6 +23,7 @@ def probed(name: str, *texts: str | None, flops: float = 6.0) -> list[dict[str, 
     ratios = (HALF.keep_ratio, 0.1)
     return [
         {"prune_layer": 0.4, "keep_ratio": ratio, "answer": text, "flops": flops, "gpu_s": 0.5}
+        | {"average_retention": 0.4 + 0.6 * ratio}
         if text is not None
         else {"prune_layer": 0.4, "keep_ratio": ratio, "error": {"stage": "large", "type": name}}
         for ratio, text in zip(ratios, texts, strict=False)
@@ -60,6 +61,7 @@ def test_qualities_costs_and_pages_of_every_record(tmp_path: Path) -> None:
     assert one.sample.small_cost.tolist() == [3, 3, 3]
     # What failed has the mean of the others: it was spent and not written down.
     assert one.sample.large_cost.tolist() == [[10] * 3, [6] * 3, [6] * 3]
+    assert found.retention == pytest.approx({UNPRUNED: 1.0, HALF: 0.7, Pruned(0.4, 0.1): 0.46})
     assert found.answered[SECONDS].large_cost.tolist() == [1, 1, 1]
     assert len(np.unique(read_sampled(str(tmp_path), METRIC).answered[FLOPS].clusters)) == 3
 
