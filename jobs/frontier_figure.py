@@ -39,6 +39,8 @@ _LINES: dict[str, dict[str, Any]] = {
 _CROSS_FITTED = (BOTH, RANDOM_PRUNED)
 """Strategies with several knobs, whose best is drawn; the others' lines have no choice in them."""
 _MARKS = {SMALL: "v", LARGE: "s", PRUNE: "D"}
+_OFFSETS = {SMALL: (-12, -13), LARGE: (7, 4)}
+"""Of a mark's words, in points."""
 _MOST_COST = 112
 
 
@@ -100,7 +102,8 @@ def _draw_marks(axes: "Axes", name: str, points: list[dict[str, Any]], mark: str
         told = name
         if "pruned" in point:
             told = "{prune_layer:g}:{keep_ratio:g}".format_map(point["pruned"])
-        axes.annotate(told, at, (5, -9), textcoords="offset points", fontsize=6.5, zorder=5)
+        offset = (5, -9) if name == PRUNE else _OFFSETS[name]
+        axes.annotate(told, at, offset, textcoords="offset points", fontsize=6.5, zorder=5)
 
 
 def _draw_aims(axes: "Axes", full: float) -> None:
@@ -109,9 +112,14 @@ def _draw_aims(axes: "Axes", full: float) -> None:
     axes.axvline(100 * BUDGET, color="0.75", linewidth=0.8, zorder=0)
     told = f"{KEPT[0]:.0%} of large only"
     axes.annotate(
-        told, (1, 100 * KEPT[0] * full), xycoords=("axes fraction", "data"), xytext=(-3, -3),
-        textcoords="offset points", fontsize=6.5, color="0.4", ha="right", va="top",
-    )  # fmt: skip
+        told,
+        (0, 100 * KEPT[0] * full),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 3),
+        textcoords="offset points",
+        fontsize=6.5,
+        color="0.4",
+    )
 
 
 def _frame(axes: "Axes", result: dict[str, Any]) -> None:
