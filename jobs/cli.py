@@ -94,6 +94,13 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     )
     for name, what in _TARGETS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=what)
+    parser.add_argument(
+        "--pruning",
+        action="append",
+        default=[],
+        metavar="LAYER:KEEP",
+        help="a way to prune that is tried, as in 0.4:0.46; may be repeated; default: the paper's",
+    )
     parser.add_argument("--metric", metavar="NAME", help="default: exact_match")
     parser.add_argument("--seed", type=int, metavar="N", help="of the draw; default: 0")
     parser.add_argument(
@@ -128,10 +135,11 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 def _calibrate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from jobs.calibrate_config import calibration_of
+    from jobs.calibrate_config import calibration_of, prunings_of
 
     names = (*_TARGETS, "records", "metric", "seed")
-    config = calibration_of({name: getattr(options, name) for name in names})
+    values = {name: getattr(options, name) for name in names}
+    config = calibration_of(values | {"prunings": prunings_of(options.pruning)})
     console = Console()
     if options.plan:
         from jobs.calibrate_tables import sizes_needed

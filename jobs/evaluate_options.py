@@ -7,7 +7,7 @@ from jobs.job_options import PRUNERS, SOURCES, add_sources, job_of
 from sgl.errors import ConfigurationError
 
 _OF_A_STUDY = (*SOURCES, "records")
-_OF_AN_OUTPUT = ("by", "reference", "endpoint_url", "criteria")
+_OF_AN_OUTPUT = ("by", "reference", "endpoint_url", "criteria", "frontier")
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,11 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--criteria", action="store_true", help="compare what records could exit by"
     )
     parser.add_argument(
+        "--frontier",
+        action="store_true",
+        help="cost and quality of every cascade; OUTPUT is that of sgl calibrate",
+    )
+    parser.add_argument(
         "--figures", metavar="DIR", help="of a comparison: write its picture and its JSON there"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -57,6 +62,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.pruners is not None:
         return _study(options)
     _refuse(options, _OF_A_STUDY, "needs --pruners, which asks for a study")
+    if options.frontier:
+        return _frontier(options)
     from jobs.evaluate import show_evaluation, wanted_of
     from jobs.settings import storage_at
 
@@ -66,8 +73,20 @@ def _evaluate(options: argparse.Namespace) -> int:
         from jobs.criteria import show_criteria
 
         return show_criteria(options, wanted, storage)
-    _refuse(options, ("figures",), "draws a comparison; write --pruners or --criteria too")
+    _refuse(options, ("figures",), "draws a comparison; write --pruners, --criteria or --frontier")
     show_evaluation(options.output, wanted, as_json=options.json, storage=storage)
+    return 0
+
+
+def _frontier(options: argparse.Namespace) -> int:
+    reason = "not with --frontier, which takes all records together, and the column answers or, "
+    _refuse(options, ("by", "reference", "criteria"), f"{reason}without it, the large model's own")
+    if len(options.metric) > 1:
+        raise ConfigurationError("--metric: one only with --frontier")
+    from jobs.frontier import show_frontier
+    from jobs.settings import storage_at
+
+    show_frontier(options, storage_at(options.endpoint_url))
     return 0
 
 

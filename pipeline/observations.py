@@ -129,11 +129,21 @@ def observe(
     Raises:
         ConfigurationError: it holds no record that could be used.
     """
-    rows, left_out = answered_rows(output)
+    ways = [way_of(pruning) for pruning in prunings]
+    return observed(*answered_rows(output), ways, prices)
+
+
+def observed(
+    rows: Sequence[dict[str, Any]],
+    left_out: dict[str, int],
+    ways: Sequence[Pruned],
+    prices: Prices | None,
+) -> Observations:
+    """See `observe`; of rows that were read."""
     large: dict[Pruned, list[str | None]] = {UNPRUNED: [row["answer"] for row in rows]}
     small_usd, large_usd = (prices.small, prices.large) if prices else (None, None)
     cost = {UNPRUNED: costs_of(rows, "large_flops", "large_gpu_s", large_usd)}
-    for number, way in enumerate(map(way_of, prunings)):
+    for number, way in enumerate(ways):
         probed = [row["probe"][number] for row in rows]
         large[way] = [one["answer"] for one in probed]
         cost[way] = costs_of(probed, "flops", "gpu_s", large_usd)
@@ -150,24 +160,25 @@ def observe(
 
 
 def answered_rows(
-    output: Output, more: Sequence[str] = ()
+    output: Output, more: Sequence[str] = (), files: Sequence[str] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Of a job that probed everything: the rows with an unpruned answer, by id, and how many not.
 
     Args:
         output: of that job.
         more: other columns that are wanted, where the output has them.
+        files: names of some of its data files; None reads all.
 
     Raises:
         ConfigurationError: there is no row with an answer.
     """
     kept: list[dict[str, Any]] = []
     left_out: dict[str, int] = {}
-    names = visible(output, output.rows)
+    wanted = {*_READ, *more}
+    names = visible(output, output.rows) if files is None else files
     for table in in_parallel(lambda name: read(output, output.rows, name), names):
         assert table is not None, "an audited output has damaged files"
-        wanted = [name for name in table.column_names if name in (*_READ, *more)]
-        for row in table.select(wanted).to_pylist():
+        for row in table.select([n for n in table.column_names if n in wanted]).to_pylist():
             if row["answer"] is None or row["probe"] is None:
                 reason = row["error"]["type"] if row["error"] else "not probed"
                 left_out[reason] = left_out.get(reason, 0) + 1

@@ -68,8 +68,8 @@ def reading(
     for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
         metrics.metric_named(name)
     with ExitStack() as stack:
-        output, files = _opened(path, storage)
-        columns = _columns(output, files)
+        output, files = opened(path, storage)
+        columns = columns_of(output, files)
         reference: AnswerStore | None = None
         if wanted.reference not in columns:
             reference = _answers_of(wanted.reference, storage, columns)
@@ -95,7 +95,12 @@ class Reading:
         return self._tables.damaged
 
 
-def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
+def opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
+    """An output and the names of its committed data files.
+
+    Raises:
+        ConfigurationError: there is none, or no such file.
+    """
     record = Output(path, "", storage).record()
     if record is None:
         raise ConfigurationError(f"{path}: no output of sgl run (it has no _job.json)")
@@ -106,7 +111,7 @@ def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
     return output, files
 
 
-def _columns(output: Output, files: Sequence[str]) -> dict[str, pa.DataType]:
+def columns_of(output: Output, files: Sequence[str]) -> dict[str, pa.DataType]:
     """Name and type of every column; files of one output have the same."""
     for name in files:
         try:
@@ -127,7 +132,9 @@ def _needed(
 ) -> list[str]:
     for option, name in (("--by", wanted.by), ("--cluster", wanted.cluster)):
         if name is not None and name not in columns:
-            raise ConfigurationError(f"{option}: no column '{name}'; it carries {_listed(columns)}")
+            raise ConfigurationError(
+                f"{option}: no column '{name}'; it carries {carried_names(columns)}"
+            )
     if reference is None:
         type_ = columns[wanted.reference]
         if not is_text(type_.value_type if is_list(type_) else type_):
@@ -141,7 +148,7 @@ def _needed(
     return list(dict.fromkeys(name for name in names if name is not None))
 
 
-def _listed(columns: Mapping[str, pa.DataType]) -> str:
+def carried_names(columns: Mapping[str, pa.DataType]) -> str:
     """What the input brought along, among an output's own columns of figures."""
     return ", ".join(name for name in columns if name not in OUTPUT.names) or "none but its own"
 
@@ -156,13 +163,13 @@ def _answers_of(
     if path == _ANSWERS:
         raise ConfigurationError(
             "the output has no column 'answers': its input had no accepted answers; name another "
-            f"column or another output by --reference; it carries {_listed(columns)}"
+            f"column or another output by --reference; it carries {carried_names(columns)}"
         )
     try:
-        output, files = _opened(absolute_path(path), storage)
+        output, files = opened(absolute_path(path), storage)
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"--reference: '{path}' is no column (it carries {_listed(columns)}) "
+            f"--reference: '{path}' is no column (it carries {carried_names(columns)}) "
             "and no output of sgl run with rows"
         ) from error
     store = AnswerStore()

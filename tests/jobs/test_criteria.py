@@ -103,7 +103,7 @@ def test_figures_need_matplotlib_and_criteria(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["evaluate", str(folder), "--figures", "x"]) == 2
-    assert "write --criteria too" in capsys.readouterr().err
+    assert "write --pruners, --criteria or --frontier" in capsys.readouterr().err
     monkeypatch.setattr(criteria_figure, "find_spec", lambda _: None)
     assert main(["evaluate", str(folder), "--criteria", "--figures", "x"]) == 2
     assert "install the extra 'evaluate'" in capsys.readouterr().err
