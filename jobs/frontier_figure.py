@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answered import FLOPS
 from sgl.errors import ConfigurationError
-from sgl.frontier import BUDGET, KEPT
+from sgl.frontier import BUDGET, KEPT, front
 from sgl.strategies import (
     BOTH,
     CASCADE,
@@ -86,23 +86,26 @@ def _draw_line(axes: "Axes", name: str, curve: dict[str, Any], style: dict[str, 
 
 
 def _draw_marks(axes: "Axes", name: str, points: list[dict[str, Any]], mark: str) -> None:
-    for number, point in enumerate(points):
-        at = (100 * point["cost"]["value"], 100 * point["quality"]["value"])
-        face, size = ("white", 5) if name == PRUNE else ("black", 6)
-        axes.plot(
-            *at,
-            marker=mark,
-            color="black",
-            linestyle="none",
-            markerfacecolor=face,
-            markersize=size,
-            label=None if number else name,
-            zorder=4,
-        )
+    costs, qualities = ([100 * one[of]["value"] for one in points] for of in ("cost", "quality"))
+    face, size = ("white", 5) if name == PRUNE else ("black", 6)
+    axes.plot(
+        costs,
+        qualities,
+        marker=mark,
+        color="black",
+        linestyle="none",
+        markerfacecolor=face,
+        markersize=size,
+        label=name,
+        zorder=4,
+    )
+    # Those that no other one beats lie close together: their words go above and below in turns.
+    above = set(front(costs, qualities)[1::2])
+    for place, at in enumerate(zip(costs, qualities, strict=True)):
         told = name
-        if "pruned" in point:
-            told = "{prune_layer:g}:{keep_ratio:g}".format_map(point["pruned"])
-        offset = (5, -9) if name == PRUNE else _OFFSETS[name]
+        if "pruned" in points[place]:
+            told = "{prune_layer:g}:{keep_ratio:g}".format_map(points[place]["pruned"])
+        offset = _OFFSETS.get(name, (-32, 6) if place in above else (6, -9))
         axes.annotate(told, at, offset, textcoords="offset points", fontsize=6.5, zorder=5)
 
 
