@@ -136,8 +136,8 @@ class BatchMemory:
     def _logits_bytes(self, records: int, *, uncertainty: bool, scored: bool) -> int:
         """In the model's dtype, in float32, and their log-softmax.
 
-        The entropy takes that without its infinities, the probabilities and their product besides.
+        The entropy takes the probabilities and their product with that besides.
         """
-        chosen = records * (self.bytes_per_value + (5 if uncertainty else 2) * _FLOAT)
+        chosen = records * (self.bytes_per_value + (4 if uncertainty else 2) * _FLOAT)
         read = SCORED_AT_ONCE * (self.bytes_per_value + 2 * _FLOAT) if scored else 0
         return max(chosen, read) * self.shape.vocabulary

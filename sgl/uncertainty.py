@@ -16,8 +16,8 @@ def entropy_and_margin(log_prob_RN: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         log_prob_RN: of a log-softmax; a barred token's, of minus infinity, counts as nothing.
     """
-    # Minus infinity times a probability of nought is no number; this is nought.
-    finite_RN = log_prob_RN.clamp(min=torch.finfo(log_prob_RN.dtype).min)
-    entropy_R = -(finite_RN.exp() * finite_RN).sum(dim=-1)
+    # Minus infinity times a probability of nought is no number, and counts as nought. A vocabulary
+    # is wide: another pass over it would take longer than choosing the token.
+    entropy_R = -torch.nansum(log_prob_RN.exp() * log_prob_RN, dim=-1)
     best_R2 = log_prob_RN.topk(2, dim=-1).values.exp()
     return entropy_R.clamp(min=0), best_R2[:, 0] - best_R2[:, 1]
