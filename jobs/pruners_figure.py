@@ -33,7 +33,7 @@ def draw_pruners(data: dict[str, Any], path: Path) -> None:
         data: as `jobs.study.plain` makes it.
         path: of the picture.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(13, 5.4), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(14, 5.2), sharey=True)
     names = [name for name in _STYLES if any(one["pruner"] == name for one in data["pruned"])]
     for place, name in enumerate(names):
         lines = sorted(
@@ -44,10 +44,10 @@ def draw_pruners(data: dict[str, Any], path: Path) -> None:
         _line(axes[0], name, [one["average_retention"] * aside for one in lines], lines)
         _line(axes[1], name, [_flops(one) for one in lines], lines)
     _label(axes[0], "average retention of visual tokens")
-    _label(axes[1], "FLOPs of the unpruned large model, ranking included")
+    _label(axes[1], "FLOPs, as a share of the unpruned large model's, ranking included")
     axes[0].set_ylabel(f"{data['metric']}, of the unpruned large model")
     axes[0].yaxis.set_major_formatter(PercentFormatter(1))
-    axes[1].legend(fontsize=9, loc="lower right")
+    axes[1].legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
     unpruned = data["unpruned"]["value"]
     figure.suptitle(
         f"{data['records']:,} records, 95 % intervals; the large model alone scores {unpruned:.1%}",

@@ -120,10 +120,10 @@ def run_study(
 
 def study_table(found: Study) -> Table:
     """One line for each way to prune, by average retention."""
-    table = Table("pruner", box=None, header_style="bold")
-    headers = ("retention", found.metric, "of unpruned", "FLOPs, of unpruned", "with small model")
-    for header in headers:
-        table.add_column(header, justify="right", no_wrap=True)
+    table = Table(box=None, header_style="bold")
+    table.add_column("pruner", no_wrap=True)
+    for header in ("retention", found.metric, "of unpruned", "FLOPs", "and small model's"):
+        table.add_column(header, justify="right")
     table.add_row("large, unpruned", "100.0%", _cell(found.unpruned), "", "100.0%")
     for line in sorted(found.lines, key=lambda one: (-one.asked, -one.score.value)):
         table.add_row(
@@ -149,6 +149,7 @@ def remarks(found: Study, impossible: tuple[str, ...]) -> list[str]:
         for one in found.lines
         if one.failed
     ]
+    lines.append("FLOPs: of the unpruned large model's, what choosing the tokens takes included")
     lines.append(
         f"{found.records:,} records, scored against {scored}; in brackets: 95 % intervals, {images}"
     )

@@ -188,6 +188,9 @@ class VLM:
             )
         watch = Stopwatch(self.model.device)
         pruner = pruner or (PRUNERS["guided"] if guidance else None)
+        layer = int(self.layers * prune_layer)
+        if pruner and (obstacle := pruner.obstacle(self.family, layer)):
+            raise ConfigurationError(f"pruner {pruner.name!r}: {obstacle}")
         scene = self.scene(
             records,
             guidance,
@@ -197,9 +200,6 @@ class VLM:
         )
         batch, plan = scene.batch, Plan.of_nothing(len(records))
         if pruner:
-            layer = int(self.layers * prune_layer)
-            if obstacle := pruner.obstacle(self.family, layer):
-                raise ConfigurationError(f"pruner {pruner.name!r}: {obstacle}")
             plan = pruner.plan(scene, layer, keep_ratio)
         answers = generate_greedy(
             self.language_model,

@@ -113,7 +113,10 @@ def test_programs_get_the_same_and_the_figure_is_written(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--figures", "x"], "--figures: draws a comparison; write --pruners, --criteria or --frontier"),
+        (
+            ["--figures", "x"],
+            "--figures: draws a comparison; write --pruners, --criteria or --frontier",
+        ),
         (["--frontier", "--by", "kind"], "--by: not with --frontier"),
         (["--frontier", "--reference", "gold"], "--reference: not with --frontier"),
         (["--frontier", "--metric", "anls", "--metric", "yes_no"], "--metric: one only"),

@@ -277,7 +277,7 @@ def test_what_a_pruner_cannot_do_is_refused() -> None:
     vlm, records = internvl(), ragged_records(limit=1)
     with pytest.raises(ConfigurationError, match="needs the small model's guidance"):
         vlm.answer(records, pruner=PRUNERS["guided"])
-    with pytest.raises(ConfigurationError, match="prune_layer must come to 1"):
+    with pytest.raises(ConfigurationError, match="layers must come to 1 or more"):
         vlm.answer(records, pruner=PRUNERS["fastv"], prune_layer=0.1)
     with pytest.raises(ConfigurationError, match="LlavaOnevision"):
         llava_onevision().answer(records, pruner=PRUNERS["vision"])
