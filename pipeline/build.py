@@ -16,12 +16,13 @@ from ray.data.datasource import FilenameProvider
 from actors.large_vlm import LargeVLM
 from actors.small_vlm import SmallVLM
 from pipeline.checkpoint import switch_on
-from pipeline.config import JobConfig, Mode, PoolConfig
+from pipeline.config import JobConfig, Mode
 from pipeline.fetch import FetchStage
 from pipeline.guard import Guard, RemoteLedger
 from pipeline.handover import Rate
 from pipeline.large_stage import LargeModel, LargeSettings, LargeStage
 from pipeline.output import Output
+from pipeline.pool_config import PoolConfig
 from pipeline.preflight import Placement, Resources
 from pipeline.probe import ProbeConfig
 from pipeline.progress import Reporter
