@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from pipeline.draw import hash_of
 from pipeline.output import Output
 from pipeline.probe import UNPRUNED, Promise
 from pipeline.rowfiles import in_parallel, read, visible
@@ -20,6 +21,9 @@ from sgl.bounds import betting_p
 from sgl.metrics import DEFAULT as DEFAULT_METRIC
 from sgl.metrics import metric_named
 from sgl.statistics import Bootstrap, Estimate
+
+_ORDER = -1
+"""Seed of the hashes that put the records in order."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ def measure(output: Output, promise: Promise | None) -> Measured | None:
     rows = list(_probed(output))
     if not rows:
         return None
-    # An order that says nothing of how they went, and is the same whenever one looks.
-    rows.sort(key=lambda row: str(row["id"]))
+    # A random order, and the same whenever one looks: ids may be in order of difficulty.
+    rows.sort(key=lambda row: hash_of(row["id"], _ORDER))
     agreed = np.array([score(row["answer"], [row["reference"]]) for row in rows])
     spent, full = (np.array([row[name] for row in rows]) for name in ("flops", "full"))
     bootstrap = Bootstrap([row["id"] for row in rows])

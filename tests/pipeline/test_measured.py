@@ -60,6 +60,14 @@ def test_a_promise_that_is_broken_is_an_alarm(tmp_path: Path) -> None:
     assert found.alarm(Promise(agreement=0.9, delta=1e-30)) is None
 
 
+def test_ids_in_order_of_difficulty_break_no_promise(tmp_path: Path) -> None:
+    rows = [row(10_000 + i, i % 2 == 0) for i in range(60)]
+    rows += [row(20_000 + i, True) for i in range(440)]
+    found = measured(tmp_path, rows)
+    assert found.agreement.value == pytest.approx(0.94)
+    assert found.alarm(PROMISE) is None
+
+
 def test_a_promise_that_holds_is_an_alarm_as_seldom_as_it_says(tmp_path: Path) -> None:
     """However often one looks: here after every fifty records."""
     random = np.random.default_rng(3)
