@@ -17,7 +17,7 @@ Shapes: n records.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,46 +83,76 @@ def _binary_divergence(mean: float, limit: float) -> float:
     return float(low + high)
 
 
-def betting_p(losses: Floats, limit: float, kind: Kind = SHARE) -> float:
-    """P-value of a mean above `limit`, by betting on it record by record.
+@dataclass(frozen=True)
+class BettingTest:
+    """A bet against "the mean loss is above the limit", record by record, as far as it has come.
 
     A gambler who bets on small losses cannot, where the mean is at least the limit, expect to win;
-    the chance ever to hold 1/p of the stake is at most p (Ville). Bets look back only.
+    the chance ever to hold 1/p of the stake is at most p (Ville). Bets look back only, so that one
+    may look after any record, go on, and look again.
 
-    Args:
-        losses: (n,), in an order that does not depend on them.
+    Attributes:
         limit: between the kind's ends.
         kind: of the losses.
+        records: seen so far.
+        total: sum of their gains (limit - loss, scaled to a range of 1).
+        deviation: sum of squares of these about their running mean.
+        log_wealth: now, of a stake of 1.
+        best: the highest that it ever was.
     """
-    width = kind.high - kind.low
-    wealth = _log_wealth((limit - losses) / width, (kind.high - limit) / width)
-    return float(min(1.0, np.exp(-wealth.max(initial=0.0))))
+
+    limit: float
+    kind: Kind = SHARE
+    records: int = 0
+    total: float = 0.0
+    deviation: float = 0.0
+    log_wealth: float = 0.0
+    best: float = 0.0
+
+    @property
+    def p(self) -> float:
+        """P-value of a mean above the limit, by the best moment so far."""
+        return float(min(1.0, np.exp(-self.best)))
+
+    def after(self, losses: Floats) -> "BettingTest":
+        """The test once more records were seen; in parts or at once, it comes to the same.
+
+        Args:
+            losses: (n,), in an order that does not depend on them.
+        """
+        width = self.kind.high - self.kind.low
+        worst = (self.kind.high - self.limit) / width
+        if len(losses) == 0 or worst <= 0:
+            return replace(self, records=self.records + len(losses))
+        gains = (self.limit - losses) / width
+        count = self.records + np.arange(len(gains) + 1)
+        totals = _sums(self.total, gains)
+        # Regularised by one gain of nought and a spread of a quarter.
+        means = totals / (count + 1)
+        deviations = _sums(self.deviation, (gains - means[1:]) ** 2)
+        spreads = (0.25 + deviations) / (count + 1)
+        # A bet knows the past alone: the last mean and spread are for the record to come.
+        mean, spread = means[:-1], spreads[:-1]
+        bets = np.clip(mean / (spread + mean**2), 0.0, _MOST_BET / worst)
+        wealth = _sums(self.log_wealth, np.log1p(bets * gains))
+        return replace(
+            self,
+            records=int(count[-1]),
+            total=float(totals[-1]),
+            deviation=float(deviations[-1]),
+            log_wealth=float(wealth[-1]),
+            best=max(self.best, float(wealth.max())),
+        )
 
 
-def _log_wealth(gains: Floats, worst: float) -> Floats:
-    """(n,) log wealth after each record.
-
-    Args:
-        gains: limit - value, scaled to a range of 1; positive is good.
-        worst: the largest possible loss of one bet of 1.
-    """
-    if len(gains) == 0 or worst <= 0:
-        return np.zeros(len(gains))
-    count = np.arange(1, len(gains) + 1)
-    # Regularised by one gain of nought and a spread of a quarter; shifted, so that a bet knows the
-    # past alone.
-    mean = _before(np.cumsum(gains) / (count + 1), 0.0)
-    spread = _before((0.25 + np.cumsum((gains - _running_mean(gains)) ** 2)) / (count + 1), 0.25)
-    bets = np.clip(mean / (spread + mean**2), 0.0, _MOST_BET / worst)
-    return np.cumsum(np.log1p(bets * gains))
+def betting_p(losses: Floats, limit: float, kind: Kind = SHARE) -> float:
+    """P-value of a mean above `limit`, from (n,) losses in an order that is not of their making."""
+    return BettingTest(limit, kind).after(losses).p
 
 
-def _running_mean(values: Floats) -> Floats:
-    return np.cumsum(values) / (np.arange(1, len(values) + 1) + 1)
-
-
-def _before(values: Floats, first: float) -> Floats:
-    return np.concatenate([[first], values[:-1]])
+def _sums(start: float, values: Floats) -> Floats:
+    """(n + 1,) running sums, the start first."""
+    return np.cumsum(np.concatenate([[start], values]))
 
 
 def mean_p(losses: Floats, limit: float, kind: Kind) -> float:

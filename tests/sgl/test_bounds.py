@@ -9,6 +9,7 @@ from sgl.bounds import (
     BINARY,
     DIFFERENCE,
     SHARE,
+    BettingTest,
     Floats,
     Kind,
     betting_p,
@@ -101,3 +102,25 @@ def test_upper_bounds_cover(draw, kind: Kind) -> None:  # type: ignore[no-untype
     missed = (bounds < LIMIT).mean()
     assert missed <= DELTA + 3 * np.sqrt(DELTA * (1 - DELTA) / 300)
     assert np.median(bounds) < 0.35
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 1), max_size=9), max_size=9),
+    st.floats(0.02, 0.98),
+    st.sampled_from([SHARE, DIFFERENCE]),
+)
+def test_a_bet_in_parts_comes_to_the_same(
+    parts: list[list[float]], limit: float, kind: Kind
+) -> None:
+    test = BettingTest(limit, kind)
+    for part in parts:
+        test = test.after(np.array(part, dtype=float))
+    whole = np.array([loss for part in parts for loss in part], dtype=float)
+    assert test == BettingTest(limit, kind).after(whole)
+    assert test.p == betting_p(whole, limit, kind)
+
+
+def test_a_bet_that_was_won_stays_won() -> None:
+    won = BettingTest(0.5).after(np.zeros(30))
+    assert won.p < 0.001
+    assert won.after(np.ones(1000)).p == won.p
