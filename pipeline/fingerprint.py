@@ -54,6 +54,8 @@ def identity_of(job: JobConfig) -> dict[str, str]:
         found |= _flat("pruning", job.pruning)
         if job.probe:
             found |= _flat("probe", job.probe)
+            # Rows say what an alarm did to them, and whoever was warned may go on fail-safe.
+            del found["probe.on_alarm"]
     return found
 
 

@@ -9,6 +9,7 @@ evidence that it is not.
 | exact binomial    | losses 0 or 1       | Clopper and Pearson, Biometrika 26 (1934)         |
 | Hoeffding-Bentkus | losses in [0, 1]    | Bates et al., J. ACM 68 (2021), section 3.1       |
 | betting           | bounded differences | Waudby-Smith and Ramdas, JRSS-B 86 (2024), sec. 4 |
+| betting anew      | drift               | Shin, Ramdas and Rinaldo, E-detectors (2024)      |
 
 The first two see the mean alone. Betting sees the spread too, which is what makes a difference of
 two scores, nearly always nought, a matter of hundreds of records and not of ten thousands.
@@ -50,6 +51,10 @@ _E = float(np.e)
 _MOST_BET = 0.5
 """Of the largest bet that cannot ruin: a bet of all is lost for good at the first bad record."""
 _TOLERANCE = 1e-9
+_ANEW = 100
+"""Records from one bet to the next of a test for drift."""
+_MOST_BETS = 64
+"""Of those held at the same time; what is given up was staked and is lost, which is fair too."""
 _STEPS = 40
 """Of a bisection: to a billionth of the range."""
 
@@ -114,16 +119,27 @@ class BettingTest:
         """P-value of a mean above the limit, by the best moment so far."""
         return float(min(1.0, np.exp(-self.best)))
 
+    @property
+    def mean(self) -> float:
+        """Of the losses so far; the limit where there are none."""
+        width = self.kind.high - self.kind.low
+        return self.limit - width * self.total / max(1, self.records)
+
     def after(self, losses: Floats) -> "BettingTest":
         """The test once more records were seen; in parts or at once, it comes to the same.
 
         Args:
             losses: (n,), in an order that does not depend on them.
         """
+        return self._advanced(losses)[0]
+
+    def _advanced(self, losses: Floats) -> tuple["BettingTest", Floats]:
+        """The test after (n,) losses, and its log wealth after each of them."""
         width = self.kind.high - self.kind.low
         worst = (self.kind.high - self.limit) / width
         if len(losses) == 0 or worst <= 0:
-            return replace(self, records=self.records + len(losses))
+            idle = np.full(len(losses), self.log_wealth)
+            return replace(self, records=self.records + len(losses)), idle
         gains = (self.limit - losses) / width
         count = self.records + np.arange(len(gains) + 1)
         totals = _sums(self.total, gains)
@@ -135,7 +151,7 @@ class BettingTest:
         mean, spread = means[:-1], spreads[:-1]
         bets = np.clip(mean / (spread + mean**2), 0.0, _MOST_BET / worst)
         wealth = _sums(self.log_wealth, np.log1p(bets * gains))
-        return replace(
+        test = replace(
             self,
             records=int(count[-1]),
             total=float(totals[-1]),
@@ -143,6 +159,76 @@ class BettingTest:
             log_wealth=float(wealth[-1]),
             best=max(self.best, float(wealth.max())),
         )
+        return test, wealth[1:]
+
+
+@dataclass(frozen=True)
+class DriftTest:
+    """A bet against "the mean loss is above the limit, for each record given those before it".
+
+    A single bet remembers all records since the first: after many good ones, as many bad ones go
+    by before it dares anything. So every `_ANEW` records a part of the stake goes into a bet that
+    begins then, and knows nothing of before. What they hold together is still a fair game of one
+    stake, so that the chance ever to hold 1/p of it is at most p.
+
+    Attributes:
+        limit: between the kind's ends.
+        kind: of the losses.
+        records: seen so far.
+        bets: that have begun and are still held: the first, and the latest.
+        stakes: put into each.
+        best: the most that was ever held, of a stake of 1.
+    """
+
+    limit: float
+    kind: Kind = SHARE
+    records: int = 0
+    bets: tuple[BettingTest, ...] = ()
+    stakes: tuple[float, ...] = ()
+    best: float = 1.0
+
+    @property
+    def p(self) -> float:
+        """P-value by the best moment so far."""
+        return 1.0 / self.best
+
+    @property
+    def leading(self) -> BettingTest:
+        """The bet that holds most: it began about where the losses became small."""
+        held = [
+            np.log(one) + bet.log_wealth for one, bet in zip(self.stakes, self.bets, strict=True)
+        ]
+        return self.bets[int(np.argmax(held))]
+
+    def after(self, losses: Floats) -> "DriftTest":
+        """The test once more records were seen; in parts or at once, it comes to the same.
+
+        Args:
+            losses: (n,), in an order that does not depend on them.
+        """
+        test, start = self, 0
+        while start < len(losses):
+            end = start + _ANEW - test.records % _ANEW
+            test = test._begun()._within(losses[start:end])
+            start = end
+        return test
+
+    def _begun(self) -> "DriftTest":
+        number, rest = divmod(self.records, _ANEW)
+        if rest:
+            return self
+        bets = (*self.bets, BettingTest(self.limit, self.kind))
+        stakes = (*self.stakes, 1 / ((number + 1) * (number + 2)))  # all together they are 1
+        if len(bets) > _MOST_BETS:
+            bets, stakes = (bets[0], *bets[2:]), (stakes[0], *stakes[2:])
+        return replace(self, bets=bets, stakes=stakes)
+
+    def _within(self, losses: Floats) -> "DriftTest":
+        bets, paths = zip(*(bet._advanced(losses) for bet in self.bets), strict=True)
+        kept = 1 / (self.records // _ANEW + 2)
+        held = kept + np.array(self.stakes) @ np.exp(np.stack(paths))
+        best = max(self.best, float(held.max(initial=0.0)))
+        return replace(self, records=self.records + len(losses), bets=bets, best=best)
 
 
 def betting_p(losses: Floats, limit: float, kind: Kind = SHARE) -> float:
