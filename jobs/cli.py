@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 crashed, or models or a storage that do not work, 2 bad configuration, 3
 another run writes the output, 4 the run ended and the output is not complete, 5 no cascade could be
-shown to meet the target, 130 interrupted.
+shown to meet the target, 6 an alarm that was to stop the run, 130 interrupted.
 """
 
 import argparse
@@ -11,9 +11,16 @@ from collections.abc import Sequence
 
 from jobs.evaluate_options import add_evaluate
 from jobs.job_options import PRUNERS, add_cascade, add_sources, job_of
-from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
+from sgl.errors import AlarmError, AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
-_EXIT_CODES = {ReplicaError: 1, ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
+_ALARMED = 6
+_EXIT_CODES = {
+    ReplicaError: 1,
+    ConfigurationError: 2,
+    OutputBusyError: 3,
+    AuditError: 4,
+    AlarmError: _ALARMED,
+}
 
 _INTERRUPTED = 130
 """As shells have it."""
@@ -160,8 +167,9 @@ def _run(options: argparse.Namespace) -> int:
     from jobs.run import report, run_job
 
     console = Console()
-    report(run_job(job, console, retry_errors=options.retry_errors), console)
-    return 0
+    outcome = run_job(job, console, retry_errors=options.retry_errors)
+    report(outcome, console)
+    return _ALARMED if outcome.stopped else 0
 
 
 def _status(options: argparse.Namespace) -> int:

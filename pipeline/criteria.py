@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from infra.s3 import DEFAULT, StorageConfig
 from pipeline.ids import hashes_of
-from pipeline.probe import UNPRUNED
+from pipeline.probe import is_unpruned
 from pipeline.schema import PROBE
 from pipeline.scores import Floats, Row, Wanted, score_of
 from pipeline.scoring import reading
@@ -169,7 +169,7 @@ def _unpruned(row: Row, cells: _Cells) -> tuple[bool, str | None]:
     if row.route == Route.LARGE and (retention is None or retention >= _WHOLE):
         return True, row.said[0]
     for one in cells.get(PROBE.name) or []:
-        if one["keep_ratio"] == UNPRUNED.keep_ratio:
+        if is_unpruned(one):
             return True, one["answer"]
     return row.route == Route.FAILED, None
 

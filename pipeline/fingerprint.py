@@ -55,6 +55,8 @@ def identity_of(job: JobConfig) -> dict[str, str]:
         found["threshold"] = _text(job.threshold)
         if job.probe:
             found |= _flat("probe", job.probe)
+            # Rows say what an alarm did to them, and whoever was warned may go on fail-safe.
+            del found["probe.on_alarm"]
     return found
 
 

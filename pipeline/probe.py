@@ -6,6 +6,7 @@ Which records are probed depends on their ids alone, so that a run that is resum
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
@@ -19,6 +20,14 @@ from sgl.types import Answer, Failure
 UNPRUNED = PruningConfig(prune_layer=0.0, keep_ratio=1.0)
 
 
+class OnAlarm(StrEnum):
+    """What a run does once its probe says that the promise is broken."""
+
+    WARN = "warn"
+    LARGE = "large"
+    STOP = "stop"
+
+
 class ProbeConfig(StrictModel):
     """Which records, and in which ways.
 
@@ -27,15 +36,24 @@ class ProbeConfig(StrictModel):
         seed: another one chooses others.
         prunings: how the large model answers them besides; its answer in the run itself is not
             repeated. A keep ratio of 1 is unpruned.
+        on_alarm: warn says so and goes on; large answers all records that are still to come by the
+            unpruned large model; stop ends the run, so that it can be resumed. What is answered
+            before does not depend on it.
     """
 
     share: float = Field(gt=0, le=1)
     seed: int = 0
     prunings: tuple[PruningConfig, ...] = Field(default=(UNPRUNED,), min_length=1)
+    on_alarm: OnAlarm = OnAlarm.WARN
 
     def chooses(self, record_id: str) -> bool:
         """Whether a record is in the slice."""
         return hash_of(record_id, self.seed) < self.share * MOST
+
+    @property
+    def compares(self) -> bool:
+        """Whether one of the ways is unpruned, so that the run's answers can be held against it."""
+        return any(is_unpruned(way.model_dump()) for way in self.prunings)
 
 
 class Promise(StrictModel):
@@ -50,6 +68,11 @@ class Promise(StrictModel):
     agreement: float = Field(gt=0, lt=1)
     delta: float = Field(default=0.05, gt=0, lt=1)
     metric: str = DEFAULT_METRIC
+
+    @property
+    def delta_of_each(self) -> float:
+        """Of the two tests: while the run goes on, and over all of it at the end."""
+        return self.delta / 2
 
 
 def is_unpruned(cell: Mapping[str, Any]) -> bool:

@@ -84,6 +84,10 @@ OUTPUT = pa.schema(
         ("large_batch_rows", pa.int32()),
         ("small_padded_tokens", pa.int32()),  # prompt tokens there, its own padding included
         ("large_padded_tokens", pa.int32()),
+        (
+            "decision",
+            pa.string(),
+        ),  # exited | escalated | fail_safe; null unless a cascade scored it
     ]
 )
 """One row per input row, always, ahead of the carried columns."""

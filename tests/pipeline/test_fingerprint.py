@@ -184,3 +184,10 @@ def test_other_versions_are_told_and_not_refused() -> None:
     assert continues(record(), record()) == []
     (line,) = continues(record(), record(versions={"transformers": "5.23.0", "ray": "2.60.0"}))
     assert line == "transformers 5.23.0 goes on with rows of transformers 5.17.0"
+
+
+def test_a_run_that_was_warned_may_go_on_in_another_way() -> None:
+    probed = {"share": 0.1}
+    ways = [job(probe=probed | {"on_alarm": way}) for way in ("warn", "large", "stop")]
+    assert len({of(one) for one in [*ways, job(probe=probed)]}) == 1
+    assert of(job(probe={"share": 0.2})) != of(ways[0])
