@@ -1,10 +1,17 @@
 """Settings of the models on devices: frozen, strict, light to import."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
-from sgl.types import ConsistencyForm
+from sgl.early_exit import needs_consistency
+from sgl.types import ConsistencyForm, Criterion
 
 
 class StrictModel(BaseModel):
@@ -60,18 +67,47 @@ class GuidanceConfig(StrictModel):
         consistency: how the consistency pass becomes one number.
         consistency_keep_ratio: share of its own top visual tokens that pass sees.
         include_last_visual_row: count the last visual token's row, as the paper's code does.
+        criterion: what the exit score is; the default is the paper's. Where it needs no consistency
+            pass, none is run and rows have no consistency.
+        all_criteria: run that pass all the same, so that rows have every score.
     """
 
     consistency: ConsistencyForm = ConsistencyForm.PRODUCT
     consistency_keep_ratio: float = Field(default=0.05, gt=0, le=1)
     include_last_visual_row: bool = False
+    criterion: Criterion = Criterion.MEAN
+    all_criteria: bool = False
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether the consistency pass runs."""
+        return self.all_criteria or needs_consistency(self.criterion)
+
+
+PrunerName = Literal["guided", "own", "fastv", "pyramid", "vision", "diverse", "uniform", "random"]
+"""As in `sgl.pruners`, which is not light to import."""
 
 
 class PruningConfig(StrictModel):
     """The large model's side (paper, section 3.2): K = int(L * prune_layer), keep_ratio of V.
 
     The paper's presets: (0.4, 0.4), (0.19, 0.2), (0.04, 0.05).
+
+    Attributes:
+        prune_layer: share of the layers below the pruning.
+        keep_ratio: share of the visual tokens from there on; 1 is unpruned.
+        pruner: who chooses them: the small model ("guided"), or a rule of another paper, which
+            needs no small model. As data it is left out where it is "guided", so that outputs and
+            policies from before there was a choice go on.
     """
 
     prune_layer: float = Field(default=0.19, ge=0, lt=1)
     keep_ratio: float = Field(default=0.2, gt=0, le=1)
+    pruner: PrunerName = "guided"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        if data.get("pruner") == "guided":
+            del data["pruner"]
+        return data

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from actors.batching import BatchPlanner, Watch, run_planned, unwatched
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
+from actors.pruning import check_prunings, peak_bytes, pruner_of
 from actors.sharding import load_replica
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 
 if TYPE_CHECKING:
     from sgl.layout import PromptLayout
+    from sgl.pruning import Pruner
 
 
 @dataclass(frozen=True, slots=True)
 class GuidedQuestion:
-    """A record for the large model; without guidance it is answered unpruned.
+    """A record for the large model; without guidance only a pruner that needs none prunes it.
 
     Attributes:
         record: the question.
@@ -37,17 +39,18 @@ class GuidedQuestion:
 
 
 class LargeVLM:
-    """Answers, with the visual tokens pruned by the guidance of each record.
+    """Answers, with the visual tokens pruned by the guidance of each record or by another rule.
 
     Args:
         model: which checkpoint.
-        pruning: where, and how much.
+        pruning: by whom, where, and how much.
         decoding: when answers end.
+        probed: other prunings that requests will come with.
         gpus: whole GPUs of the replica; see actors.sharding.
         gpu_share: of a GPU, where replicas share one.
 
     Raises (on construction):
-        ConfigurationError: it cannot run on these devices as configured.
+        ConfigurationError: it cannot run on these devices, or be pruned, as configured.
         ModelLoadError: the checkpoint cannot be read.
         UnsupportedModelError: its architecture cannot be pruned.
     """
@@ -58,10 +61,13 @@ class LargeVLM:
         pruning: PruningConfig,
         decoding: DecodingConfig,
         *,
+        probed: Sequence[PruningConfig] = (),
         gpus: int = 1,
         gpu_share: float = 1.0,
     ) -> None:
         self._replica = load_replica(model, gpus, gpu_share)
+        layers = self._replica.memory.decoder_layers
+        check_prunings([pruning, *probed], self._replica.encoder.family, layers)
         self._most = model.batch_size
         self._pruning = pruning
         self._decoding = decoding
@@ -73,12 +79,13 @@ class LargeVLM:
 
         Either all of them have guidance or none, and all are to be pruned in the same way.
         """
-        pruning = self._pruning_of(requests) if any(one.guidance for one in requests) else None
+        pruning = self._pruning_of(requests)
+        pruner = pruner_of(pruning, guided=any(one.guidance for one in requests))
         return run_planned(
-            self._answer,
+            partial(self._answer, pruner=pruner),
             requests,
             lay_out=self._lay_out,
-            planner=BatchPlanner(self._most, partial(self._fits, pruning=pruning)),
+            planner=BatchPlanner(self._most, partial(self._fits, pruning=pruning, pruner=pruner)),
             stage="large",
             watch=watch,
         )
@@ -93,9 +100,14 @@ class LargeVLM:
     def _lay_out(self, request: GuidedQuestion) -> "PromptLayout":
         return self._replica.encoder.lay_out(request.record, self._decoding.max_new_tokens)
 
-    def _fits(self, layouts: "Sequence[PromptLayout]", pruning: PruningConfig | None) -> bool:
-        settings = pruning.model_dump() if pruning else {}
-        needed = self._replica.memory.peak_bytes(layouts, **settings)
+    def _fits(
+        self,
+        layouts: "Sequence[PromptLayout]",
+        pruning: PruningConfig,
+        pruner: "Pruner | None",
+    ) -> bool:
+        memory, family = self._replica.memory, self._replica.encoder.family
+        needed = peak_bytes(memory, family, layouts, pruning, pruner)
         return needed <= self._replica.room_bytes
 
     def _pruning_of(self, requests: Sequence[GuidedQuestion]) -> PruningConfig:
@@ -103,7 +115,7 @@ class LargeVLM:
         assert len(ways) <= 1, "requests of several prunings in one batch"
         return ways.pop() if ways else self._pruning
 
-    def _answer(self, requests: Sequence[GuidedQuestion]) -> list[Answer]:
+    def _answer(self, requests: Sequence[GuidedQuestion], pruner: "Pruner | None") -> list[Answer]:
         guidance = [request.guidance for request in requests if request.guidance is not None]
         assert len(guidance) in (0, len(requests)), "guided and unguided requests in one batch"
         pruning = self._pruning_of(requests)
@@ -114,4 +126,5 @@ class LargeVLM:
             keep_ratio=pruning.keep_ratio,
             max_new_tokens=self._decoding.max_new_tokens,
             min_new_tokens=self._decoding.min_new_tokens,
+            pruner=pruner,
         )

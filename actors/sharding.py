@@ -17,12 +17,13 @@ from actors.config import ModelConfig
 from actors.loading import device_type, load_model
 from actors.ranks import RankGroup
 from sgl.errors import ConfigurationError, DeviceError, ModelLoadError, UnsupportedModelError
-from sgl.types import Answer, ConsistencyForm, Guidance, ImageQuestion
+from sgl.types import Answer, ConsistencyForm, Criterion, Guidance, ImageQuestion
 
 if TYPE_CHECKING:
     from actors.tensor_parallel import Parameters
     from sgl.layout import PromptEncoder
     from sgl.memory import BatchMemory
+    from sgl.pruning import Pruner
     from sgl.vlm import VLM
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class Engine(Protocol):
         consistency: ConsistencyForm,
         consistency_keep_ratio: float,
         include_last_visual_row: bool,
+        criterion: Criterion,
+        all_criteria: bool,
     ) -> list[Guidance]:
         """Answer, score and rank one batch."""
         ...
@@ -53,8 +56,9 @@ class Engine(Protocol):
         keep_ratio: float,
         max_new_tokens: int,
         min_new_tokens: int,
+        pruner: "Pruner | None",
     ) -> list[Answer]:
-        """Answer one batch, pruned where there is guidance."""
+        """Answer one batch, pruned where there is guidance or a pruner."""
         ...
 
 

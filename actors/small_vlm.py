@@ -59,7 +59,10 @@ class SmallVLM:
         return self._replica.encoder.lay_out(record, self._decoding.max_new_tokens)
 
     def _fits(self, layouts: "Sequence[PromptLayout]") -> bool:
-        return self._replica.memory.peak_bytes(layouts, capture=True) <= self._replica.room_bytes
+        needed = self._replica.memory.peak_bytes(
+            layouts, capture=True, scored=self._guidance.looks_again
+        )
+        return needed <= self._replica.room_bytes
 
     def _guide(self, records: Sequence[ImageQuestion]) -> list[Guidance]:
         return self._replica.engine.guide(
@@ -69,4 +72,6 @@ class SmallVLM:
             consistency=self._guidance.consistency,
             consistency_keep_ratio=self._guidance.consistency_keep_ratio,
             include_last_visual_row=self._guidance.include_last_visual_row,
+            criterion=self._guidance.criterion,
+            all_criteria=self._guidance.all_criteria,
         )

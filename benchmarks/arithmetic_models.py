@@ -13,6 +13,8 @@ from actors.batching import Watch, unwatched
 from actors.large_vlm import GuidedQuestion
 from sgl.types import (
     Answer,
+    Certainty,
+    Criterion,
     Failure,
     Guidance,
     ImageQuestion,
@@ -68,8 +70,8 @@ def _guidance(record: ImageQuestion, batch: int) -> Guidance:
         id=record.id,
         answer=f"small {_brightness(record)}",
         token_ids=(1, 2, 3),
-        confidence=score,
-        consistency=score,
+        certainty=Certainty(score, score, score, score, score),
+        criterion=Criterion.MEAN,
         exit_score=score,
         importance=np.arange(_VISUAL, dtype=np.float32),
         grids=(_GRID,),

@@ -18,9 +18,8 @@ from rich.console import Console
 
 import jobs
 from actors.config import PruningConfig
-from jobs.calibrate import sample_job
-from jobs.calibrate_config import CalibrationConfig
 from jobs.run import run_job
+from jobs.sample import sample_job
 from jobs.settings import checked
 from pipeline.observations import observe
 from sgl.bounds import BINARY, DIFFERENCE
@@ -68,7 +67,7 @@ class Population:
 def load(path: Path) -> Population:
     """A population from its file."""
     with np.load(path) as data:
-        ways = tuple(Pruned(*map(float, way)) for way in data["ways"])
+        ways = tuple(Pruned(float(way[0]), float(way[1])) for way in data["ways"])
         floats = {name: data[name].astype(float) for name in data.files if name != "ways"}
     sample = Sample(floats["scores"], ways, floats["small_cost"], floats["large_cost"])
     return Population(
@@ -80,15 +79,13 @@ def load(path: Path) -> Population:
 
 def write(path: Path, split: Any, records: int, console: Console) -> None:
     """Answer records of a split in every way, and keep the figures."""
-    config = CalibrationConfig(records=records, agreement=0.9, prunings=PRUNINGS)
     settings = yaml.safe_load(Path(jobs.__file__).with_name("demo.yaml").read_text())
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "records.parquet"
         write_parquet(split, records, source)
         settings |= {"input": {"path": str(source)}, "output": {"path": f"{folder}/out"}}
-        outcome = run_job(sample_job(checked(settings), config), console)
-        ways = [Pruned(one.prune_layer, one.keep_ratio) for one in PRUNINGS]
-        seen = observe(outcome.output, ways, None)
+        outcome = run_job(sample_job(checked(settings), records, PRUNINGS), console)
+        seen = observe(outcome.output, PRUNINGS, None)
     sample = seen.sample()
     disagreement, drop = seen.disagreement(METRIC), seen.accuracy_drop(METRIC)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def answer_one_by_one(
                 small.language_model, prune_prompt(prompt, keep_BT), [token_ids]
             )
             steady = early_exit.consistency(seen_again, consistency)
-            score = early_exit.exit_score(confidence, steady)
+            score = early_exit.mean(confidence, steady)
             from_large = _answer_pruned(
                 large, record, importance_BT, prune_layer, keep_ratio, max_new_tokens
             )

@@ -1,5 +1,6 @@
 """`sgl calibrate`: the cheapest cascade that keeps a stated quality, as a policy for `sgl run`."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,14 +10,14 @@ from actors.config import PruningConfig
 from jobs.calibrate_config import CalibrationConfig, in_users_unit
 from jobs.calibrate_tables import comparison, told
 from jobs.run import run_job
+from jobs.sample import sample_job
 from pipeline.config import JobConfig, Mode
 from pipeline.observations import Observations, Prices, observe
 from pipeline.output import Output
 from pipeline.policy import Guarantee, Policy, identity_for, write_policy
-from pipeline.probe import UNPRUNED, ProbeConfig
 from pipeline.run_record import run_records
 from sgl import calibration
-from sgl.calibration import LARGE_ONLY, NOBODY_EXITS, Choice, Pruned, Target
+from sgl.calibration import LARGE_ONLY, Choice, Target
 from sgl.errors import ConfigurationError
 
 INFEASIBLE = 5
@@ -55,10 +56,10 @@ def run_calibration(job: JobConfig, config: CalibrationConfig, console: Console)
     Raises:
         ConfigurationError: see run_job; or a target needs what the records do not have.
     """
-    outcome = run_job(sample_job(job, config), console)
+    sample = sample_job(job, config.records, config.prunings, config.seed)
+    outcome = run_job(sample, console)
     prices = prices_of(job, outcome.output) if counts_money(job, config) else None
-    ways = [Pruned(one.prune_layer, one.keep_ratio) for one in config.prunings]
-    seen = observe(outcome.output, ways, prices)
+    seen = observe(outcome.output, config.prunings, prices)
     targets = targets_of(seen, config)
     aim = None if config.promises_quality else seen.disagreement(config.metric)
     choice = calibration.calibrate(seen.sample(), targets, config.delta, aim=aim, seed=config.seed)
@@ -67,19 +68,6 @@ def run_calibration(job: JobConfig, config: CalibrationConfig, console: Console)
         console.print(line, highlight=False, soft_wrap=True)
     console.print(comparison(seen, config, choice))
     return policy
-
-
-def sample_job(job: JobConfig, config: CalibrationConfig) -> JobConfig:
-    """The job that answers a sample in every way."""
-    data = job.model_dump(exclude_unset=True)
-    data |= {
-        "mode": Mode.CASCADE.value,
-        "threshold": NOBODY_EXITS,
-        "pruning": UNPRUNED.model_dump(),
-        "probe": ProbeConfig(share=1.0, prunings=config.prunings).model_dump(),
-    }
-    data["input"] |= {"sample": config.records, "sample_seed": config.seed}
-    return JobConfig.model_validate(data)
 
 
 def counts_money(job: JobConfig, config: CalibrationConfig) -> bool:
@@ -129,7 +117,7 @@ def policy_of(
     return Policy(
         mode=Mode.SMALL if candidate.threshold <= 0 else Mode.CASCADE,
         threshold=candidate.threshold,
-        pruning=PruningConfig(prune_layer=pruned.prune_layer, keep_ratio=pruned.keep_ratio),
+        pruning=PruningConfig.model_validate(asdict(pruned)),
         guarantees=tuple(
             Guarantee(target=name, value=value, bound=in_users_unit(name, choice.bounds[name]))
             for name, value in config.targets().items()

@@ -1,6 +1,6 @@
 """What `sgl calibrate` is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -68,6 +68,32 @@ class CalibrationConfig(StrictModel):
         """Those that are written, by name."""
         names = ("agreement", "max_accuracy_drop", "escalation_rate", "budget_usd_per_1k")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def pruning_of(text: str) -> PruningConfig:
+    """One way to prune, as the command line has it: LAYER:KEEP, as in 0.4:0.46.
+
+    Raises:
+        ConfigurationError: names the text and what to write.
+    """
+    layer, _, ratio = text.partition(":")
+    try:
+        return PruningConfig.model_validate({"prune_layer": layer, "keep_ratio": ratio})
+    except ValidationError as error:
+        told = error.errors()[0]
+        raise ConfigurationError(
+            f"--pruning {text}: {told['loc'][0]}: {told['msg']}; write LAYER:KEEP, the share of "
+            "the layers below the pruning and of the visual tokens kept above it, as in 0.4:0.46"
+        ) from error
+
+
+def prunings_of(texts: Sequence[str]) -> tuple[PruningConfig, ...] | None:
+    """Of the options `--pruning`; None where there are none.
+
+    Raises:
+        ConfigurationError: names the text and what to write.
+    """
+    return tuple(dict.fromkeys(map(pruning_of, texts))) or None
 
 
 def in_users_unit(name: str, bound: float) -> float:

@@ -10,7 +10,7 @@ from jobs.calibrate_config import CalibrationConfig, in_users_unit
 from pipeline.observations import Observations
 from sgl import calibration
 from sgl.bounds import BINARY
-from sgl.calibration import LARGE_ONLY, NOBODY_EXITS, Candidate, Choice, records_needed
+from sgl.calibration import LARGE_ONLY, NOBODY_EXITS, Candidate, Choice, Pruned, records_needed
 
 
 def told(seen: Observations, config: CalibrationConfig, choice: Choice) -> list[str]:
@@ -49,14 +49,18 @@ def told(seen: Observations, config: CalibrationConfig, choice: Choice) -> list[
 def described(candidate: Candidate) -> str:
     """One cascade in words."""
     pruned = candidate.pruned
-    how = "unpruned"
-    if pruned.keep_ratio < 1:
-        how = f"prune layer {pruned.prune_layer:g}, keep ratio {pruned.keep_ratio:g}"
+    how = pruned_how(pruned) if pruned.keep_ratio < 1 else "unpruned"
     if candidate.threshold <= 0:
         return "small only"
     if candidate.threshold > 1:
         return f"large only, {how}"
     return f"threshold {candidate.threshold:.6g}, {how}"
+
+
+def pruned_how(way: Pruned) -> str:
+    """One way to prune in words."""
+    by = "" if way.pruner == "guided" else f"by {way.pruner}, "
+    return f"{by}prune layer {way.prune_layer:g}, keep ratio {way.keep_ratio:g}"
 
 
 def comparison(seen: Observations, config: CalibrationConfig, choice: Choice) -> Table:
@@ -72,9 +76,7 @@ def comparison(seen: Observations, config: CalibrationConfig, choice: Choice) ->
         "small only": Candidate(0.0, calibration.UNPRUNED),
         "large only": LARGE_ONLY,
     } | {
-        f"large only, prune layer {one.prune_layer:g}, keep ratio {one.keep_ratio:g}": Candidate(
-            NOBODY_EXITS, one
-        )
+        f"large only, {pruned_how(one)}": Candidate(NOBODY_EXITS, one)
         for one in sample.prunings
         if one != calibration.UNPRUNED
     }

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 crashed, or models or a storage that do not work, 2 bad configuration, 3
 another run writes the output, 4 the run ended and the output is not complete, 5 no cascade could be
-shown to meet the target, 130 interrupted.
+shown to meet the target, 6 an alarm that was to stop the run, 130 interrupted.
 """
 
 import argparse
@@ -10,33 +10,28 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, cast
 
-from jobs.price_option import add_price_option, price_flags
-from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
+from jobs.evaluate_options import add_evaluate
+from jobs.job_options import PRUNERS, add_cascade, add_sources, job_of
+from sgl.errors import AlarmError, AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import JobConfig
 
-_EXIT_CODES = {ReplicaError: 1, ConfigurationError: 2, OutputBusyError: 3, AuditError: 4}
+_ALARMED = 6
+_EXIT_CODES = {
+    ReplicaError: 1,
+    ConfigurationError: 2,
+    OutputBusyError: 3,
+    AuditError: 4,
+    AlarmError: _ALARMED,
+}
 
 _INTERRUPTED = 130
 """As shells have it."""
 _WIDE = 200
 """Columns of tables that no one looks at on a terminal."""
-
-_FLAGS = {
-    "input": "input.path",
-    "output": "output.path",
-    "limit": "input.limit",
-    "mode": "mode",
-    "small": "models.small.path",
-    "large": "models.large.path",
-    "threshold": "threshold",
-    "prune_layer": "pruning.prune_layer",
-    "keep_ratio": "pruning.keep_ratio",
-    "log_format": "logs.format",
-}
 
 _TARGETS = {
     "agreement": "with the unpruned large model's own answers, at least; 0 to 1",
@@ -87,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate = "choose threshold and pruning for a stated quality, with a guarantee"
     _add_calibrate(commands.add_parser("calibrate", help=calibrate))
     _add_status(commands.add_parser("status", help="how far an output is"))
-    _add_evaluate(commands.add_parser("evaluate", help="how right the answers of an output are"))
+    add_evaluate(commands.add_parser("evaluate", help="how right the answers of an output are"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
     _add_bench(commands.add_parser("bench", help="speed and memory, as ratios"))
     return parser
@@ -95,59 +90,32 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
-    _add_job(parser)
+    add_sources(parser)
+    add_cascade(parser)
+    parser.add_argument(
+        "--pruner", choices=PRUNERS, help="who chooses the visual tokens; default: guided"
+    )
     parser.add_argument("--policy", metavar="FILE", help="of sgl calibrate: threshold and pruning")
     parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
 
 
-def _add_job(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="job settings, YAML")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="one setting, as in pools.large.replicas=2; may be repeated",
-    )
-    parser.add_argument("--input", metavar="PATH", help="file, directory, glob or URI of records")
-    parser.add_argument("--output", metavar="DIR", help="where rows and checkpoint go")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
-    parser.add_argument("--mode", choices=("cascade", "small", "large"), help="default: cascade")
-    parser.add_argument("--small", metavar="MODEL", help="folder, hub id, or 'testbed'")
-    parser.add_argument("--large", metavar="MODEL", help="folder, hub id, or 'testbed'")
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        metavar="T",
-        help="exit score, 0 to 1, from which the small model's answer stands",
-    )
-    parser.add_argument(
-        "--prune-layer",
-        type=float,
-        metavar="F",
-        help="share of the large model's layers below the pruning",
-    )
-    parser.add_argument(
-        "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
-    )
-    add_price_option(parser)
-    parser.add_argument(
-        "--log-format",
-        choices=("text", "json"),
-        help="json: an object per line, with the run's id",
-    )
-
-
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_calibrate)
-    _add_job(parser)
+    add_sources(parser)
+    add_cascade(parser)
     parser.add_argument("--policy", metavar="FILE", help="write the choice there, for sgl run")
     parser.add_argument(
         "--records", type=int, metavar="N", help="of the sample, drawn at random; default: 1000"
     )
     for name, what in _TARGETS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=what)
+    parser.add_argument(
+        "--pruning",
+        action="append",
+        default=[],
+        metavar="LAYER:KEEP",
+        help="a way to prune that is tried, as in 0.4:0.46; may be repeated; default: the paper's",
+    )
     parser.add_argument("--metric", metavar="NAME", help="default: exact_match")
     parser.add_argument("--seed", type=int, metavar="N", help="of the draw; default: 0")
     parser.add_argument(
@@ -158,30 +126,6 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_status)
     parser.add_argument("output", metavar="OUTPUT", help="output directory of sgl run, or its URI")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=_evaluate)
-    parser.add_argument("output", metavar="OUTPUT", help="output directory of sgl run, or its URI")
-    parser.add_argument(
-        "--metric",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="measure, see docs/EVALUATION.md; with --by also GROUP=NAME; may be repeated; "
-        "default: exact_match",
-    )
-    parser.add_argument("--by", metavar="COLUMN", help="figures by this column too, as in kind")
-    parser.add_argument(
-        "--cluster", metavar="COLUMN", help="records with one value of it share an image"
-    )
-    parser.add_argument(
-        "--reference",
-        metavar="COLUMN|OUTPUT",
-        help="accepted answers, or another output to agree with; default: the column answers",
-    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
 
@@ -203,14 +147,6 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--output", metavar="DIR", help="write a dated JSON file there")
 
 
-def _job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfig":
-    from jobs.settings import load_job
-
-    flags = {name: getattr(options, flag) for flag, name in _FLAGS.items()}
-    flags |= price_flags(options)
-    return load_job(options.config, options.assignments, flags, policy)
-
-
 def _console(job: "JobConfig") -> "Console":
     from rich.console import Console
 
@@ -222,10 +158,11 @@ def _console(job: "JobConfig") -> "Console":
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from jobs.calibrate_config import calibration_of
+    from jobs.calibrate_config import calibration_of, prunings_of
 
     names = (*_TARGETS, "records", "metric", "seed")
-    config = calibration_of({name: getattr(options, name) for name in names})
+    values = {name: getattr(options, name) for name in names}
+    config = calibration_of(values | {"prunings": prunings_of(options.pruning)})
     if options.plan:
         from rich.console import Console
 
@@ -237,33 +174,24 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     # The job decides nothing of what is to be chosen; a threshold is wanted of every cascade.
     options.threshold = 1.0
-    job = _job_of(options)
+    job = job_of(options)
     return calibrate_to(options.policy, job, config, _console(job))
 
 
 def _run(options: argparse.Namespace) -> int:
-    job = _job_of(options, options.policy)
+    job = job_of(options, options.policy)
     from jobs.run import report, run_job
 
     console = _console(job)
-    report(run_job(job, console, retry_errors=options.retry_errors), console)
-    return 0
+    outcome = run_job(job, console, retry_errors=options.retry_errors)
+    report(outcome, console)
+    return _ALARMED if outcome.stopped else 0
 
 
 def _status(options: argparse.Namespace) -> int:
     from jobs.status import show_status
 
     show_status(options.output, as_json=options.json, endpoint_url=options.endpoint_url)
-    return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from jobs.evaluate import show_evaluation, wanted_of
-    from jobs.settings import storage_at
-
-    wanted = wanted_of(options.metric, options.by, options.cluster, options.reference)
-    storage = storage_at(options.endpoint_url)
-    show_evaluation(options.output, wanted, as_json=options.json, storage=storage)
     return 0
 
 

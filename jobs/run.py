@@ -14,6 +14,7 @@ from jobs.cluster import cluster
 from jobs.display import Display
 from jobs.metrics import Sources, served
 from jobs.tables import summary_table
+from pipeline.alarm import Bell, check_alarm, describe, final_alarm, refuse_stopped, watched
 from pipeline.bill import Bill, bill_of
 from pipeline.build import Loaders, Run, build, loaders_of, rate_of, write
 from pipeline.carried import check_unchanged
@@ -32,9 +33,11 @@ from pipeline.journal import Journal
 from pipeline.lease import Lease
 from pipeline.logs import log_as_json, runtime_env
 from pipeline.measured import Measured, measure
-from pipeline.output import JobRecord, Output, check_apart, check_output, open_output
+from pipeline.monitor import RemoteMonitor
+from pipeline.output import Alarm, JobRecord, Output, check_apart, check_output, open_output
 from pipeline.preflight import Placement, Resources, check_models, resolve
 from pipeline.prices import Priced, priced
+from pipeline.probe import OnAlarm
 from pipeline.progress import BoardReporter
 from pipeline.reservation import release
 from pipeline.resume import Start, begin, finish
@@ -44,6 +47,7 @@ from pipeline.source import Source, check_ids, drawn, open_source
 from pipeline.stall import Stall
 from pipeline.status import is_marked
 from pipeline.summary import Summary, read_rows, summarise
+from sgl.errors import ReplicaError, SglError
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Outcome:
         wall_s: of this run, start-up included.
         bill: of all runs of the output.
         measured: by the probe, where there is one.
+        alarm: that stands at the end.
     """
 
     job: JobConfig
@@ -67,6 +72,13 @@ class Outcome:
     wall_s: float
     bill: Bill
     measured: Measured | None = None
+    alarm: Alarm | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the job was to end with the alarm that stands."""
+        probe = self.job.probe
+        return self.alarm is not None and probe is not None and probe.on_alarm is OnAlarm.STOP
 
 
 def run_job(
@@ -89,6 +101,7 @@ def run_job(
         OutputBusyError: another run writes the output, or has taken it over from this one.
         ReplicaError: one cannot be loaded, or its replicas die of nothing that a record is to
             blame for.
+        AlarmError: the promise is broken, and the run was to end then.
         AuditError: the run has ended, and the output is not complete.
     """
     started = time.monotonic()
@@ -104,7 +117,7 @@ def run_job(
             worker_env = runtime_env(record.run_id)
         output = open_output(job.output.path, record.fingerprint, job.storage)
         ignored = [f"{name}: not looked at in mode '{job.mode}'" for name in job.ignored()]
-        for line in [*ignored, *unpinned(job)]:
+        for line in [*ignored, *unpinned(job), *check_alarm(job, source.rows)]:
             _say(console, line)
         with Lease(output, record.run_id) as lease:
             check_output(output, record.identity)
@@ -112,6 +125,7 @@ def run_job(
             for line in start.repairs.lines():
                 _say(console, line)
             if start.left:
+                refuse_stopped(job, output)
                 with cluster(job.ray, worker_env):
                     _stream(job, console, source, output, record, start, loaders)
             else:
@@ -124,8 +138,9 @@ def run_job(
                     _say(console, line)
     summary = summarise(read_rows(output), record.run_id)
     measured = measure(output, job.promise) if job.probe else None
+    alarm = final_alarm(job, output, record.run_id, measured)
     wall_s = time.monotonic() - started
-    return Outcome(job, output, record.run_id, summary, wall_s, bill_of(output), measured)
+    return Outcome(job, output, record.run_id, summary, wall_s, bill_of(output), measured, alarm)
 
 
 def report(outcome: Outcome, console: Console) -> None:
@@ -135,8 +150,8 @@ def report(outcome: Outcome, console: Console) -> None:
     console.print(
         summary_table(outcome.summary, batch_size, outcome.wall_s, outcome.bill, outcome.measured)
     )
-    if outcome.measured and job.promise and (alarm := outcome.measured.alarm(job.promise)):
-        _say(console, alarm)
+    if outcome.alarm and job.probe:
+        _say(console, describe(outcome.alarm, job.probe.on_alarm, outcome.measured))
     _say(console, f"rows: {outcome.output.rows}")
 
 
@@ -189,17 +204,19 @@ def _stream(
     begins = begun(record.run_id, pools)
     books = Bookkeeper(output, begins, ledger.times)
     sources = Sources(begins, start.left, _labels(job), board.counts, board.work, ledger.times)
-    run = Run(record.run_id, source, output, loaders, resources, board, ledger)
+    monitor = _monitor(job, output, record.run_id)
+    run = Run(record.run_id, source, output, loaders, resources, board, ledger, monitor)
     stall = Stall(
         partial(_moved, board, ledger),
         max(getattr(job.pools, role).start_deadline_s for role in resources.placements),
         partial(_asked_and_free, job, resources),
         partial(_say, console),
     )
+    ends = partial(_ended, stall, _bell(job, monitor, console))
     with served(job.metrics, sources) as port:
         if port is not None and job.metrics is not None:
             _say(console, f"metrics: http://{job.metrics.host}:{port}/metrics")
-        with books, ledger.explained(stall), Display(console, board.counts, stages, start.left):
+        with books, ledger.explained(ends), Display(console, board.counts, stages, start.left):
             write(build(job, run), job, run)
 
 
@@ -220,6 +237,27 @@ def _labels(job: JobConfig) -> dict[str, str]:
     models = {role: job.model(role).path for role in ("small", "large") if job.uses(role)}
     threshold = {} if job.threshold is None else {"threshold": f"{job.threshold:g}"}
     return {"mode": job.mode.value, **models, **threshold}
+
+
+def _monitor(job: JobConfig, output: Output, run_id: str) -> RemoteMonitor | None:
+    given = watched(job)
+    if given is None:
+        return None
+    probe, promise = given
+    return RemoteMonitor.start(output, run_id, promise, probe.on_alarm)
+
+
+def _bell(job: JobConfig, monitor: RemoteMonitor | None, console: Console) -> Bell | None:
+    if monitor is None or job.probe is None:
+        return None
+    return Bell(monitor.alarm, job.probe.on_alarm, partial(_say, console))
+
+
+def _ended(stall: Stall, bell: Bell | None) -> SglError | None:
+    """Why the run is to end before its time."""
+    if reason := stall():
+        return ReplicaError(reason)
+    return bell() if bell else None
 
 
 def _moved(board: BoardReporter, ledger: RemoteLedger) -> Hashable:

@@ -12,6 +12,7 @@ from rich.table import Table
 from jobs.settings import storage_at
 from jobs.tables import share
 from pipeline.config import absolute_path
+from pipeline.output import Alarm
 from pipeline.status import Status, status
 
 
@@ -38,9 +39,12 @@ def show_status(output: str, *, as_json: bool, endpoint_url: str | None = None) 
 
 def plain(found: Status) -> dict[str, Any]:
     """For JSON."""
-    writer = found.writer
+    writer, alarm = found.writer, found.alarm
     told = {"run_id", "host", "pid", "beat_at"}
-    return asdict(found) | {"writer": writer and writer.model_dump(include=told)}
+    return asdict(found) | {
+        "writer": writer and writer.model_dump(include=told),
+        "alarm": alarm and alarm.model_dump(mode="json"),
+    }
 
 
 def status_table(found: Status, now: float) -> Table:
@@ -74,8 +78,18 @@ def _rows(found: Status, now: float) -> list[tuple[str, str]]:
         rows.append(("not committed", f"{found.uncommitted:,} data files"))
     if found.broken:
         rows.append(("gone or damaged", f"{found.broken:,} data files; the next run redoes them"))
+    if found.alarm is not None:
+        rows.append(("alarm", _alarm(found.alarm)))
     if found.writer is not None:
         one = found.writer
         heard = f"last heard of {now - one.beat_at:.0f} s ago"
         rows.append(("writer", f"process {one.pid} on {one.host}, {heard}"))
     return rows
+
+
+def _alarm(alarm: Alarm) -> str:
+    return (
+        f"raised {alarm.raised_at}: agreement {alarm.promise.agreement:g} was promised, and of the "
+        f"latest {alarm.latest:,} of {alarm.records:,} probed records {alarm.agreement:.1%} agreed "
+        f"(p = {alarm.p:.2g})"
+    )

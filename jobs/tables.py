@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from pipeline.bill import Bill, PoolBill
-from pipeline.measured import Measured
+from pipeline.measured import Measured, Part
 from pipeline.summary import Accuracy, Summary
 
 
@@ -33,16 +33,33 @@ def summary_table(
     if bill.without_record:
         table.add_row("runs of unknown time", ", ".join(bill.without_record))
     if measured:
-        told = f"{measured.agreement} on {measured.records:,} probed records"
-        table.add_row("agreement with the large model alone", told)
+        for name, value in _agreement(measured):
+            table.add_row(name, value)
         table.add_row("FLOPs of the large model alone, saved", str(measured.saved))
     return table
+
+
+def _agreement(measured: Measured) -> list[tuple[str, str]]:
+    """Where some answers are fail-safe, of both kinds apart: those agree by construction."""
+    whole = Part(measured.records, measured.agreement)
+    rows = [("agreement with the large model alone", _part(whole))]
+    if measured.fail_safe:
+        if measured.cascade:
+            rows.append(("  as the cascade answered", _part(measured.cascade)))
+        rows.append(("  as the fail-safe did", _part(measured.fail_safe)))
+    return rows
+
+
+def _part(part: Part) -> str:
+    return f"{part.agreement} on {part.records:,} probed records"
 
 
 def _rows(s: Summary, batch_size: int, wall_s: float) -> list[tuple[str, str]]:
     rows = [("records", f"{s.records:,} ({s.run_records:,} in this run)")]
     rows.append(("settled by the small model", share(s.exits, s.records)))
     rows.append(("put through the large model", share(s.escalated, s.records)))
+    if s.fail_safe:
+        rows.append(("  fail-safe, after the alarm", share(s.fail_safe, s.records)))
     rows.append(("failed", failures(s)))
     if s.accuracy is not None:
         rows.append(("accuracy", accuracy(s.accuracy)))

@@ -16,12 +16,14 @@ from ray.data.datasource import FilenameProvider
 from actors.large_vlm import LargeVLM
 from actors.small_vlm import SmallVLM
 from pipeline.checkpoint import switch_on
-from pipeline.config import JobConfig, Mode, PoolConfig
+from pipeline.config import JobConfig, Mode
 from pipeline.fetch import FetchStage
 from pipeline.guard import Guard, RemoteLedger
 from pipeline.handover import Rate
 from pipeline.large_stage import LargeModel, LargeSettings, LargeStage
+from pipeline.monitor import RemoteMonitor
 from pipeline.output import Output
+from pipeline.pool_config import PoolConfig
 from pipeline.preflight import Placement, Resources
 from pipeline.probe import ProbeConfig
 from pipeline.progress import Reporter
@@ -62,6 +64,7 @@ class Run:
     resources: Resources
     reporter: Reporter
     ledger: RemoteLedger
+    monitor: RemoteMonitor | None = None
 
 
 def build(job: JobConfig, run: Run) -> Dataset:
@@ -110,7 +113,9 @@ def _load_small(job: JobConfig, devices: dict[str, Any]) -> SmallModel:
 
 
 def _load_large(job: JobConfig, devices: dict[str, Any]) -> LargeModel:
-    return LargeVLM(job.model("large"), job.pruning, job.decoding, **devices)
+    probe = _probe(job)
+    probed = probe.prunings if probe else ()
+    return LargeVLM(job.model("large"), job.pruning, job.decoding, probed=probed, **devices)
 
 
 def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
@@ -150,7 +155,7 @@ def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
     guard = _guard("small", job, run)
     return rows.map_batches(
         SmallStage,
-        fn_constructor_args=(run.loaders.small, settings, run.reporter, guard),
+        fn_constructor_args=(run.loaders.small, settings, run.reporter, guard, run.monitor),
         compute=ActorPoolStrategy(size=job.pools.small.replicas, max_tasks_in_flight_per_actor=2),
         batch_size=job.rows_per_block,
         **_remote(placement),
@@ -171,7 +176,7 @@ def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
     guard = _guard("large", job, run)
     return rows.map_batches(
         LargeStage,
-        fn_constructor_args=(run.loaders.large, settings, run.reporter, guard),
+        fn_constructor_args=(run.loaders.large, settings, run.reporter, guard, run.monitor),
         compute=ActorPoolStrategy(
             size=pool.replicas,
             max_concurrent_calls_per_actor=blocks,

@@ -19,9 +19,8 @@ from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
 from pipeline.logs import LogsConfig
 from pipeline.metrics_config import MetricsConfig
+from pipeline.pool_config import PoolConfig, PoolsConfig
 from pipeline.probe import ProbeConfig, Promise
-
-_MOST_CONCURRENT_BLOCKS = 32
 
 
 class Mode(StrEnum):
@@ -118,59 +117,6 @@ class OutputConfig(StrictModel):
     write_importance: bool = False
 
 
-class PoolConfig(StrictModel):
-    """Replicas of one model.
-
-    Attributes:
-        replicas: a fixed number.
-        num_gpus: per replica; None means 1 where the cluster has GPUs, an equal share of one where
-            it has fewer GPUs than replicas, and 0 where it has none. Several are of one node, and
-            the model is split over them: see `tensor_parallel` of the model.
-        num_cpus: cores reserved per replica. The default is a token amount, with GPUs too: whole
-            cores can leave none for reading, fetching and writing, and then the job hangs.
-        usd_per_hour: price of one device (a GPU, or a core on the CPU) for an hour; None takes the
-            built-in table's, or that of `pricing`, for what the devices are.
-        deadline_s: a forward batch that takes longer hangs, and its replica is ended. An honest one
-            takes seconds, with long answers minutes; ten minutes leave room for both and for
-            kernels that compile in the first one, and bound what a record that hangs can cost.
-        start_deadline_s: likewise for the loading of the model. Its default has room for the
-            download of a large one.
-    """
-
-    replicas: int = Field(default=1, ge=1)
-    num_gpus: float | None = Field(default=None, ge=0)
-    num_cpus: float = Field(default=0.01, gt=0)
-    usd_per_hour: float | None = Field(default=None, ge=0)
-    deadline_s: float = Field(default=600.0, gt=0)
-    start_deadline_s: float = Field(default=1800.0, gt=0)
-
-
-class LargePoolConfig(PoolConfig):
-    """Replicas of the large model, each of which collects escalated rows into full batches.
-
-    Attributes:
-        concurrent_blocks: blocks whose rows one replica collects from at the same time. None
-            means the batch size, at most 32: as each block that waits holds a row, so many waiting
-            blocks fill a batch at any escalation rate.
-        linger_s: no row waits longer for others of like length to fill its batch. It bounds a
-            stall when the upstream is slow; the end of the input is noticed without it.
-    """
-
-    concurrent_blocks: int | None = Field(default=None, ge=1)
-    linger_s: float = Field(default=30.0, gt=0)
-
-    def blocks_for(self, batch_size: int) -> int:
-        """`concurrent_blocks`, resolved for a batch size."""
-        return self.concurrent_blocks or min(batch_size, _MOST_CONCURRENT_BLOCKS)
-
-
-class PoolsConfig(StrictModel):
-    """Both pools."""
-
-    small: PoolConfig = PoolConfig()
-    large: LargePoolConfig = LargePoolConfig()
-
-
 class ModelsConfig(StrictModel):
     """The pair; a mode that needs only one of them may leave the other out."""
 
@@ -223,7 +169,8 @@ class JobConfig(StrictModel):
     """One run of the pipeline.
 
     Attributes:
-        mode: cascade (both models), small or large (one of them, unpruned).
+        mode: cascade (both models), small or large (one of them, the large one unpruned unless
+            `pruning.pruner` names a rule that needs no small model).
         threshold: records whose exit score reaches it keep the small model's answer. Needed by
             the cascade. A value above 1 lets none exit.
         rows_per_block: granularity of streaming: rows that move between stages together.
@@ -287,6 +234,16 @@ class JobConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _guided_needs_small(self) -> "JobConfig":
+        guided = self.pruning.pruner == "guided" and "pruner" in self.pruning.model_fields_set
+        if self.mode is Mode.LARGE and guided:
+            raise ValueError(
+                "pruning.pruner: 'guided' is by the small model, which mode 'large' does not run; "
+                "write another pruner, mode cascade, or leave it out to prune nothing"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _importance_needs_small(self) -> "JobConfig":
         if self.output.write_importance and not self.uses("small"):
             raise ValueError(
@@ -310,6 +267,12 @@ class JobConfig(StrictModel):
         """Whether the graph of this mode holds the model of that role ("small" or "large")."""
         return self.mode is Mode.CASCADE or self.mode == role
 
+    @property
+    def prunes(self) -> bool:
+        """Whether the large model's visual tokens are pruned in this mode."""
+        unguided = self.pruning.pruner != "guided"
+        return self.mode is Mode.CASCADE or (self.mode is Mode.LARGE and unguided)
+
     def model(self, role: str) -> ModelConfig:
         """The model of a role that this mode uses."""
         model: ModelConfig | None = getattr(self.models, role)
@@ -324,7 +287,8 @@ class JobConfig(StrictModel):
             Mode.SMALL: ("threshold", "pruning", "probe"),
             Mode.LARGE: ("threshold", "pruning", "guidance", "probe"),
         }[self.mode]
-        return tuple(name for name in unused if name in written)
+        looked_at = {"pruning"} if self.prunes else set()
+        return tuple(name for name in unused if name in written and name not in looked_at)
 
     def absolute(self) -> "JobConfig":
         """The same job as workers need it: paths absolute, the storage's endpoint settled."""

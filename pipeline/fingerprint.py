@@ -49,11 +49,14 @@ def identity_of(job: JobConfig) -> dict[str, str]:
             found |= _model(f"models.{role}", job.model(role))
     if job.uses("small"):
         found |= _flat("guidance", job.guidance)
+    if job.prunes:
+        found |= _flat("pruning", job.pruning)
     if job.mode is Mode.CASCADE:
         found["threshold"] = _text(job.threshold)
-        found |= _flat("pruning", job.pruning)
         if job.probe:
             found |= _flat("probe", job.probe)
+            # Rows say what an alarm did to them, and whoever was warned may go on fail-safe.
+            del found["probe.on_alarm"]
     return found
 
 

@@ -35,8 +35,9 @@ _ASKED_EVERY_S = 1.0
 _WORKER: list[str] = []
 
 
-def _never() -> None:
+def _never() -> SglError | None:
     """No other reason."""
+    return None
 
 
 class LedgerClient(Protocol):
@@ -137,20 +138,21 @@ class RemoteLedger:
         return self._ask("busy")
 
     @contextmanager
-    def explained(self, stalled: Callable[[], str | None] = _never) -> Iterator[None]:
+    def explained(self, ends: Callable[[], SglError | None] = _never) -> Iterator[None]:
         """End the block as soon as the job cannot go on; raise the one reason, not Ray's traces.
 
         Args:
-            stalled: another reason to end it, asked from another thread every second or so.
+            ends: another reason to end it, asked from another thread every second or so.
 
         Raises:
             ReplicaError: names the model and the cause.
+            SglError: what `ends` gave.
         """
-        over, reasons = threading.Event(), list[str]()
+        over, reasons = threading.Event(), list[SglError]()
 
         def listen(end: Callable[[], None]) -> None:
             while not over.wait(_ASKED_EVERY_S):
-                if reason := self._ask("fatal") or stalled():
+                if reason := self._fatal() or ends():
                     reasons.append(reason)
                     if not over.is_set():
                         end()
@@ -163,13 +165,17 @@ class RemoteLedger:
             try:
                 yield
             except (Exception, Ended) as error:
-                if reason := (self._ask("fatal") or next(iter(reasons), None)):
-                    raise ReplicaError(reason) from error
+                if reason := (self._fatal() or next(iter(reasons), None)):
+                    raise reason from error
                 raise
             finally:
                 over.set()
                 if end:
                     listener.join()
+
+    def _fatal(self) -> ReplicaError | None:
+        reason = self._ask("fatal")
+        return ReplicaError(reason) if reason else None
 
     def _ask(self, question: str) -> Any:
         try:

@@ -1,14 +1,14 @@
 """Between the table's cells and the vocabulary of sgl: records in, guidance through, costs out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sgl.types import Answer, Guidance, ImageQuestion, TokenGrid, Usage
+from sgl.types import Answer, Certainty, Criterion, Guidance, ImageQuestion, TokenGrid, Usage
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def guided_cells(guidance: Guidance, rate: Rate) -> dict[str, Any]:
     usage = guidance.usage
     return {
         "exit_score": guidance.exit_score,
-        "confidence": guidance.confidence,
-        "consistency": guidance.consistency,
+        "criterion": guidance.criterion.value,
+        **asdict(guidance.certainty),
         "small_answer": guidance.answer,
         "visual_tokens": usage.visual_tokens,
         "small_prompt_tokens": usage.prompt_tokens,
@@ -108,8 +108,8 @@ def unpack_guidance(table: pa.Table, row: int) -> Guidance | None:
         id=read["id"],
         answer=read["small_answer"],
         token_ids=tuple(packed["token_ids"]),
-        confidence=read["confidence"],
-        consistency=read["consistency"],
+        certainty=Certainty(**{name: read[name] for name in _CERTAINTY}),
+        criterion=Criterion(read["criterion"]),
         exit_score=read["exit_score"],
         importance=cell["importance"].values.to_numpy(zero_copy_only=False).astype(np.float32),
         grids=tuple(
@@ -135,11 +135,12 @@ def unpack_guidance(table: pa.Table, row: int) -> Guidance | None:
     )
 
 
+_CERTAINTY = tuple(field.name for field in fields(Certainty))
 _GUIDED = (
     "id",
     "small_answer",
-    "confidence",
-    "consistency",
+    *_CERTAINTY,
+    "criterion",
     "exit_score",
     "small_prompt_tokens",
     "small_completion_tokens",
@@ -163,6 +164,7 @@ def answered_cells(answer: Answer, spent: dict[str, Any], rate: Rate) -> dict[st
         "route": answer.route.value,
         "visual_tokens": usage.visual_tokens,
         "kept_tokens": None if pruning is None else usage.kept_tokens,
+        "pruner": None if pruning is None else pruning.pruner,
         "prune_layer": None if pruning is None else pruning.prune_layer,
         "keep_ratio": None if pruning is None else pruning.keep_ratio,
         "average_retention": None if pruning is None else pruning.average_retention,

@@ -4,7 +4,7 @@ Paper, section 3.2: the large model prunes its visual tokens by the small model'
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -14,9 +14,11 @@ import pyarrow as pa
 from actors.batching import MOST_PADDING, Watch, unwatched
 from actors.large_vlm import GuidedQuestion
 from pipeline.coalescer import Batched, Coalescer
+from pipeline.fail_safe import Decision, FailSafe, MonitorClient, Outcome
 from pipeline.guard import Guard
 from pipeline.handover import Rate, answered_cells, questions, unpack_guidance
-from pipeline.probe import ProbeConfig, probe_cells
+from pipeline.outcomes import unpruned_of
+from pipeline.probe import UNPRUNED, ProbeConfig, probe_cells
 from pipeline.progress import Reporter
 from pipeline.schema import PROBE
 from pipeline.stage import (
@@ -31,15 +33,17 @@ from pipeline.stage import (
     to_output,
 )
 from pipeline.work import work_of
+from sgl.metrics import metric_named
 from sgl.types import Answer, Failure, ImageQuestion
 
 READS = ("id", "question", "images", "max_new_tokens", "route")
 """And, where there is a small stage, `guidance` and the columns that it wrote."""
 WRITES = (
-    *("answer", "route", "visual_tokens", "kept_tokens", "prune_layer", "keep_ratio"),
+    *("answer", "route", "visual_tokens", "kept_tokens", "pruner", "prune_layer", "keep_ratio"),
     *("average_retention", "large_prompt_tokens", "large_completion_tokens", "large_gpu_s"),
     *("cost_usd", "large_flops", "flops", "error"),
     *("large_started_at", "large_finished_at", "large_batch_rows", "large_padded_tokens"),
+    "decision",
 )
 
 
@@ -84,6 +88,8 @@ class LargeStage:
         settings: of the stage.
         reporter: told of the rows done, and asked whether more can come.
         guard: stands around loading and running.
+        monitor: told what the probe came to, and asked whether to prune; None where nothing is
+            promised.
     """
 
     def __init__(
@@ -92,12 +98,15 @@ class LargeStage:
         settings: LargeSettings,
         reporter: Reporter,
         guard: Guard,
+        monitor: MonitorClient | None = None,
     ) -> None:
         self._thread = ThreadPoolExecutor(1, "large-model")
         self._model = self._thread.submit(guard.load, load).result()
         self._guard = guard
         self._settings = settings
         self._reporter = reporter
+        self._monitor = monitor
+        self._fail_safe = FailSafe(monitor)
         self._coalescer: Coalescer[GuidedQuestion, Answer | Failure] | None = None
 
     async def __call__(self, table: pa.Table) -> pa.Table:
@@ -105,19 +114,32 @@ class LargeStage:
         check_columns("large", table, READS)
         self._reporter.arrived(len(table))
         rows = [i for i, route in enumerate(table["route"].to_pylist()) if is_open(route)]
-        probed = self._probed(table)
-        requests = [*_requests(table, rows), *self._probes(table, probed)]
+        probed, safe = self._probed(table), self._safe(table, rows)
+        self._announce(table, probed)
+        main = [
+            replace(request, pruning=UNPRUNED) if row in safe else request
+            for row, request in zip(rows, _requests(table, rows), strict=True)
+        ]
+        requests = [*main, *self._probes(table, probed)]
         # Not on the loop: it shall go on taking blocks.
         sizes = await asyncio.to_thread(self._sizes, requests)
-        kinds = [0 if one.probe is None else 1 + one.probe for one in requests]
-        results = await self._coalesced().submit(requests, sizes, kinds)
-        out = self._finished(table, dict(zip(rows, results[: len(rows)], strict=True)))
+        results = await self._coalesced().submit(requests, sizes, list(map(_kind, requests)))
+        out = self._finished(table, dict(zip(rows, results[: len(rows)], strict=True)), safe)
         if self._settings.probe:
             cells = self._probe_cells(probed, results[len(rows) :])
+            self._observe(out, cells)
             column = pa.array([cells.get(row) for row in range(len(table))], PROBE.type)
             out = to_output(replace_columns(out, {PROBE.name: column}))
         check_conserved("large", table, out)
         return out
+
+    def _safe(self, table: pa.Table, rows: Sequence[int]) -> set[int]:
+        """The rows that are answered fail-safe: by the small stage's word, or by now."""
+        self._fail_safe.ask()
+        if self._fail_safe.active():
+            return set(rows)
+        decisions = table["decision"]
+        return {row for row in rows if decisions[row].as_py() == Decision.FAIL_SAFE.value}
 
     def _probed(self, table: pa.Table) -> list[int]:
         probe = self._settings.probe
@@ -125,6 +147,10 @@ class LargeStage:
             return []
         ids, has_images = table["id"].to_pylist(), table["images"].is_valid().to_pylist()
         return [row for row, name in enumerate(ids) if has_images[row] and probe.chooses(name)]
+
+    def _announce(self, table: pa.Table, rows: Sequence[int]) -> None:
+        if self._monitor is not None and rows:
+            self._monitor.announce([table["id"][row].as_py() for row in rows])
 
     def _probes(self, table: pa.Table, rows: Sequence[int]) -> list[GuidedQuestion]:
         ways = self._settings.probe.prunings if self._settings.probe else ()
@@ -143,6 +169,19 @@ class LargeStage:
             row: probe_cells(ways, answers[start : start + len(ways)], self._settings.rate)
             for row, start in zip(rows, range(0, len(answers), len(ways)), strict=True)
         }
+
+    def _observe(self, out: pa.Table, cells: Mapping[int, list[dict[str, Any]]]) -> None:
+        """Tell the monitor how the cascade's own answers do; fail-safe ones are none of them."""
+        if self._monitor is None or not cells:
+            return
+        score, outcomes = metric_named(self._monitor.metric), list[Outcome]()
+        rows = out.select(["id", "answer", "decision"])
+        for row, entries in cells.items():
+            name, answer, decision = (rows[column][row].as_py() for column in rows.column_names)
+            whole = unpruned_of(entries)
+            own = answer is not None and decision != Decision.FAIL_SAFE.value
+            outcomes.append((name, score(answer, [whole["answer"]]) if whole and own else None))
+        self._monitor.observe(outcomes)
 
     def _sizes(self, requests: Sequence[GuidedQuestion]) -> list[int]:
         return [self._model.prompt_tokens(request.record) for request in requests]
@@ -166,8 +205,15 @@ class LargeStage:
             self._thread, self._guard.run, self._model.run, batch, [item.id for item in batch]
         )
 
-    def _finished(self, table: pa.Table, results: dict[int, Batched[Answer | Failure]]) -> pa.Table:
-        edits = {row: self._cells(table, row, item) for row, item in results.items()}
+    def _finished(
+        self, table: pa.Table, results: dict[int, Batched[Answer | Failure]], safe: Collection[int]
+    ) -> pa.Table:
+        edits = {
+            row: self._cells(table, row, _without_pruning(item)) | _FAIL_SAFE
+            if row in safe
+            else self._cells(table, row, item)
+            for row, item in results.items()
+        }
         failures = sum(isinstance(item.result, Failure) for item in results.values())
         self._reporter.done("large", rows=len(table), failed=failures, escalated=len(results))
         out = to_output(edit_rows(table, edits, WRITES))
@@ -183,6 +229,23 @@ class LargeStage:
             return failed(item.result) | batch
         spent = {name: table[name][row].as_py() for name in ("cost_usd", "flops")}
         return answered_cells(item.result, spent, self._settings.rate) | batch
+
+
+_FAIL_SAFE = {"decision": Decision.FAIL_SAFE.value}
+
+
+def _without_pruning(item: Batched[Answer | Failure]) -> Batched[Answer | Failure]:
+    """As of a model that had nothing to prune: the guidance was there for its draft alone."""
+    if isinstance(item.result, Failure):
+        return item
+    return replace(item, result=replace(item.result, pruning=None))
+
+
+def _kind(request: GuidedQuestion) -> int:
+    """Requests of different kinds share no batch, since a batch is pruned in one way."""
+    if request.probe is not None:
+        return 1 + request.probe
+    return 0 if request.pruning is None else -1
 
 
 def _requests(table: pa.Table, rows: Sequence[int]) -> list[GuidedQuestion]:

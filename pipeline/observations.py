@@ -5,12 +5,13 @@ that each row holds the small model's answer, the large model's unpruned and in 
 and what all of them cost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from actors.config import PruningConfig
 from pipeline.output import Output
 from pipeline.rowfiles import in_parallel, read, visible
 from pipeline.schema import PROBE
@@ -70,8 +71,8 @@ class Observations:
     def disagreement(self, metric: str) -> Losses:
         """1 - agreement with the unpruned large model's own answer."""
         references = [[text or ""] for text in self.large[UNPRUNED]]
-        small = 1 - _scores(metric, self.small, references)
-        large = [1 - _scores(metric, texts, references) for texts in self.large.values()]
+        small = 1 - scores_of(metric, self.small, references)
+        large = [1 - scores_of(metric, texts, references) for texts in self.large.values()]
         return Losses(small, np.stack(large), kind_of(metric))
 
     def accuracy_drop(self, metric: str) -> Losses:
@@ -86,9 +87,11 @@ class Observations:
                 f"--max-accuracy-drop: {without:,} records of the sample have no accepted answers "
                 "(input.columns.answers); use --agreement, which needs none"
             )
-        unpruned = _scores(metric, self.large[UNPRUNED], self.accepted)
-        small = unpruned - _scores(metric, self.small, self.accepted)
-        large = [unpruned - _scores(metric, texts, self.accepted) for texts in self.large.values()]
+        unpruned = scores_of(metric, self.large[UNPRUNED], self.accepted)
+        small = unpruned - scores_of(metric, self.small, self.accepted)
+        large = [
+            unpruned - scores_of(metric, texts, self.accepted) for texts in self.large.values()
+        ]
         return Losses(small, np.stack(large), DIFFERENCE)
 
     def escalations(self) -> Losses:
@@ -108,7 +111,14 @@ def kind_of(metric: str) -> Kind:
     return BINARY if metric in BINARY_METRICS else SHARE
 
 
-def observe(output: Output, prunings: Sequence[Pruned], prices: Prices | None) -> Observations:
+def way_of(pruning: PruningConfig) -> Pruned:
+    """As calibration knows it."""
+    return Pruned(pruning.prune_layer, pruning.keep_ratio, pruning.pruner)
+
+
+def observe(
+    output: Output, prunings: Sequence[PruningConfig], prices: Prices | None
+) -> Observations:
     """Read the output of a job that answered everything unpruned and probed everything.
 
     Args:
@@ -119,46 +129,71 @@ def observe(output: Output, prunings: Sequence[Pruned], prices: Prices | None) -
     Raises:
         ConfigurationError: it holds no record that could be used.
     """
-    rows, left_out = _rows(output)
-    if not rows:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
-        raise ConfigurationError(f"the sample holds no record that was answered: {reasons}")
+    ways = [way_of(pruning) for pruning in prunings]
+    return observed(*answered_rows(output), ways, prices)
+
+
+def observed(
+    rows: Sequence[dict[str, Any]],
+    left_out: dict[str, int],
+    ways: Sequence[Pruned],
+    prices: Prices | None,
+) -> Observations:
+    """See `observe`; of rows that were read."""
     large: dict[Pruned, list[str | None]] = {UNPRUNED: [row["answer"] for row in rows]}
     small_usd, large_usd = (prices.small, prices.large) if prices else (None, None)
-    cost = {UNPRUNED: _costs(rows, "large_flops", "large_gpu_s", large_usd)}
-    for number, way in enumerate(prunings):
+    cost = {UNPRUNED: costs_of(rows, "large_flops", "large_gpu_s", large_usd)}
+    for number, way in enumerate(ways):
         probed = [row["probe"][number] for row in rows]
         large[way] = [one["answer"] for one in probed]
-        cost[way] = _costs(probed, "flops", "gpu_s", large_usd)
+        cost[way] = costs_of(probed, "flops", "gpu_s", large_usd)
     return Observations(
         scores=np.array([row["exit_score"] for row in rows]),
         small=[row["small_answer"] for row in rows],
         large=large,
         accepted=[row.get("answers") or [] for row in rows],
-        small_cost=_costs(rows, "small_flops", "small_gpu_s", small_usd),
+        small_cost=costs_of(rows, "small_flops", "small_gpu_s", small_usd),
         large_cost=cost,
         unit="flops" if prices is None else "usd",
         left_out=left_out,
     )
 
 
-def _rows(output: Output) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def answered_rows(
+    output: Output, more: Sequence[str] = (), files: Sequence[str] | None = None
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Of a job that probed everything: the rows with an unpruned answer, by id, and how many not.
+
+    Args:
+        output: of that job.
+        more: other columns that are wanted, where the output has them.
+        files: names of some of its data files; None reads all.
+
+    Raises:
+        ConfigurationError: there is no row with an answer.
+    """
     kept: list[dict[str, Any]] = []
     left_out: dict[str, int] = {}
-    names = visible(output, output.rows)
+    wanted = {*_READ, *more}
+    names = visible(output, output.rows) if files is None else files
     for table in in_parallel(lambda name: read(output, output.rows, name), names):
         assert table is not None, "an audited output has damaged files"
-        for row in table.select([n for n in table.column_names if n in _READ]).to_pylist():
+        for row in table.select([n for n in table.column_names if n in wanted]).to_pylist():
             if row["answer"] is None or row["probe"] is None:
                 reason = row["error"]["type"] if row["error"] else "not probed"
                 left_out[reason] = left_out.get(reason, 0) + 1
             else:
                 kept.append(row)
+    if not kept:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+        raise ConfigurationError(f"the sample holds no record that was answered: {reasons}")
     # Files come in the order in which records were done.
     return sorted(kept, key=lambda row: str(row["id"])), left_out
 
 
-def _costs(rows: Sequence[dict[str, Any]], flops: str, seconds: str, price: float | None) -> Floats:
+def costs_of(
+    rows: Sequence[Mapping[str, Any]], flops: str, seconds: str, price: float | None
+) -> Floats:
     """(n,); what failed has the mean of the others, as it was spent and not written down."""
     name, factor = (flops, 1.0) if price is None else (seconds, price)
     values = np.array([row[name] for row in rows], dtype=float) * factor
@@ -166,10 +201,10 @@ def _costs(rows: Sequence[dict[str, Any]], flops: str, seconds: str, price: floa
     return np.where(np.isfinite(values), values, known.mean() if len(known) else 0.0)
 
 
-def _scores(
+def scores_of(
     metric: str, answers: Sequence[str | None], accepted: Sequence[Sequence[str]]
 ) -> Floats:
-    """(n,) 0 to 1; no answer is as wrong as can be."""
+    """(n,) 0 to 1, by a metric's name; no answer is as wrong as can be."""
     score = metric_named(metric)
     pairs = zip(answers, accepted, strict=True)
     return np.array([0.0 if text is None else score(text, texts) for text, texts in pairs])

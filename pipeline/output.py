@@ -8,6 +8,7 @@
     _job.json                                  what the rows are of; written before the first row
     _lease.json                                who is writing; gone when nobody is
     _SUCCESS.json                              the output is complete and audited
+    _ALARM.json                                the answers are not what was promised of them
 
 Rows and checkpoint are neighbours because Ray, when it cleans up after a crash, deletes by prefix
 whatever lies below the data folder, the checkpoint's own files included.
@@ -26,6 +27,7 @@ from actors.config import StrictModel
 from infra.s3 import StorageConfig
 from infra.storage import folders_in, locate, names_in, write_bytes
 from infra.swap import peek
+from pipeline.probe import Promise
 from sgl.errors import ConfigurationError
 
 ROW_FILE = re.compile(r"(?P<base>.+_[0-9a-f]{32}_\d{6})-\d+\.parquet")
@@ -74,6 +76,37 @@ class Success(StrictModel):
     records: int
     routes: dict[str, int]
     files: str
+
+
+class Alarm(StrictModel):
+    """The probe has shown that a promise is broken; it stays so, whoever goes on.
+
+    Attributes:
+        fingerprint: see JobRecord.
+        run_id: of the run that noticed.
+        raised_at: ISO 8601, UTC.
+        promise: that is broken.
+        records: probed ones that had been compared by then.
+        latest: of them, those that speak most against it.
+        agreement: mean of these.
+        p: p-value of "the promise holds".
+    """
+
+    fingerprint: str
+    run_id: str
+    raised_at: str
+    promise: Promise
+    records: int
+    latest: int
+    agreement: float
+    p: float
+
+
+_NAMES: dict[type[BaseModel], str] = {
+    JobRecord: "_job.json",
+    Success: "_SUCCESS.json",
+    Alarm: "_ALARM.json",
+}
 
 
 @dataclass(frozen=True)
@@ -125,21 +158,26 @@ class Output:
 
     def record(self) -> JobRecord | None:
         """What the output is of; None for a new one."""
-        return self._read("_job.json", JobRecord)
+        return self._read(_NAMES[JobRecord], JobRecord)
 
     def success(self) -> Success | None:
         """The success marker; None while the output is not complete."""
-        return self._read("_SUCCESS.json", Success)
+        return self._read(_NAMES[Success], Success)
 
-    def tell(self, small: JobRecord | Success) -> None:
+    def alarm(self) -> Alarm | None:
+        """What was raised under these settings; None where nothing was."""
+        alarm = self._read(_NAMES[Alarm], Alarm)
+        return alarm if alarm and alarm.fingerprint == self.fingerprint else None
+
+    def tell(self, small: JobRecord | Success | Alarm) -> None:
         """Write one of the small files."""
-        name = "_job.json" if isinstance(small, JobRecord) else "_SUCCESS.json"
+        name = _NAMES[type(small)]
         data = small.model_dump_json(indent=1).encode()
         write_bytes(posixpath.join(self.path, name), data, self.storage)
 
     def reopen(self) -> None:
         """Take the success marker away; before anything changes."""
-        filesystem, path = locate(posixpath.join(self.path, "_SUCCESS.json"), self.storage)
+        filesystem, path = locate(posixpath.join(self.path, _NAMES[Success]), self.storage)
         if filesystem.get_file_info(path).type == fs.FileType.File:
             filesystem.delete_file(path)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from actors.config import ModelConfig
 from actors.sharding import indivisible
-from pipeline.config import JobConfig, PoolConfig
+from pipeline.config import JobConfig
+from pipeline.pool_config import PoolConfig
 from sgl.errors import ConfigurationError
 
 CPUS_FOR_TASKS = 1

@@ -6,7 +6,8 @@ from typing import Any
 
 from infra.device_kinds import DeviceKind, device_kind
 from infra.pricing import PriceBook, PricingConfig, price_book
-from pipeline.config import JobConfig, PoolConfig
+from pipeline.config import JobConfig
+from pipeline.pool_config import PoolConfig
 from pipeline.preflight import Resources
 from sgl.errors import ConfigurationError
 

@@ -50,12 +50,17 @@ OUTPUT = pa.schema(
         ("answer", pa.string()),  # null on a failed row
         ("route", pa.string()),  # small | large | failed
         ("exit_score", pa.float64()),
-        ("confidence", pa.float64()),
-        ("consistency", pa.float64()),
+        ("criterion", pa.string()),  # what that is: one of the scores below, or made of them
+        ("confidence", pa.float64()),  # 0 to 1 and higher where surer, as the next four:
+        ("consistency", pa.float64()),  # sgl/early_exit.py; null where its pass was skipped
+        ("entropy", pa.float64()),
+        ("margin", pa.float64()),
+        ("quantile", pa.float64()),
         ("threshold", pa.float64()),
         ("small_answer", pa.string()),
         ("visual_tokens", pa.int32()),  # of the model that gave the answer
         ("kept_tokens", pa.int32()),  # those left above the prune layer; null where not pruned
+        ("pruner", pa.string()),  # who chose them; likewise
         ("prune_layer", pa.float64()),
         ("keep_ratio", pa.float64()),
         ("average_retention", pa.float64()),
@@ -79,6 +84,10 @@ OUTPUT = pa.schema(
         ("large_batch_rows", pa.int32()),
         ("small_padded_tokens", pa.int32()),  # prompt tokens there, its own padding included
         ("large_padded_tokens", pa.int32()),
+        (
+            "decision",
+            pa.string(),
+        ),  # exited | escalated | fail_safe; null unless a cascade scored it
     ]
 )
 """One row per input row, always, ahead of the carried columns."""
@@ -110,6 +119,7 @@ PROBE = pa.field(
     pa.list_(
         pa.struct(
             [
+                ("pruner", pa.string()),
                 ("prune_layer", pa.float64()),
                 ("keep_ratio", pa.float64()),
                 ("answer", pa.string()),

@@ -122,7 +122,7 @@ class Collected:
         if name == metrics.CIDER_D:
             self._captions.append((len(self._routes), row))
         for role, answer in zip(ROLES, row.said, strict=True):
-            self._scores[role].append(_score(name, answer, row))
+            self._scores[role].append(score_of(name, answer, row))
         if name == "yes_no":
             counts = count_yes_no([(row.said[0] or "", row.accepted[0])])
             self._yes_no[row.group] = self._yes_no.get(row.group, YesNoCounts()) + counts
@@ -170,7 +170,8 @@ class Collected:
             scores[[number for number, _ in said]] = found
 
 
-def _score(name: str, answer: str | None, row: Row) -> float:
+def score_of(name: str, answer: str | None, row: Row) -> float:
+    """Of one answer to a row's question by a measure; CIDEr-D, which needs all rows, is left 0."""
     if answer is None or name == metrics.CIDER_D:
         return 0.0
     return metrics.METRICS[name](answer, row.accepted, row.options)

@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -36,21 +36,12 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
         ConfigurationError: there is no output, a column or measure that there is not, or nothing
             that could be scored.
     """
-    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
-        metrics.metric_named(name)
-    with ExitStack() as stack:
-        output, files = _opened(path, storage)
-        columns = _columns(output, files)
-        reference: AnswerStore | None = None
-        if wanted.reference not in columns:
-            reference = _answers_of(wanted.reference, storage, columns)
-            stack.enter_context(reference)
-        tables = _Tables(output, files, _needed(wanted, columns, reference))
-        collected = Collected(wanted)
-        for table in tables:
-            for row in _rows(table, wanted, reference):
+    collected = Collected(wanted)
+    with reading(path, wanted, storage) as found:
+        for _, rows in found:
+            for row in rows:
                 collected.add(row)
-    scored = collected.finished(tables.damaged)
+        scored = collected.finished(found.damaged)
     if unknown := sorted(set(wanted.metrics) - set(scored.names)):
         raise ConfigurationError(
             f"--metric {unknown[0]}=...: no scored record has '{unknown[0]}' in column "
@@ -59,7 +50,57 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
     return scored
 
 
-def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
+@contextmanager
+def reading(
+    path: str, wanted: Wanted, storage: StorageConfig = DEFAULT, besides: Sequence[str] = ()
+) -> Iterator["Reading"]:
+    """The committed rows of an output beside what they are scored against.
+
+    Args:
+        path: of the directory, or its URI.
+        wanted: see there.
+        storage: how S3 is reached.
+        besides: columns to read too, where the output has them.
+
+    Raises:
+        ConfigurationError: there is no output, or a column or measure that there is not.
+    """
+    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
+        metrics.metric_named(name)
+    with ExitStack() as stack:
+        output, files = opened(path, storage)
+        columns = columns_of(output, files)
+        reference: AnswerStore | None = None
+        if wanted.reference not in columns:
+            reference = _answers_of(wanted.reference, storage, columns)
+            stack.enter_context(reference)
+        names = _needed(wanted, columns, reference)
+        names += [name for name in besides if name in columns and name not in names]
+        yield Reading(_Tables(output, files, names), wanted, reference)
+
+
+class Reading:
+    """Tables of an output, and their rows as they are scored; see `reading`."""
+
+    def __init__(self, tables: "_Tables", wanted: Wanted, reference: AnswerStore | None) -> None:
+        self._tables, self._wanted, self._reference = tables, wanted, reference
+
+    def __iter__(self) -> Iterator[tuple[pa.Table, Iterator[Row]]]:
+        for table in self._tables:
+            yield table, _rows(table, self._wanted, self._reference)
+
+    @property
+    def damaged(self) -> int:
+        """Data files that could not be read so far."""
+        return self._tables.damaged
+
+
+def opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
+    """An output and the names of its committed data files.
+
+    Raises:
+        ConfigurationError: there is none, or no such file.
+    """
     record = Output(path, "", storage).record()
     if record is None:
         raise ConfigurationError(f"{path}: no output of sgl run (it has no _job.json)")
@@ -70,7 +111,7 @@ def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
     return output, files
 
 
-def _columns(output: Output, files: Sequence[str]) -> dict[str, pa.DataType]:
+def columns_of(output: Output, files: Sequence[str]) -> dict[str, pa.DataType]:
     """Name and type of every column; files of one output have the same."""
     for name in files:
         try:
@@ -91,7 +132,9 @@ def _needed(
 ) -> list[str]:
     for option, name in (("--by", wanted.by), ("--cluster", wanted.cluster)):
         if name is not None and name not in columns:
-            raise ConfigurationError(f"{option}: no column '{name}'; it carries {_listed(columns)}")
+            raise ConfigurationError(
+                f"{option}: no column '{name}'; it carries {carried_names(columns)}"
+            )
     if reference is None:
         type_ = columns[wanted.reference]
         if not is_text(type_.value_type if is_list(type_) else type_):
@@ -105,7 +148,7 @@ def _needed(
     return list(dict.fromkeys(name for name in names if name is not None))
 
 
-def _listed(columns: Mapping[str, pa.DataType]) -> str:
+def carried_names(columns: Mapping[str, pa.DataType]) -> str:
     """What the input brought along, among an output's own columns of figures."""
     return ", ".join(name for name in columns if name not in OUTPUT.names) or "none but its own"
 
@@ -120,13 +163,13 @@ def _answers_of(
     if path == _ANSWERS:
         raise ConfigurationError(
             "the output has no column 'answers': its input had no accepted answers; name another "
-            f"column or another output by --reference; it carries {_listed(columns)}"
+            f"column or another output by --reference; it carries {carried_names(columns)}"
         )
     try:
-        output, files = _opened(absolute_path(path), storage)
+        output, files = opened(absolute_path(path), storage)
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"--reference: '{path}' is no column (it carries {_listed(columns)}) "
+            f"--reference: '{path}' is no column (it carries {carried_names(columns)}) "
             "and no output of sgl run with rows"
         ) from error
     store = AnswerStore()

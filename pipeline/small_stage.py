@@ -4,7 +4,7 @@ Paper, sections 3.2 and 3.3: a record exits where its exit score reaches the thr
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from actors.batching import Watch, unwatched
+from pipeline.fail_safe import Decision, FailSafe, MonitorClient
 from pipeline.guard import Guard
 from pipeline.handover import Rate, guided_cells, pack_guidance, questions
 from pipeline.probe import ProbeConfig
@@ -37,11 +38,12 @@ from sgl.types import Failure, Guidance, ImageQuestion, Route
 
 READS = ("id", "question", "images", "max_new_tokens", "route")
 WRITES = (
-    *("answer", "route", "exit_score", "confidence", "consistency", "small_answer"),
+    *("answer", "route", "exit_score", "criterion", "confidence", "consistency", "entropy"),
+    *("margin", "quantile", "small_answer"),
     *("visual_tokens", "small_prompt_tokens", "small_completion_tokens", "small_gpu_s"),
     *("cost_usd", "small_flops", "flops", "error", "small_started_at", "small_finished_at"),
     *("small_batch_rows", "small_padded_tokens"),
-    *("images", "guidance"),
+    *("decision", "images", "guidance"),
 )
 """And `importance` on request. `images` and `guidance` are null unless the large one needs them."""
 
@@ -84,6 +86,7 @@ class SmallStage:
         settings: of the stage.
         reporter: told of the rows done.
         guard: stands around loading and running.
+        monitor: says when no record may exit any more; None: never.
     """
 
     def __init__(
@@ -92,8 +95,10 @@ class SmallStage:
         settings: SmallSettings,
         reporter: Reporter,
         guard: Guard,
+        monitor: MonitorClient | None = None,
     ) -> None:
         self._model = guard.load(load)
+        self._fail_safe = FailSafe(monitor)
         self._guard = guard
         self._settings = settings
         self._reporter = reporter
@@ -102,13 +107,15 @@ class SmallStage:
         """Run the open rows of one block."""
         check_columns("small", table, READS)
         rows = [i for i, route in enumerate(table["route"].to_pylist()) if is_open(route)]
+        self._fail_safe.ask()
         started = time.time()
-        results = self._run(questions(table, rows))
+        results = dict(zip(rows, self._run(questions(table, rows)), strict=True))
         spent = {"small_started_at": instant(started), "small_finished_at": instant(time.time())}
+        decisions = self._decisions(results)
         edits = {
-            row: self._cells(result) | spent for row, result in zip(rows, results, strict=True)
+            row: self._cells(result, decisions.get(row)) | spent for row, result in results.items()
         }
-        out = self._finished(table, edits, dict(zip(rows, results, strict=True)))
+        out = self._finished(table, edits, results, decisions)
         check_conserved("small", table, out)
         return out
 
@@ -118,19 +125,30 @@ class SmallStage:
         except Exception as error:  # a device's, not a record's: see end_process
             end_process(error)
 
-    def _exits(self, guidance: Guidance) -> bool:
+    def _decisions(self, results: Mapping[int, Guidance | Failure]) -> dict[int, Decision]:
+        """Of the rows that were scored."""
+        safe = self._fail_safe.active()
+        guided = {row: item for row, item in results.items() if isinstance(item, Guidance)}
+        return {row: self._decided(item, safe) for row, item in guided.items()}
+
+    def _decided(self, guidance: Guidance, safe: bool) -> Decision:
+        if safe:
+            return Decision.FAIL_SAFE
         threshold = self._settings.threshold
-        return threshold is None or exits(guidance.exit_score, threshold)
+        stays = threshold is None or exits(guidance.exit_score, threshold)
+        return Decision.EXITED if stays else Decision.ESCALATED
 
     def _probed(self, guided: dict[int, Guidance]) -> dict[int, Guidance]:
         probe = self._settings.probe
         return {row: item for row, item in guided.items() if probe and probe.chooses(item.id)}
 
-    def _cells(self, result: Guidance | Failure) -> dict[str, Any]:
+    def _cells(self, result: Guidance | Failure, decision: Decision | None) -> dict[str, Any]:
         if isinstance(result, Failure):
             return failed(result)
         cells = guided_cells(result, self._settings.rate)
-        if self._exits(result):
+        if self._settings.threshold is not None and decision:
+            cells["decision"] = decision.value
+        if decision is Decision.EXITED:
             return cells | {"answer": result.answer, "route": Route.SMALL.value}
         return cells
 
@@ -139,10 +157,13 @@ class SmallStage:
         table: pa.Table,
         edits: dict[int, dict[str, Any]],
         results: dict[int, Guidance | Failure],
+        decisions: Mapping[int, Decision],
     ) -> pa.Table:
         out = edit_rows(table, edits, [name for name in WRITES if name in OUTPUT.names])
         guided = {row: item for row, item in results.items() if isinstance(item, Guidance)}
-        escalated = {row: item for row, item in guided.items() if not self._exits(item)}
+        escalated = {
+            row: item for row, item in guided.items() if decisions[row] is not Decision.EXITED
+        }
         going_on = escalated | self._probed(guided)
         packed = {row: pack_guidance(item) for row, item in going_on.items()}
         columns = {

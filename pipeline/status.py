@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from infra.s3 import DEFAULT, StorageConfig
 from pipeline.lease import Holder, holder_of
-from pipeline.output import Output, open_output
+from pipeline.output import Alarm, Output, open_output
 from pipeline.rowfiles import in_parallel, read, visible, write_tasks
 from sgl.errors import ConfigurationError
 from sgl.types import Route
@@ -33,6 +33,7 @@ class Status:
         fingerprint: of its settings.
         finished_at: when it was complete; None while it is not.
         writer: who is writing, or was when it died; None where nobody holds the lease.
+        alarm: that the answers are not what was promised; None where none was raised.
     """
 
     state: str
@@ -48,6 +49,7 @@ class Status:
     fingerprint: str
     finished_at: str | None
     writer: Holder | None
+    alarm: Alarm | None
 
 
 def status(path: str, now: float, storage: StorageConfig = DEFAULT) -> Status:
@@ -87,6 +89,7 @@ def status(path: str, now: float, storage: StorageConfig = DEFAULT) -> Status:
         fingerprint=record.fingerprint,
         finished_at=success.finished_at if success else None,
         writer=writer,
+        alarm=output.alarm(),
     )
 
 

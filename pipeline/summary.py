@@ -41,7 +41,8 @@ class Summary:
         records: rows.
         exits: settled by the small model.
         escalated: put through the large model.
-        doubtful: scored below the threshold; in a cascade the same as escalated.
+        doubtful: scored below the threshold; in a cascade the same as escalated, until an alarm.
+        fail_safe: answered by the unpruned large model because of an alarm.
         failed: by error type.
         accuracy: None where no record has accepted answers.
         small_gpu_s: device-seconds of the small model.
@@ -66,6 +67,7 @@ class Summary:
     exits: int
     escalated: int
     doubtful: int
+    fail_safe: int
     failed: dict[str, int]
     accuracy: Accuracy | None
     small_gpu_s: float
@@ -125,6 +127,7 @@ def summarise(tables: Iterable[pa.Table], run_id: str) -> Summary:
         exits=tally.exits,
         escalated=tally.escalated,
         doubtful=tally.doubtful,
+        fail_safe=tally.fail_safe,
         failed=dict(tally.failed),
         accuracy=_accuracy(tally.score),
         small_gpu_s=sums.get("small_gpu_s", 0.0),

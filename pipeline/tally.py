@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.fail_safe import Decision
 from sgl.metrics.text import exact_match
 from sgl.types import Route
 
@@ -18,7 +19,7 @@ SUMMED = (
 )
 GREATEST = ("prune_layer", "keep_ratio")
 READS = (
-    *("answer", "route", "exit_score", "threshold", "small_answer", "error", "run_id"),
+    *("answer", "route", "exit_score", "threshold", "decision", "small_answer", "error", "run_id"),
     *("small_started_at", "small_finished_at", "large_started_at", "large_finished_at"),
     *("large_batch_rows", *SUMMED, *GREATEST),
 )
@@ -89,6 +90,7 @@ class Tally:
         exits: of the small route.
         escalated: that a batch of the large model held, or a failure in one.
         doubtful: that scored below their threshold.
+        fail_safe: that were to be answered unpruned, whatever their score.
         failed: by type of error.
         batches: of the large model, each row counted as its share of its batch.
         batched: rows of them.
@@ -103,6 +105,7 @@ class Tally:
     exits: int = 0
     escalated: int = 0
     doubtful: int = 0
+    fail_safe: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     batches: float = 0.0
     batched: int = 0
@@ -118,6 +121,8 @@ class Tally:
         self.exits += _number(pc.equal(rows["route"], Route.SMALL.value))
         self.escalated += rows.num_rows - rows["large_started_at"].null_count
         self.doubtful += _doubtful(rows)
+        if "decision" in rows.column_names:  # rows of earlier versions have none
+            self.fail_safe += _number(pc.equal(rows["decision"], Decision.FAIL_SAFE.value))
         self.failed.update(error["type"] for error in rows["error"].to_pylist() if error)
         self.batches += pc.sum(pc.divide(1.0, rows["large_batch_rows"])).as_py() or 0.0
         self.batched += rows.num_rows - rows["large_batch_rows"].null_count

@@ -9,14 +9,14 @@ Importing this package is light; torch and transformers load with the first mode
 
 from typing import TYPE_CHECKING, Any
 
-from sgl.types import Answer, Guidance, ImageQuestion
+from sgl.types import Answer, Criterion, Guidance, ImageQuestion
 
 if TYPE_CHECKING:
     from sgl.cascade import run_cascade
     from sgl.loading import load
     from sgl.vlm import VLM
 
-__all__ = ["VLM", "Answer", "Guidance", "ImageQuestion", "load", "run_cascade"]
+__all__ = ["VLM", "Answer", "Criterion", "Guidance", "ImageQuestion", "load", "run_cascade"]
 
 
 def __getattr__(name: str) -> Any:

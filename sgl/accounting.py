@@ -30,20 +30,23 @@ class Meter:
         layouts: Sequence[PromptLayout],
         answers: Generation,
         *,
-        consistency_keep_ratio: float,
+        consistency_keep_ratio: float | None,
         include_last_visual_row: bool,
     ) -> list[float]:
-        """Vision, generation, capture and consistency pass of each record of `VLM.guide`."""
+        """Vision, generation, capture and consistency pass of each record of `VLM.guide`.
+
+        A keep ratio of None is no such pass.
+        """
         found = []
         for layout, tokens in zip(layouts, answers.token_ids, strict=True):
             visual, prompt = layout.visual_tokens, layout.length
             rows = layout.rows_after_image + (include_last_visual_row and visual > 0)
-            seen_again = prompt - visual + keep_count(visual, consistency_keep_ratio)
-            found.append(
-                layout.vision_flops
-                + self.captured_flops(layout, rows=rows, new_tokens=len(tokens))
-                + scoring_flops(self.shape, prompt=seen_again, new_tokens=len(tokens))
-            )
+            flops = layout.vision_flops
+            flops += self.captured_flops(layout, rows=rows, new_tokens=len(tokens))
+            if consistency_keep_ratio is not None:
+                seen = prompt - visual + keep_count(visual, consistency_keep_ratio)
+                flops += scoring_flops(self.shape, prompt=seen, new_tokens=len(tokens))
+            found.append(flops)
         return found
 
     def captured_flops(self, layout: PromptLayout, *, rows: int, new_tokens: int) -> float:

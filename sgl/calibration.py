@@ -45,6 +45,7 @@ class Pruned:
 
     prune_layer: float
     keep_ratio: float
+    pruner: str = "guided"
 
 
 @dataclass(frozen=True)

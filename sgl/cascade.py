@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sgl.early_exit import exits
 from sgl.layout import DEFAULT_MAX_NEW_TOKENS
-from sgl.types import Answer, ConsistencyForm, Guidance, ImageQuestion, Route
+from sgl.types import Answer, ConsistencyForm, Criterion, Guidance, ImageQuestion, Route
 from sgl.vlm import VLM
 
 
@@ -27,6 +27,7 @@ def run_cascade(
     keep_ratio: float = 0.2,
     consistency: ConsistencyForm = ConsistencyForm.PRODUCT,
     consistency_keep_ratio: float = 0.05,
+    criterion: Criterion = Criterion.MEAN,
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
 ) -> list[Answer]:
     """Answer a batch with the small model where it is sure, else with the pruned large one.
@@ -40,6 +41,7 @@ def run_cascade(
         keep_ratio: share of the visual tokens it keeps from layer K on.
         consistency: product (the paper) or geometric mean (captions).
         consistency_keep_ratio: share of visual tokens in the consistency pass.
+        criterion: what the exit score is.
         max_new_tokens: for records that name no limit of their own.
 
     Returns:
@@ -53,6 +55,7 @@ def run_cascade(
         max_new_tokens=max_new_tokens,
         consistency=consistency,
         consistency_keep_ratio=consistency_keep_ratio,
+        criterion=criterion,
     )
     answers = [small_answer(one) for one in guidance]
     escalated = [b for b, one in enumerate(guidance) if not exits(one.exit_score, threshold)]

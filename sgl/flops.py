@@ -194,21 +194,16 @@ def decoder_weights(shape: DecoderShape) -> int:
 def kv_cache_bytes(
     shape: DecoderShape,
     *,
-    prompt: int,
-    pruned_prompt: int,
-    prune_layer: int,
+    tokens: int,
     bytes_per_value: int,
 ) -> int:
-    """Both caches of one record.
+    """All caches of one record.
 
     Args:
         shape: of the decoder.
-        prompt: cached tokens of the layers below K.
-        pruned_prompt: cached tokens of the layers from K on.
-        prune_layer: K.
+        tokens: cached, of all layers together.
         bytes_per_value: of the dtype.
     """
-    tokens = prune_layer * prompt + (shape.layers - prune_layer) * pruned_prompt
     return 2 * shape.kv_heads * shape.head_dim * tokens * bytes_per_value
 
 
@@ -231,14 +226,9 @@ def decode_bytes(
         prune_layer: K.
         bytes_per_value: of the dtype.
     """
-    caches = (
-        kv_cache_bytes(
-            shape,
-            prompt=prompt,
-            pruned_prompt=pruned,
-            prune_layer=prune_layer,
-            bytes_per_value=bytes_per_value,
-        )
+    tokens = sum(
+        prune_layer * prompt + (shape.layers - prune_layer) * pruned
         for prompt, pruned in zip(prompts, pruned_prompts, strict=True)
     )
-    return decoder_weights(shape) * bytes_per_value + sum(caches)
+    caches = kv_cache_bytes(shape, tokens=tokens, bytes_per_value=bytes_per_value)
+    return decoder_weights(shape) * bytes_per_value + caches

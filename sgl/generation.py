@@ -22,6 +22,7 @@ from sgl.errors import NumericalError
 from sgl.language_model import LanguageModel, Prompt
 from sgl.selection import AnySelection
 from sgl.static_decode import StaticDecode
+from sgl.uncertainty import entropy_and_margin
 
 HALF_LEFT = 0.5
 """Finished records leave a decode batch once so few of it are unfinished: every step that is saved
@@ -54,6 +55,9 @@ class Generation:
     Attributes:
         token_ids: per record, the end token included when it was generated.
         log_probs: per record, log p(y_t) of those tokens.
+        entropies: per record, of the distributions that they were chosen from, in nats; nothing
+            unless asked for.
+        margins: per record, p of the token less p of the next best one; likewise.
         drafted: per record, draft tokens that were read.
         accepted: per record, draft tokens that are in the answer.
         passes: forward passes of the decoder, the prefill included.
@@ -61,6 +65,8 @@ class Generation:
 
     token_ids: list[list[int]]
     log_probs: list[list[float]]
+    entropies: list[list[float]]
+    margins: list[list[float]]
     drafted: list[int]
     accepted: list[int]
     passes: int
@@ -75,6 +81,7 @@ def generate_greedy(
     drafts: Sequence[Sequence[int]] | None = None,
     capture: RowCapture | None = None,
     include_last_visual_row: bool = False,
+    uncertainty: bool = False,
     graph: bool = False,
     leave_at: float = HALF_LEFT,
 ) -> Generation:
@@ -89,6 +96,7 @@ def generate_greedy(
         capture: receives the importance of the prompt's columns: the rows of the prompt tokens
             after the last visual one, and of each generated token that is fed back.
         include_last_visual_row: also count the row of the last visual token.
+        uncertainty: also tell entropies and margins.
         graph: decode long answers in static caches, on a GPU as one CUDA graph; where that cannot
             be (with `capture`, or sliding windows), as always.
         leave_at: finished records leave the batch when at most this share of it is unfinished; 0 is
@@ -100,7 +108,7 @@ def generate_greedy(
     Raises:
         NumericalError: the logits of a record are not finite.
     """
-    answers = _Answers(limits)
+    answers = _Answers(limits, uncertainty)
     if drafts is not None and any(drafts):
         assert capture is None, "draft tokens would be captured as part of the prompt"
         token_B, state = _verify(lm, prompt, selections, drafts, answers)
@@ -147,6 +155,7 @@ class _Answers:
     """
 
     limits: Limits
+    uncertainty: bool
     records: list[int] = field(init=False)
     unfinished: set[int] = field(init=False)
     drafted: list[int] = field(init=False)
@@ -160,6 +169,8 @@ class _Answers:
         self.accepted = [0] * len(self.records)
         self._token_ids: list[list[int]] = [[] for _ in self.records]
         self._log_probs: list[list[float]] = [[] for _ in self.records]
+        self._entropies: list[list[float]] = [[] for _ in self.records]
+        self._margins: list[list[float]] = [[] for _ in self.records]
 
     def choose(self, records: Sequence[int], logits_RN: Tensor) -> Tensor:
         """The next token of every row, (R,) int64; unfinished answers get it."""
@@ -168,7 +179,10 @@ class _Answers:
             barred = torch.tensor(sorted(self.limits.end_token_ids), device=logits_RN.device)
             rows = torch.tensor(early, device=logits_RN.device).nonzero()
             logits_RN[rows, barred] = float("-inf")
-        log_prob_R, token_R = logits_RN.log_softmax(dim=-1).max(dim=-1)
+        log_prob_RN = logits_RN.log_softmax(dim=-1)
+        log_prob_R, token_R = log_prob_RN.max(dim=-1)
+        if self.uncertainty:
+            self._look_around(records, log_prob_RN)
         for record, token, log_prob in zip(
             records, token_R.tolist(), log_prob_R.tolist(), strict=True
         ):
@@ -184,6 +198,14 @@ class _Answers:
                 if full or token in self.limits.end_token_ids:
                     self.unfinished.discard(record)
         return token_R
+
+    def _look_around(self, records: Sequence[int], log_prob_RN: Tensor) -> None:
+        """What else the tokens of unfinished answers might have been."""
+        entropies, margins = torch.stack(entropy_and_margin(log_prob_RN)).tolist()
+        for record, entropy, margin in zip(records, entropies, margins, strict=True):
+            if record in self.unfinished:
+                self._entropies[record].append(entropy)
+                self._margins[record].append(margin)
 
     def keep_unfinished(self, device: torch.device) -> Tensor:
         """Let finished records leave: (R,) int64, the rows that stay."""
@@ -203,7 +225,13 @@ class _Answers:
     def generation(self) -> Generation:
         """What was generated."""
         return Generation(
-            self._token_ids, self._log_probs, self.drafted, self.accepted, self.passes
+            token_ids=self._token_ids,
+            log_probs=self._log_probs,
+            entropies=self._entropies,
+            margins=self._margins,
+            drafted=self.drafted,
+            accepted=self.accepted,
+            passes=self.passes,
         )
 
 

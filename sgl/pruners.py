@@ -25,16 +25,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgl.attention import RowCapture
-from sgl.diversity import most_diverse
+from sgl.attention import MAX_SCORES, RowCapture
+from sgl.diversity import MAX_DISTANCES, most_diverse
 from sgl.errors import ConfigurationError
+from sgl.families import Family
 from sgl.flops import glance_flops, row_flops
 from sgl.generation import generate_greedy
+from sgl.layout import PromptLayout
 from sgl.pruning import OneCut, Pruner, Ranked, Scene
-from sgl.ranking import Cut, keep_count, spread
+from sgl.ranking import Cut, Stage, keep_count, spread
 from sgl.resampling import resample
 from sgl.selection import AttentionSelection, Plan
 from sgl.spacing import even_cells
+
+_FLOAT = 4
 
 
 class Guided(Ranked):
@@ -44,6 +48,7 @@ class Guided(Ranked):
     """
 
     name = "guided"
+    needs_guidance = True
 
     def rank(self, scene: Scene) -> tuple[Tensor, list[float]]:
         """See `Ranked`."""
@@ -60,6 +65,7 @@ class OwnGlobal(Ranked):
     """By the model's own attention, from a whole unpruned answer: what a guide could be at best."""
 
     name = "own"
+    answers_first = True
 
     def rank(self, scene: Scene) -> tuple[Tensor, list[float]]:
         """See `Ranked`."""
@@ -78,6 +84,11 @@ class VisionRanked(Ranked):
 
     name = "vision"
     watches_vision = True
+
+    def choosing_bytes(self, family: Family, layouts: Sequence[PromptLayout]) -> int:
+        """See `Pruner`: scores of all patches of a tile, their softmax, a masked copy."""
+        scores = sum(one.patches**2 // max(1, len(one.grids)) for one in layouts)
+        return 3 * _FLOAT * min(family.vision_heads * scores, MAX_SCORES)
 
     def rank(self, scene: Scene) -> tuple[Tensor, list[float]]:
         """See `Ranked`."""
@@ -134,6 +145,11 @@ class Diverse(OneCut):
 
     name = "diverse"
 
+    def choosing_bytes(self, family: Family, layouts: Sequence[PromptLayout]) -> int:
+        """See `Pruner`: distances, their masked copy, and what they are made of."""
+        widest = max(one.visual_tokens for one in layouts) ** 2
+        return 3 * _FLOAT * min(len(layouts) * widest, max(widest, MAX_DISTANCES))
+
     def choose(self, scene: Scene, kept: Sequence[int]) -> tuple[Tensor, list[float]]:
         """See `OneCut`."""
         embeds_BTD = scene.batch.prompt.embeds_BTD
@@ -147,13 +163,18 @@ class FastV(Pruner):
 
     name = "fastv"
 
+    def obstacle(self, family: Family, layer: int) -> str | None:
+        """See `Pruner`."""
+        if layer > 0:
+            return None
+        return (
+            "it ranks by the attention of the layer before, so that prune_layer times the model's "
+            "layers must come to 1 or more; write a larger prune_layer and a smaller keep_ratio"
+        )
+
     def plan(self, scene: Scene, layer: int, keep_ratio: float) -> Plan:
         """See `Pruner`."""
-        if layer == 0:
-            raise ConfigurationError(
-                "pruner 'fastv' ranks by the attention of the layer before, so that prune_layer "
-                "must come to 1 or more; keep_ratio_for() says how many to keep there"
-            )
+        assert layer > 0, "see obstacle"
         kept = [keep_count(visual, keep_ratio) for visual in scene.visual_tokens]
         selection = AttentionSelection(layer, scene.on_device(kept), True, scene.complete)
         shape = scene.meter.shape
@@ -181,21 +202,26 @@ class PyramidDrop(Pruner):
 
     def plan(self, scene: Scene, layer: int, keep_ratio: float) -> Plan:
         """See `Pruner`."""
-        cut_layers = self.cut_layers(layer, scene.lm.layers)
-        share = self.share(cut_layers, scene.lm.layers, keep_ratio)
+        stages = self.stages(layer, scene.lm.layers, keep_ratio)
         cuts = [
-            [Cut(at, keep_count(visual, share**i)) for i, at in enumerate(cut_layers, 1)]
+            [Cut(stage.layer, keep_count(visual, stage.share)) for stage in stages]
             for visual in scene.visual_tokens
         ]
         selections = []
-        for i, at in enumerate(cut_layers):
+        for i, stage in enumerate(stages):
             kept_B = scene.on_device([of_record[i].kept for of_record in cuts])
-            selections.append(AttentionSelection(at, kept_B, False, scene.complete))
+            selections.append(AttentionSelection(stage.layer, kept_B, False, scene.complete))
         flops = [
             self._flops(scene, layout.length, layout.visual_tokens, of_record)
             for layout, of_record in zip(scene.batch.layouts, cuts, strict=True)
         ]
         return Plan(selections, cuts, flops)
+
+    def stages(self, layer: int, layers: int, keep_ratio: float) -> list[Stage]:
+        """See `Pruner`."""
+        cut_layers = self.cut_layers(layer, layers)
+        share = self.share(cut_layers, layers, keep_ratio)
+        return [Stage(at, share**i) for i, at in enumerate(cut_layers, 1)]
 
     def cut_layers(self, layer: int, layers: int) -> list[int]:
         """Where it prunes, from K on: fewer times where there are fewer layers than stages."""

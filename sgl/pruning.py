@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from sgl.accounting import Meter
+from sgl.families import Family
 from sgl.generation import Limits
 from sgl.language_model import LanguageModel
+from sgl.layout import PromptLayout
 from sgl.prompt import PromptBatch
-from sgl.ranking import Cut, keep_count, top_visual_counts
+from sgl.ranking import Cut, Stage, keep_count, top_visual_counts
 from sgl.selection import Plan, Selection
 from sgl.types import Guidance
 
@@ -66,11 +68,33 @@ class Pruner(ABC):
 
     Attributes:
         name: in settings and reports.
+        needs_guidance: prunes by what a small model says.
         watches_vision: needs what the vision tower attends to.
+        answers_first: runs the model once unpruned, with the attention captured.
     """
 
     name: ClassVar[str]
+    needs_guidance: ClassVar[bool] = False
     watches_vision: ClassVar[bool] = False
+    answers_first: ClassVar[bool] = False
+
+    def obstacle(self, family: Family, layer: int) -> str | None:
+        """Why it cannot prune at layer K of a model of this family; None where it can."""
+        return family.vision_obstacle if self.watches_vision else None
+
+    def stages(self, layer: int, layers: int, keep_ratio: float) -> list[Stage]:
+        """What share of the visual tokens is left from which layer on, rounding aside.
+
+        Args:
+            layer: K, 0 to L.
+            layers: L.
+            keep_ratio: see `plan`.
+        """
+        return [Stage(layer, keep_ratio)]
+
+    def choosing_bytes(self, family: Family, layouts: Sequence[PromptLayout]) -> int:
+        """What it takes beside the vision tower or before the first layer, about, of a batch."""
+        return 0
 
     @abstractmethod
     def plan(self, scene: Scene, layer: int, keep_ratio: float) -> Plan:

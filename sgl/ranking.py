@@ -24,6 +24,13 @@ class Cut(NamedTuple):
     kept: int
 
 
+class Stage(NamedTuple):
+    """Such a share of any record's visual tokens is left from a layer on."""
+
+    layer: int
+    share: float
+
+
 def staged_retention(cuts: Sequence[Cut], layers: int, visual_tokens: int) -> float:
     """The share of visual token-layers that is computed, whatever the number of cuts.
 

@@ -56,21 +56,28 @@ class Bootstrap:
         weights = (
             row[self._of_record].astype(np.float64) for draws in self._draws() for row in draws
         )
-        return _estimate(value, np.array([statistic(one) for one in weights]))
+        return estimate_of(value, np.array([statistic(one) for one in weights]))
 
     def mean(self, values: npt.ArrayLike, where: npt.NDArray[np.bool_] | None = None) -> Estimate:
         """Of (n,) values, or of some of them."""
         numbers = np.asarray(values, dtype=np.float64)
         chosen = np.ones(len(numbers), dtype=bool) if where is None else where
         sums, counts = self._sums(numbers, chosen), self._sums(np.ones(len(numbers)), chosen)
-        return _estimate(_share(sums.sum(), counts.sum()), self._shares(sums, counts))
+        return estimate_of(_share(sums.sum(), counts.sum()), self._shares(sums, counts))
 
     def ratio(self, values: npt.ArrayLike, to: npt.ArrayLike) -> Estimate:
         """Of two means over the same records."""
         above, below = (np.asarray(one, dtype=np.float64) for one in (values, to))
         every = np.ones(len(above), dtype=bool)
         sums, others = self._sums(above, every), self._sums(below, every)
-        return _estimate(_share(sums.sum(), others.sum()), self._shares(sums, others))
+        return estimate_of(_share(sums.sum(), others.sum()), self._shares(sums, others))
+
+    def totals(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Sums of (n, k) values: (1 + RESAMPLES, k), of all records and then of every resample."""
+        columns = np.asarray(values, dtype=np.float64).T
+        every = np.ones(len(self._of_record), dtype=bool)
+        sums = np.stack([self._sums(column, every) for column in columns], axis=1)
+        return np.vstack([sums.sum(axis=0), *(draws @ sums for draws in self._draws())])
 
     def _sums(self, values: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
         """By cluster, which is all that a mean's resamples need of the records."""
@@ -126,7 +133,8 @@ def mean_score(scores: npt.ArrayLike, clusters: npt.ArrayLike | None = None) -> 
     return Bootstrap(of_record).mean(values)
 
 
-def _estimate(value: float, resampled: Floats) -> Estimate:
+def estimate_of(value: float, resampled: Floats) -> Estimate:
+    """A figure with the interval that its resamples span; those without a value are left out."""
     margin = (1 - LEVEL) / 2
     low, high = np.nanquantile(resampled, (margin, 1 - margin))
     return Estimate(*(round(float(one), 4) for one in (value, low, high)))

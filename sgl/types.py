@@ -35,6 +35,41 @@ class ConsistencyForm(StrEnum):
     GEOMETRIC = "geometric"
 
 
+class Criterion(StrEnum):
+    """What the exit score is; see sgl.early_exit for the definitions.
+
+    MEAN is the paper's: of confidence and consistency. Only these two need the consistency pass.
+    """
+
+    MEAN = "mean"
+    CONFIDENCE = "confidence"
+    CONSISTENCY = "consistency"
+    ENTROPY = "entropy"
+    MARGIN = "margin"
+    QUANTILE = "quantile"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Certainty:
+    """How sure the small model is of an answer: scores from 0 to 1, higher = surer.
+
+    Attributes:
+        confidence: exp(mean log p(y_t)), paper section 3.3.
+        consistency: probability of the same answer from the most important tokens alone; None
+            where the consistency pass was skipped.
+        entropy: 1 - mean entropy of the token distributions, as a share of the highest there is.
+        margin: mean lead of the token over the next best one.
+        quantile: of the token probabilities, near the lowest.
+    """
+
+    confidence: float
+    consistency: float | None
+    entropy: float
+    margin: float
+    quantile: float
+
+
 @dataclass(frozen=True, slots=True)
 class ImageQuestion:
     """One question about one or more images (or about none).
@@ -104,11 +139,13 @@ class Pruning:
         prune_layer: the fraction of the layers below the cut; K = int(L * prune_layer).
         keep_ratio: the share of the visual tokens kept from layer K on.
         average_retention: (K + (L - K) * kept / V) / L, the share of visual token-layers computed.
+        pruner: name of who chose them; see `sgl.pruners`.
     """
 
     prune_layer: float
     keep_ratio: float
     average_retention: float
+    pruner: str = "guided"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,9 +156,9 @@ class Guidance:
         id: of the record.
         answer: the small model's own answer.
         token_ids: its tokens, the end token included when it was generated.
-        confidence: exp(mean log p(y_t)), paper section 3.3.
-        consistency: probability of the same answer from the most important tokens alone.
-        exit_score: (confidence + consistency) / 2.
+        certainty: every score of it.
+        criterion: what the exit score is made of.
+        exit_score: 0 to 1; a record exits where it reaches the threshold.
         importance: (V,) float32, the global attention map, in prompt order.
         grids: where those V tokens lie; rows * columns sum to V.
         usage: what this cost.
@@ -130,8 +167,8 @@ class Guidance:
     id: str
     answer: str
     token_ids: tuple[int, ...]
-    confidence: float
-    consistency: float
+    certainty: Certainty
+    criterion: Criterion
     exit_score: float
     importance: npt.NDArray[np.float32]
     grids: tuple[TokenGrid, ...]

@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from sgl.attention import fastest_column_sums
+from sgl.errors import UnsupportedModelError
 from sgl.families.base import Family
 from sgl.types import TokenGrid
 
@@ -36,6 +37,8 @@ class VisionAttention:
     """
 
     def __init__(self, model: Any, family: Family) -> None:
+        if family.vision_obstacle:
+            raise UnsupportedModelError(f"{family.vision_obstacle}; choose another pruner")
         self._family = family
         self._tower = family.vision_tower(model)
         self._layer = family.last_vision_attention(self._tower)

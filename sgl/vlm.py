@@ -10,9 +10,10 @@ from sgl import early_exit
 from sgl.accounting import Meter, Stopwatch, usages
 from sgl.attention import RowCapture
 from sgl.compaction import prune_prompt
+from sgl.errors import ConfigurationError
 from sgl.families import Family
 from sgl.flops import DecoderShape
-from sgl.generation import Limits, generate_greedy
+from sgl.generation import Generation, Limits, generate_greedy
 from sgl.language_model import LanguageModel, Prompt
 from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptEncoder
 from sgl.memory import BatchMemory
@@ -24,7 +25,9 @@ from sgl.scoring import score_answers
 from sgl.selection import Plan
 from sgl.types import (
     Answer,
+    Certainty,
     ConsistencyForm,
+    Criterion,
     Guidance,
     ImageQuestion,
     Pruning,
@@ -75,6 +78,8 @@ class VLM:
         consistency: ConsistencyForm = ConsistencyForm.PRODUCT,
         consistency_keep_ratio: float = 0.05,
         include_last_visual_row: bool = False,
+        criterion: Criterion = Criterion.MEAN,
+        all_criteria: bool = False,
     ) -> list[Guidance]:
         """Answer, score and rank (paper, sections 3.2 and 3.3).
 
@@ -85,6 +90,8 @@ class VLM:
             consistency: product (the paper) or geometric mean (captions).
             consistency_keep_ratio: share of the top visual tokens that the consistency pass sees.
             include_last_visual_row: count the last visual token's row, as the paper's code does.
+            criterion: what the exit score is; where it needs no consistency pass, none is run.
+            all_criteria: run that pass all the same.
 
         Returns:
             One guidance per record, in order.
@@ -103,15 +110,19 @@ class VLM:
             self._limits(batch, min_new_tokens),
             capture=capture,
             include_last_visual_row=include_last_visual_row,
+            uncertainty=True,
         )
         importance_BT = self.sum_over_heads(capture.importance_BT)
-        seen_again = self._look_again(
-            prompt, importance_BT, answers.token_ids, consistency_keep_ratio
+        again = (
+            consistency_keep_ratio
+            if all_criteria or early_exit.needs_consistency(criterion)
+            else None
         )
+        certainties = self._certainties(prompt, importance_BT, answers, again, consistency)
         flops = self._meter.guidance_flops(
             batch.layouts,
             answers,
-            consistency_keep_ratio=consistency_keep_ratio,
+            consistency_keep_ratio=again,
             include_last_visual_row=include_last_visual_row,
         )
         usage = usages(
@@ -121,24 +132,20 @@ class VLM:
             flops=flops,
             seconds=watch.seconds(),
         )
-        results = []
-        for b, record in enumerate(records):
-            sure = early_exit.confidence(answers.log_probs[b])
-            steady = early_exit.consistency(seen_again[b], consistency)
-            results.append(
-                Guidance(
-                    id=record.id,
-                    answer=self.decode(answers.token_ids[b]),
-                    token_ids=tuple(answers.token_ids[b]),
-                    confidence=sure,
-                    consistency=steady,
-                    exit_score=early_exit.exit_score(sure, steady),
-                    importance=importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
-                    grids=batch.layouts[b].grids,
-                    usage=usage[b],
-                )
+        return [
+            Guidance(
+                id=record.id,
+                answer=self.decode(answers.token_ids[b]),
+                token_ids=tuple(answers.token_ids[b]),
+                certainty=certainties[b],
+                criterion=criterion,
+                exit_score=early_exit.exit_score(criterion, certainties[b], record.id),
+                importance=importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
+                grids=batch.layouts[b].grids,
+                usage=usage[b],
             )
-        return results
+            for b, record in enumerate(records)
+        ]
 
     @torch.inference_mode()
     def answer(
@@ -170,8 +177,8 @@ class VLM:
 
         Raises:
             GridMismatchError: a ranking is of other images than the record's.
-            ConfigurationError: the pruner cannot prune at this layer, or needs guidance.
-            UnsupportedModelError: the pruner cannot see what it ranks by in this family.
+            ConfigurationError: the pruner cannot prune at this layer or in this family, or needs
+                guidance.
             ValueError: prune_layer or keep_ratio is no share.
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
@@ -181,6 +188,9 @@ class VLM:
             )
         watch = Stopwatch(self.model.device)
         pruner = pruner or (PRUNERS["guided"] if guidance else None)
+        layer = int(self.layers * prune_layer)
+        if pruner and (obstacle := pruner.obstacle(self.family, layer)):
+            raise ConfigurationError(f"pruner {pruner.name!r}: {obstacle}")
         scene = self.scene(
             records,
             guidance,
@@ -190,7 +200,7 @@ class VLM:
         )
         batch, plan = scene.batch, Plan.of_nothing(len(records))
         if pruner:
-            plan = pruner.plan(scene, int(self.layers * prune_layer), keep_ratio)
+            plan = pruner.plan(scene, layer, keep_ratio)
         answers = generate_greedy(
             self.language_model,
             batch.prompt,
@@ -211,7 +221,7 @@ class VLM:
             visual, pruning = batch.layouts[b].visual_tokens, None
             if pruner and visual:
                 retention = staged_retention(plan.cuts[b], self.layers, visual)
-                pruning = Pruning(prune_layer, keep_ratio, retention)
+                pruning = Pruning(prune_layer, keep_ratio, retention, pruner.name)
             results.append(
                 Answer(
                     id=record.id,
@@ -269,17 +279,28 @@ class VLM:
         limits = [layout.max_new_tokens for layout in batch.layouts]
         return Limits(self.end_token_ids, limits, min_new_tokens)
 
-    def _look_again(
+    def _certainties(
         self,
         prompt: Prompt,
         importance_BT: Tensor,
-        answers: Sequence[Sequence[int]],
-        keep_ratio: float,
-    ) -> list[list[float]]:
-        """Log probabilities of the answers when only the top visual tokens are seen."""
-        kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
-        pruned = prune_prompt(prompt, kept_BT | ~prompt.visual_BT)
-        return score_answers(self.language_model, pruned, answers)
+        answers: Generation,
+        keep_ratio: float | None,
+        form: ConsistencyForm,
+    ) -> list[Certainty]:
+        """Of each answer, with a consistency pass that sees that share, or without one."""
+        steady: list[float | None] = [None] * len(answers.token_ids)
+        if keep_ratio is not None:
+            kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
+            pruned = prune_prompt(prompt, kept_BT | ~prompt.visual_BT)
+            seen_again = score_answers(self.language_model, pruned, answers.token_ids)
+            steady = [early_exit.consistency(one, form) for one in seen_again]
+        vocabulary = self._meter.shape.vocabulary
+        return [
+            early_exit.certainty(log_probs, entropies, margins, vocabulary, again)
+            for log_probs, entropies, margins, again in zip(
+                answers.log_probs, answers.entropies, answers.margins, steady, strict=True
+            )
+        ]
 
     def _draft(self, guidance: Guidance) -> list[int]:
         """The guide's answer in this model's tokens, ended."""

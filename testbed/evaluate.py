@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 import sgl
+from sgl.exit_quality import auroc, exit_curve
 from sgl.statistics import Bootstrap, Estimate
 from sgl.types import ConsistencyForm, Guidance, ImageQuestion
 from testbed import GUIDES, MODEL_NAMES, ModelName, model_path
@@ -34,8 +35,6 @@ from testbed.pruned import (
 )
 from testbed.records import SPLIT_NAMES, SplitName, draw_records
 from testbed.statistics import (
-    auroc,
-    exit_curve,
     overlap,
     rank_correlation,
     recall,
@@ -254,9 +253,9 @@ def _exit(
     large: npt.NDArray[np.bool_],
 ) -> dict[str, Any]:
     scores = {
-        "confidence": [one.confidence for one in run.guidance],
-        "consistency, product": [one.consistency for one in run.guidance],
-        "consistency, geometric": [one.consistency for one in run.geometric],
+        "confidence": [one.certainty.confidence for one in run.guidance],
+        "consistency, product": [one.certainty.consistency for one in run.guidance],
+        "consistency, geometric": [one.certainty.consistency for one in run.geometric],
         "exit score, product": [one.exit_score for one in run.guidance],
         "exit score, geometric": [one.exit_score for one in run.geometric],
     }

@@ -20,6 +20,7 @@ SCHEMA = pa.schema(
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("question", pa.string()),
         ("answers", pa.list_(pa.string())),
+        ("page", pa.string()),
         ("kind", pa.string()),
         ("hops", pa.int32()),
         ("layout", pa.string()),
@@ -27,7 +28,8 @@ SCHEMA = pa.schema(
         ("needed_tokens", pa.list_(pa.int32())),
     ]
 )
-"""`needed_tokens`: indices of the visual tokens that one must see to answer."""
+"""`page`: of the image that some records share. `needed_tokens`: indices of the visual tokens that
+one must see to answer."""
 
 
 def write_parquet(split: SplitName, records: int, path: Path) -> list[dict[str, Any]]:
@@ -37,7 +39,7 @@ def write_parquet(split: SplitName, records: int, path: Path) -> list[dict[str, 
         The rows.
     """
     rows: list[dict[str, Any]] = []
-    page, image = None, {}
+    page, name, image = None, "", {}
     for record in draw_records(split, records):
         if record.page != page:
             name = record.id.rsplit("-", 1)[0]
@@ -50,6 +52,7 @@ def write_parquet(split: SplitName, records: int, path: Path) -> list[dict[str, 
                 "image": image,
                 "question": question.text,
                 "answers": [question.answer],
+                "page": name,
                 "kind": question.kind,
                 "hops": question.hops,
                 "layout": record.layout,

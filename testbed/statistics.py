@@ -1,20 +1,12 @@
-"""The measures of rankings and of exit scores; intervals are in sgl/statistics.py."""
+"""The measures of rankings, and the choice of a threshold; exit scores are measured in sgl."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
 
-from sgl.statistics import Bootstrap, Estimate, Floats
-
-
-def auroc(bootstrap: Bootstrap, right: npt.NDArray[np.bool_], scores: Floats) -> Estimate:
-    """How well scores tell right from wrong answers: 0.5 by chance, 1 perfectly."""
-    return bootstrap.estimate(
-        lambda weights: float(roc_auc_score(right, scores, sample_weight=weights))
-    )
+from sgl.statistics import Floats
 
 
 def top_tokens(importance: Floats, share: float) -> npt.NDArray[np.int64]:
@@ -63,29 +55,3 @@ def threshold_for(
         "exit_rate": round(exits / len(order), 4),
         "accuracy_of_exits": round(float(running[exits - 1]), 4),
     }
-
-
-def exit_curve(
-    scores: Floats, small: npt.NDArray[np.bool_], large: npt.NDArray[np.bool_], points: int = 21
-) -> list[dict[str, float]]:
-    """What a cascade gets right, and what its exits do, at evenly spaced exit rates.
-
-    Args:
-        scores: (n,) exit scores; the highest exit first, ties in order.
-        small: (n,) bool, whether the small model is right.
-        large: (n,) bool, whether the large one is.
-        points: of the curve, both ends included.
-    """
-    order = np.argsort(-scores, kind="stable")
-    curve = []
-    for rate in np.linspace(0, 1, points):
-        exits = round(rate * len(order))
-        first, rest = order[:exits], order[exits:]
-        curve.append(
-            {
-                "exit_rate": round(exits / len(order), 4),
-                "accuracy": round(float((small[first].sum() + large[rest].sum()) / len(order)), 4),
-                "accuracy_of_exits": round(float(small[first].mean()), 4) if exits else 1.0,
-            }
-        )
-    return curve

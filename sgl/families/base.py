@@ -11,7 +11,6 @@ import numpy.typing as npt
 from PIL.Image import Image
 from torch import Tensor
 
-from sgl.errors import UnsupportedModelError
 from sgl.flops import pair
 from sgl.types import ImageInput, TokenGrid
 
@@ -102,16 +101,21 @@ class Family(ABC):
     def placeholder_tokens(self, grids: tuple[TokenGrid, ...]) -> str:
         """The prompt text that stands for one image."""
 
-    def vision_tower(self, model: Any) -> Any:
-        """The part of a native model whose attention tells what an image shows.
+    @property
+    def vision_heads(self) -> int:
+        """Attention heads of a layer of the vision tower."""
+        vision = self.config.vision_config
+        heads = getattr(vision, "num_attention_heads", None) or vision.num_heads
+        return int(heads)
 
-        Raises:
-            UnsupportedModelError: its patches cannot be followed to the visual tokens.
-        """
-        raise UnsupportedModelError(
-            f"{type(self).__name__}: its visual tokens are not made of whole patches each, so that "
-            "the vision tower's attention says nothing about one; choose another pruner"
-        )
+    @property
+    def vision_obstacle(self) -> str | None:
+        """Why the vision tower's attention says nothing of a visual token; None where it does."""
+        return None
+
+    def vision_tower(self, model: Any) -> Any:
+        """The part of a native model whose attention tells what an image shows."""
+        return model.model.vision_tower
 
     def last_vision_attention(self, tower: Any) -> Any:
         """The attention of the vision tower's last layer, whose output the visual tokens are."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
 
 from torch import Tensor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
@@ -50,10 +49,6 @@ class Gemma3(Family):
     def text_inputs(self, input_ids_BT: Tensor) -> dict[str, Tensor]:
         """`token_type_ids`, 1 on image tokens: natively they make the blocks."""
         return {"token_type_ids": (input_ids_BT == self.config.image_token_id).long()}
-
-    def vision_tower(self, model: Any) -> Any:
-        """The native one."""
-        return model.model.vision_tower
 
     def _image_flops(self, patches: int) -> float:
         vision = self.config.vision_config

@@ -12,7 +12,6 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     get_optimal_tiled_canvas,
 )
 
-from sgl.errors import UnsupportedModelError
 from sgl.families.base import WHOLE, Family, ImageLayout, Size
 from sgl.flops import linear_flops, pair, vision_tower_flops
 from sgl.types import ImageInput, TokenGrid
@@ -48,18 +47,13 @@ class InternVL(Family):
         count = sum(grid.rows * grid.columns for grid in grids)
         return f"<img>{self.placeholder * count}</img>"
 
-    def vision_tower(self, model: Any) -> Any:
-        """The native one.
-
-        Raises:
-            UnsupportedModelError: the visual tokens are made of another layer than the last.
-        """
-        if self.config.vision_feature_layer != -1:
-            raise UnsupportedModelError(
-                f"vision_feature_layer {self.config.vision_feature_layer}: the vision tower's "
-                "attention is read in its last layer only"
-            )
-        return model.model.vision_tower
+    @property
+    def vision_obstacle(self) -> str | None:
+        """The visual tokens are made of another layer than the last."""
+        layer = self.config.vision_feature_layer
+        if layer == -1:
+            return None
+        return f"vision_feature_layer {layer}: the attention is read in the last layer only"
 
     def last_vision_attention(self, tower: Any) -> Any:
         """Its layers have other names."""

@@ -58,6 +58,14 @@ class LlavaOnevision(Family):
                 "image_grid_pinpoints of the model and of its image processor differ"
             )
 
+    @property
+    def vision_obstacle(self) -> str | None:
+        """Tokens are interpolated between patches."""
+        return (
+            "LlavaOnevision: its visual tokens are not made of whole patches each, so that the "
+            "vision tower's attention says nothing about one"
+        )
+
     def layouts(self, sizes: Sequence[Size]) -> list[ImageLayout]:
         """Overview and lines of an image that is alone, else one square and a newline."""
         alone = len(sizes) == 1

@@ -1,11 +1,8 @@
 """Qwen2.5-VL: vision attention in windows, but for a few layers."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from sgl.errors import UnsupportedModelError
 from sgl.families.qwen_vl import QwenVL
 from sgl.flops import attention_flops, linear_flops
 from sgl.types import TokenGrid
@@ -16,19 +13,16 @@ class Qwen25VL(QwenVL):
 
     model_types = frozenset({"qwen2_5_vl"})
 
-    def last_vision_attention(self, tower: Any) -> Any:
-        """Of one that looks at whole images.
-
-        Raises:
-            UnsupportedModelError: the last layer looks into windows.
-        """
+    @property
+    def vision_obstacle(self) -> str | None:
+        """The last layer looks into windows."""
         vision = self.config.vision_config
-        if vision.depth - 1 not in vision.fullatt_block_indexes:
-            raise UnsupportedModelError(
-                "the vision tower's last layer attends within windows, which does not tell tokens "
-                "of different windows apart"
-            )
-        return super().last_vision_attention(tower)
+        if vision.depth - 1 in vision.fullatt_block_indexes:
+            return None
+        return (
+            "the vision tower's last layer attends within windows, which does not tell tokens of "
+            "different windows apart"
+        )
 
     def token_attention(self, received_P: Tensor, grid: TokenGrid) -> Tensor:
         """Tokens stand in the tower's order, window by window."""

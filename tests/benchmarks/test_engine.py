@@ -57,7 +57,7 @@ def test_the_papers_way_says_and_ranks_the_same(pair: trained.Pair) -> None:
     with torch.inference_mode(), papers_way.eager_attention(pair.small):
         tokens, confidence, importance_BT = papers_way.answer_with_maps(pair.small, prompt, 64)
     assert tuple(tokens) == guidance.token_ids
-    assert confidence == pytest.approx(guidance.confidence, rel=1e-4)
+    assert confidence == pytest.approx(guidance.certainty.confidence, rel=1e-4)
     np.testing.assert_allclose(
         importance_BT[prompt.visual_BT].numpy(), guidance.importance, rtol=1e-4
     )

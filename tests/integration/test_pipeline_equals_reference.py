@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -166,8 +166,10 @@ def test_scores_importance_and_flops_are_the_references(case: Case, cascade: Any
     _, rows = cascade
     for answer, guidance in zip(case.answers, case.guidance, strict=True):
         row = rows[answer.id]
-        for name in ("exit_score", "confidence", "consistency"):
-            assert row[name] == pytest.approx(getattr(guidance, name), rel=1e-4)
+        assert row["criterion"] == "mean"
+        for name, score in asdict(guidance.certainty).items():
+            assert row[name] == pytest.approx(score, rel=1e-4)
+        assert row["exit_score"] == pytest.approx(guidance.exit_score, rel=1e-4)
         relative = guidance.importance / guidance.importance.max(initial=1e-9)
         np.testing.assert_allclose(np.array(row["importance"]), relative, rtol=2e-3, atol=2e-4)
         flops = guidance.usage.flops

@@ -21,23 +21,26 @@ from jobs.calibrate import (
     INFEASIBLE,
     calibrate_to,
     counts_money,
+    policy_of,
     prices_of,
     run_calibration,
 )
 from jobs.calibrate_config import CalibrationConfig, calibration_of
-from jobs.calibrate_tables import sizes_needed
+from jobs.calibrate_tables import described, sizes_needed
 from jobs.cli import main
 from jobs.run import run_job
 from pipeline.build import Loaders
 from pipeline.config import JobConfig, Mode
-from pipeline.observations import Prices
+from pipeline.observations import Prices, observe
 from pipeline.output import Output
 from pipeline.policy import read_policy, settings_of
 from pipeline.run_record import PoolRecord, begun
+from sgl.calibration import Candidate, Choice, Pruned
 from sgl.errors import ConfigurationError
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, score_of
 from tests.pipeline.inputs import job_of, records, write_parquet
+from tests.pipeline.test_study import GUIDED, RANDOM, output_of, row
 
 COUNT = 400
 GENTLE, HARSH = (PruningConfig(prune_layer=0.4, keep_ratio=one) for one in (0.5, 0.05))
@@ -161,6 +164,22 @@ def test_what_cannot_be_shown_is_said_and_writes_nothing(source: Path, tmp_path:
     policy = run_calibration(job_on(source, tmp_path), cheap, console())
     assert policy is not None
     assert policy.escalation_rate <= 0.6
+
+
+def test_the_pruner_that_was_chosen_is_the_policys(tmp_path: Path) -> None:
+    rows = [row(i, "yes", "no", exit_score=0.5) for i in range(20)]
+    prunings = (GUIDED, RANDOM)
+    seen = observe(output_of(tmp_path, rows), prunings, None)
+    config = CalibrationConfig(agreement=0.5, prunings=prunings)
+    for pruning, words in (
+        (GUIDED, "threshold 0.9, prune layer 0.4, keep ratio 0.5"),
+        (RANDOM, "threshold 0.9, by random, prune layer 0.4, keep ratio 0.5"),
+        (PruningConfig(prune_layer=0.0, keep_ratio=1.0), "threshold 0.9, unpruned"),
+    ):
+        candidate = Candidate(0.9, Pruned(**{"pruner": "guided"} | pruning.model_dump()))
+        choice = Choice(candidate, {"agreement": 0.1}, (candidate,), 20)
+        assert policy_of(job_of("in", "out"), config, seen, choice).pruning == pruning
+        assert described(candidate) == words
 
 
 def test_a_budget_needs_prices_of_the_job_or_of_the_run_that_wrote_the_sample(

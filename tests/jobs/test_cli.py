@@ -131,6 +131,7 @@ def test_a_run_end_to_end_from_another_folder(
     command = [
         *("run", "--input", "in.jsonl", "--output", "out", "--limit", "9", "--threshold", "0.5"),
         *("--small", str(checkpoint), "--large", str(checkpoint), "--prune-layer", "0.2"),
+        *("--pruner", "uniform"),
         *("--keep-ratio", "0.5", "--set", f"ray.address={ray_cluster}"),
         *("--set", "decoding.max_new_tokens=3"),
     ]
@@ -138,6 +139,8 @@ def test_a_run_end_to_end_from_another_folder(
     assert done.returncode == 0, done.stderr
     assert "9 of 9 records" in done.stdout
     table = pq.read_table(tmp_path / "out" / "rows")
+    pruners = {(row["route"], row["pruner"]) for row in table.to_pylist()}
+    assert pruners <= {("small", None), ("large", "uniform")}
     assert sorted(table["id"].to_pylist()) == [f"r{i}" for i in range(9)]
     assert set(table["route"].to_pylist()) <= {"small", "large"}
 

@@ -17,6 +17,8 @@ from pipeline.config import JobConfig
 from pipeline.fingerprint import fingerprint_of, identity_of
 from pipeline.lease import Lease
 from pipeline.output import JobRecord, Output, Success
+from pipeline.scores import Wanted
+from pipeline.scoring import score_output
 from pipeline.status import digest_of_files, status
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError
 from tests.pipeline.fakes import MORTAL, FakeLarge, FakeSmall, Load, Mortal, calls, guidance_of
@@ -183,6 +185,27 @@ def test_settings_that_change_an_answer_are_refused_by_name(tmp_path: Path) -> N
     job = finished(tmp_path)
     with pytest.raises(ConfigurationError, match=r"\(threshold 0.6 there, 0.7 here\)"):
         refused(job.model_copy(update={"threshold": 0.7}))
+
+
+def test_an_output_from_before_a_column_was_there_goes_on(tmp_path: Path) -> None:
+    """As all were before rows said who pruned them."""
+    source = make_input(tmp_path, set())
+    lines = source.read_text().splitlines(keepends=True)
+    source.write_text("".join(lines[: COUNT // 2]))
+    job = job_of(source, tmp_path / "out")
+    run(job, tmp_path)
+    for file in (tmp_path / "out" / "rows").iterdir():
+        pq.write_table(pq.read_table(file).drop_columns("pruner"), file, write_page_checksum=True)
+
+    source.write_text("".join(lines))
+    outcome, _, seen = run(job, tmp_path)
+    assert set(seen) == {f"r{i:04d}" for i in range(COUNT // 2, COUNT)}
+    assert outcome.summary.records == len(rows_of(job)) == COUNT
+    assert sum(status(str(tmp_path / "out"), 0.0).done.values()) == COUNT
+    scored = score_output(str(tmp_path / "out"), Wanted(reference="small_answer"), job.storage)
+    assert len(scored.routes) == COUNT
+    columns = {"pruner" in pq.read_schema(one).names for one in tmp_path.glob("out/rows/*")}
+    assert columns == {True, False}
 
 
 def test_a_shorter_input_is_refused(tmp_path: Path) -> None:

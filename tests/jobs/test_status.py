@@ -7,7 +7,8 @@ from rich.console import Console
 
 from jobs.status import show_status, status_table
 from pipeline.lease import Lease
-from pipeline.output import JobRecord
+from pipeline.output import Alarm, JobRecord
+from pipeline.probe import Promise
 from pipeline.status import status
 from sgl.errors import ConfigurationError
 from tests.pipeline.outputs import FINGERPRINT, output_at, write_task
@@ -61,3 +62,27 @@ def test_programs_get_the_same_and_no_token(
 def test_an_endpoint_is_checked(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"--endpoint-url: .*http"):
         show_status(str(folder), as_json=True, endpoint_url="host:9000")
+
+
+def test_an_alarm_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alarm = Alarm(
+        fingerprint=FINGERPRINT,
+        run_id="r",
+        raised_at="2026-01-01T00:00:00+00:00",
+        promise=Promise(agreement=0.9),
+        records=120,
+        latest=40,
+        agreement=0.7,
+        p=0.04,
+    )
+    output_at(folder).tell(alarm)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(status_table(status(str(folder), 0.0), 0.0))
+    assert isinstance(console.file, io.StringIO)
+    assert (
+        "agreement 0.9 was promised, and of the latest 40 of 120 probed records 70.0%"
+        in console.file.getvalue()
+    )
+    show_status(str(folder), as_json=True)
+    told = json.loads(capsys.readouterr().out)["alarm"]
+    assert (told["records"], told["promise"]["agreement"]) == (120, 0.9)

@@ -25,6 +25,8 @@ from pipeline.work import Work
 from sgl.errors import ModelLoadError
 from sgl.types import (
     Answer,
+    Certainty,
+    Criterion,
     Failure,
     Guidance,
     ImageQuestion,
@@ -72,8 +74,8 @@ def guidance_of(record: ImageQuestion) -> Guidance:
         id=record.id,
         answer=f"small {brightness(record)}",
         token_ids=(1, 2, 3),
-        confidence=score,
-        consistency=score,
+        certainty=Certainty(score, score, score, score, score),
+        criterion=Criterion.MEAN,
         exit_score=score,
         importance=np.arange(VISUAL, dtype=np.float32) + np.float32(score),
         grids=(TokenGrid(0, 2, 2, (0.0, 0.0, 1.0, 0.5)),),

@@ -25,6 +25,7 @@ def job(**settings: Any) -> JobConfig:
             "output.write_importance",
         ),
         ({"pools": {"small": {"usd_per_hour": 2}}}, "usd_per_hour"),
+        ({"mode": "large", "pruning": {"pruner": "guided"}}, "pruning.pruner.*prune nothing"),
     ],
 )
 def test_impossible_combinations_name_their_field(settings: dict[str, Any], names: str) -> None:
@@ -41,6 +42,17 @@ def test_a_mode_needs_only_its_own_model() -> None:
 def test_ignored_settings_are_named() -> None:
     assert job().ignored() == ()
     assert set(job(mode="large", pruning={"keep_ratio": 0.5}).ignored()) == {"threshold", "pruning"}
+    assert set(job(mode="small", pruning={"pruner": "own"}).ignored()) == {"threshold", "pruning"}
+
+
+def test_the_large_model_alone_is_pruned_by_what_needs_no_small_one() -> None:
+    assert job().prunes
+    assert not job(mode="small", pruning={"pruner": "own"}).prunes
+    assert not job(mode="large").prunes
+    pruned = job(mode="large", pruning={"pruner": "uniform"})
+    assert pruned.prunes
+    assert pruned.ignored() == ("threshold",)
+    assert pruned.absolute().pruning.pruner == "uniform"
 
 
 def test_relative_paths_become_absolute_and_uris_stay(

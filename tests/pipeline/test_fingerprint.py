@@ -34,7 +34,10 @@ def of(job: JobConfig) -> str:
         {"threshold": 0.7},
         {"pruning": {"keep_ratio": 0.5}},
         {"pruning": {"prune_layer": 0.5}},
+        {"pruning": {"pruner": "uniform"}},
         {"guidance": {"consistency": "geometric"}},
+        {"guidance": {"criterion": "confidence"}},
+        {"guidance": {"all_criteria": True}},
         {"decoding": {"max_new_tokens": 3}},
         {"models": {"small": {"path": "other"}, "large": {"path": "large"}}},
         {"models": {"small": {"path": "small", "revision": "v2"}, "large": {"path": "large"}}},
@@ -68,6 +71,22 @@ def test_the_fingerprint_changes_with_what_changes_a_row(change: dict[str, Any])
 )
 def test_the_fingerprint_outlives_a_change_of_devices(change: dict[str, Any]) -> None:
     assert of(job(**change)) == of(job())
+
+
+def test_outputs_from_before_pruners_could_be_chosen_go_on() -> None:
+    assert of(job(pruning={"pruner": "guided"})) == of(job())
+    probe = {"share": 0.1, "prunings": [{"keep_ratio": 0.5}]}
+    identity = identity_of(job(probe=probe))
+    assert not any("pruner" in text for item in identity.items() for text in item)
+    probe["prunings"] = [{"keep_ratio": 0.5, "pruner": "own"}]
+    assert of(job(probe=probe)) != fingerprint_of(identity)
+
+
+def test_the_large_mode_looks_at_pruners_that_need_no_small_model() -> None:
+    alone = job(mode="large")
+    assert of(job(mode="large", pruning={"keep_ratio": 0.5})) == of(alone)
+    pruned = [job(mode="large", pruning={"pruner": name}) for name in ("own", "random")]
+    assert len({of(one) for one in (alone, *pruned)}) == 3
 
 
 def test_the_small_mode_does_not_look_at_the_large_model() -> None:
@@ -165,3 +184,10 @@ def test_other_versions_are_told_and_not_refused() -> None:
     assert continues(record(), record()) == []
     (line,) = continues(record(), record(versions={"transformers": "5.23.0", "ray": "2.60.0"}))
     assert line == "transformers 5.23.0 goes on with rows of transformers 5.17.0"
+
+
+def test_a_run_that_was_warned_may_go_on_in_another_way() -> None:
+    probed = {"share": 0.1}
+    ways = [job(probe=probed | {"on_alarm": way}) for way in ("warn", "large", "stop")]
+    assert len({of(one) for one in [*ways, job(probe=probed)]}) == 1
+    assert of(job(probe={"share": 0.2})) != of(ways[0])

@@ -51,6 +51,8 @@ def test_open_rows_are_answered_with_their_own_guidance(tmp_path: Path) -> None:
             assert out["answer"][row].as_py() == expected
     escalated = [name for name, route in routes(out) if route == "large"]
     assert sorted(request.id for request in model.seen) == escalated
+    pruners = dict(zip(out["route"].to_pylist(), out["pruner"].to_pylist(), strict=True))
+    assert pruners == {"small": None, "large": "guided"}
     for request in model.seen:
         assert request.guidance is not None
         row = table["id"].to_pylist().index(request.id)

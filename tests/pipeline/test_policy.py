@@ -17,7 +17,7 @@ from pipeline.policy import (
     write_policy,
 )
 from sgl.errors import ConfigurationError
-from sgl.types import ConsistencyForm
+from sgl.types import ConsistencyForm, Criterion
 from tests.pipeline.inputs import job_of
 
 
@@ -54,6 +54,24 @@ def test_a_policy_is_read_as_it_was_written_to_the_last_digit(
         write_policy(policy, tmp_path / "new" / "policy.yaml")
 
 
+def test_its_pruner_goes_with_it_and_policies_without_one_are_guided(
+    job: JobConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.yaml"
+    write_policy(policy_for(job), path)
+    assert "pruner" not in path.read_text()
+    assert read_policy(path).pruning.pruner == "guided"
+    other = policy_for(job, pruning=PruningConfig(keep_ratio=0.4, pruner="uniform"))
+    write_policy(other, tmp_path / "other.yaml")
+    found = read_policy(tmp_path / "other.yaml")
+    assert found == other
+    written = settings_of(found, {"input": {"path": "in"}, "output": {"path": "out"}})
+    assert written["pruning"]["pruner"] == "uniform"
+    assert identity_for(job) == identity_for(
+        job.model_copy(update={"pruning": PruningConfig(pruner="uniform")})
+    )
+
+
 @pytest.mark.parametrize("text", ["", "a: 1", "version: 2", "["])
 def test_what_is_no_policy_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -86,6 +104,9 @@ def test_it_holds_for_other_data_and_machines_and_not_for_other_models(job: JobC
     check_policy(policy, job.model_copy(update={"threshold": 0.1, "mode": Mode.SMALL}))
     elsewhere = job.input.model_copy(update={"path": "/other", "limit": 5})
     check_policy(policy, job.model_copy(update={"input": elsewhere, "rows_per_block": 3}))
+    chosen = GuidanceConfig(criterion=Criterion.CONFIDENCE)
+    with pytest.raises(ConfigurationError, match=r"guidance\.criterion.*calibrate again"):
+        check_policy(policy, job.model_copy(update={"guidance": chosen}))
     other = GuidanceConfig(consistency=ConsistencyForm.GEOMETRIC)
     with pytest.raises(ConfigurationError, match=r"guidance\.consistency.*calibrate again"):
         check_policy(policy, job.model_copy(update={"guidance": other}))

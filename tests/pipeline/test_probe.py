@@ -72,6 +72,19 @@ def test_probed_records_have_all_answers_and_their_row_is_as_without(tmp_path: P
     assert routes == {"small", "large"}
 
 
+def test_ways_that_differ_only_in_their_pruner_are_told_apart(tmp_path: Path) -> None:
+    ways = tuple(
+        PruningConfig(prune_layer=0.4, keep_ratio=0.5, pruner=name)
+        for name in ("guided", "random", "pyramid")
+    )
+    model = FakeLarge()
+    out = run(read_table(tmp_path, 20), ProbeConfig(share=1, prunings=ways), model)
+    for cell in out["probe"].to_pylist():
+        assert [one["pruner"] for one in cell] == ["guided", "random", "pyramid"]
+    probed = [one for one in model.seen if one.probe is not None]
+    assert all(one.pruning == ways[one.probe or 0] for one in probed)
+
+
 def test_no_batch_mixes_ways_and_they_are_full(tmp_path: Path) -> None:
     batches: list[set[int | None]] = []
     sizes: list[int] = []

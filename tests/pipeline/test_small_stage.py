@@ -51,7 +51,7 @@ def test_guidance_survives_the_table_whole(tmp_path: Path) -> None:
         assert found is not None
         assert np.array_equal(found.importance, expected.importance)
         assert found.importance.dtype == np.float32
-        for name in ("id", "answer", "token_ids", "confidence", "consistency", "exit_score"):
+        for name in ("id", "answer", "token_ids", "certainty", "criterion", "exit_score"):
             assert getattr(found, name) == getattr(expected, name)
         assert found.grids == expected.grids
         assert found.usage == expected.usage

@@ -144,6 +144,12 @@ def test_times_are_of_the_run_and_overlap_is_large_start_to_small_end() -> None:
     assert (again.run_records, again.timed_records, again.stream_s) == (0, 2, 14.0)
 
 
+def test_fail_safe_rows_are_counted_and_rows_of_before_have_none() -> None:
+    decided = [small(decision="exited"), large(decision="escalated"), large(decision="fail_safe")]
+    assert summary_of(rows(*decided, failed()), "run").fail_safe == 1
+    assert summary_of(rows(*decided).drop_columns(["decision"]), "run").fail_safe == 0
+
+
 def test_nan_scores_are_doubtful() -> None:
     assert summary_of(rows(large(exit_score=float("nan"))), "run").doubtful == 1
 

@@ -9,6 +9,8 @@ from sgl.bounds import (
     BINARY,
     DIFFERENCE,
     SHARE,
+    BettingTest,
+    DriftTest,
     Floats,
     Kind,
     betting_p,
@@ -101,3 +103,71 @@ def test_upper_bounds_cover(draw, kind: Kind) -> None:  # type: ignore[no-untype
     missed = (bounds < LIMIT).mean()
     assert missed <= DELTA + 3 * np.sqrt(DELTA * (1 - DELTA) / 300)
     assert np.median(bounds) < 0.35
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 1), max_size=9), max_size=9),
+    st.floats(0.02, 0.98),
+    st.sampled_from([SHARE, DIFFERENCE]),
+)
+def test_a_bet_in_parts_comes_to_the_same(
+    parts: list[list[float]], limit: float, kind: Kind
+) -> None:
+    test = BettingTest(limit, kind)
+    for part in parts:
+        test = test.after(np.array(part, dtype=float))
+    whole = np.array([loss for part in parts for loss in part], dtype=float)
+    assert test == BettingTest(limit, kind).after(whole)
+    assert test.p == betting_p(whole, limit, kind)
+
+
+def test_a_bet_that_was_won_stays_won() -> None:
+    won = BettingTest(0.5).after(np.zeros(30))
+    assert won.p < 0.001
+    assert won.after(np.ones(1000)).p == won.p
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 1), max_size=150), max_size=5),
+    st.floats(0.02, 0.98),
+    st.sampled_from([SHARE, DIFFERENCE]),
+)
+def test_a_test_for_drift_in_parts_comes_to_the_same(
+    parts: list[list[float]], limit: float, kind: Kind
+) -> None:
+    test = DriftTest(limit, kind)
+    for part in parts:
+        test = test.after(np.array(part, dtype=float))
+    whole = DriftTest(limit, kind).after(np.array([loss for part in parts for loss in part]))
+    assert test.bets == whole.bets
+    assert test.p == pytest.approx(whole.p)
+    # What is staked and what is kept are one stake.
+    begun = len(whole.stakes)
+    assert sum(whole.stakes) + 1 / (begun + 1) == pytest.approx(1)
+
+
+def test_a_test_for_drift_is_wrong_as_seldom_as_is_said() -> None:
+    random = np.random.default_rng(8)
+    p_values = np.array(
+        [DriftTest(LIMIT).after((random.random(600) < LIMIT).astype(float)).p for _ in range(400)]
+    )
+    for delta in (0.05, DELTA, 0.3):
+        assert (p_values <= delta).mean() <= delta + 3 * np.sqrt(delta * (1 - delta) / 400)
+
+
+def test_a_long_past_does_not_hide_what_has_changed() -> None:
+    """After many losses above the limit, as many below it would pass before a single bet won."""
+    random = np.random.default_rng(9)
+    losses = np.concatenate([random.random(5000) < 0.92, random.random(200) < 0.7]).astype(float)
+    drift = DriftTest(0.9).after(losses)
+    assert drift.p < 0.01 < betting_p(losses, 0.9)
+    assert 150 < drift.leading.records <= 300
+    assert drift.leading.mean == pytest.approx(losses[-drift.leading.records :].mean())
+    assert len(drift.bets) < 60
+
+
+def test_a_test_for_drift_holds_some_bets_and_no_more() -> None:
+    test = DriftTest(0.5).after(np.tile([0.0, 1.0], 5000))
+    assert len(test.bets) == len(test.stakes) == 64
+    assert test.bets[0].records == 10_000
+    assert test.p > 0.05

@@ -68,5 +68,8 @@ def test_the_first_token_is_not_an_end_token_unless_allowed(vlm: VLM) -> None:
     allowed = strict.guide([record], max_new_tokens=MAX_NEW, min_new_tokens=0)[0]
     assert allowed.token_ids == first.token_ids
     # Barring spreads the end tokens' probability over the rest, so it never lowers the first one.
-    assert 0.9 * first.confidence < allowed.confidence < first.confidence
-    assert math.isfinite(barred.confidence)
+    confidence = first.certainty.confidence
+    assert 0.9 * confidence < allowed.certainty.confidence < confidence
+    assert math.isfinite(barred.certainty.confidence)
+    # Nor is the entropy of a distribution with barred tokens lost: nought log nought is nought.
+    assert 0 <= barred.certainty.entropy <= 1

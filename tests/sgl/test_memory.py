@@ -10,7 +10,7 @@ from benchmarks.measure import Work, peak_bytes
 from sgl.decoder import prefill
 from sgl.layout import PromptLayout
 from sgl.memory import BatchMemory
-from sgl.ranking import top_visual_tokens
+from sgl.ranking import Stage, top_visual_tokens
 from sgl.selection import Selection
 from sgl.types import TokenGrid
 from tests.tiny_models import FAMILIES, ragged_records
@@ -18,6 +18,7 @@ from tests.tiny_models import FAMILIES, ragged_records
 DECODER = Decoder(hidden=256, heads=8, kv_heads=4, intermediate=1024, layers=4, vocabulary=8192)
 BATCH, VISUAL = 6, 960
 LAYOUT = PromptLayout([0] * (VISUAL + 64), (TokenGrid(0, 30, 32, (0, 0, 1, 1)),), 48, 0, 0.0, 1)
+STAGES = [Stage(1, 0.5), Stage(2, 0.25), Stage(3, 0.125)]
 MEMORY = BatchMemory(DECODER.shape, patch_values=1, bytes_per_value=4)
 
 
@@ -45,7 +46,8 @@ def prefill_of(prune_layer: float, keep_ratio: float, ragged: bool) -> Work:
 def test_a_prefill_takes_what_is_estimated_and_not_much_less(
     prune_layer: float, keep_ratio: float, ragged: bool
 ) -> None:
-    needed = MEMORY.peak_bytes([LAYOUT] * BATCH, prune_layer=prune_layer, keep_ratio=keep_ratio)
+    stages = [Stage(int(DECODER.layers * prune_layer), keep_ratio)]
+    needed = MEMORY.peak_bytes([LAYOUT] * BATCH, stages=stages)
     # The prompt is there before the peak is measured.
     prompt = BATCH * LAYOUT.length * DECODER.hidden * 4
     taken = prompt + peak_bytes(prefill_of, prune_layer, keep_ratio, ragged)
@@ -53,17 +55,26 @@ def test_a_prefill_takes_what_is_estimated_and_not_much_less(
 
 
 def test_pruning_leaves_room_for_more_records() -> None:
-    def records(prune_layer: float, keep_ratio: float) -> int:
+    def records(*stages: Stage) -> int:
         layout = replace(LAYOUT, max_new_tokens=64)
         return next(
             count
             for count in range(1, 1000)
-            if MEMORY.peak_bytes([layout] * count, prune_layer=prune_layer, keep_ratio=keep_ratio)
-            > 2**30
+            if MEMORY.peak_bytes([layout] * count, stages=stages) > 2**30
         )
 
-    full, pruned = records(1.0, 1.0), records(0.04, 0.05)
-    assert pruned > full
+    full, staged, pruned = records(), records(*STAGES), records(Stage(0, 0.05))
+    assert pruned > staged > full
+
+
+def test_stages_take_what_one_cut_at_their_average_takes() -> None:
+    """And more of a device that holds the first layers only, where the longer ones are."""
+    layouts, at_once = [LAYOUT] * BATCH, [Stage(1, sum(one.share for one in STAGES) / 3)]
+    whole = MEMORY.peak_bytes(layouts, stages=STAGES)
+    assert whole == pytest.approx(MEMORY.peak_bytes(layouts, stages=at_once), rel=0.01)
+    first = MEMORY.split(layers=2)
+    assert first.peak_bytes(layouts, stages=STAGES) > first.peak_bytes(layouts, stages=at_once)
+    assert MEMORY.peak_bytes(layouts, stages=STAGES, choosing=1 << 40) > 1 << 40
 
 
 def test_longer_answers_and_wider_batches_need_more() -> None:
@@ -90,3 +101,16 @@ def test_every_family_says_what_its_vision_tower_holds(name: str) -> None:
     blind = replace(vlm.memory, patch_values=0)
     assert vlm.memory.peak_bytes(layouts) >= blind.peak_bytes(layouts) > 0
     assert vlm.memory.patch_values > 0
+
+
+def test_logits_of_a_consistency_pass_count_only_where_it_runs() -> None:
+    wide = replace(MEMORY, shape=replace(MEMORY.shape, vocabulary=1 << 20))
+    layouts = [replace(LAYOUT, token_ids=[0] * (VISUAL + 8))]
+    with_pass, without = (
+        wide.peak_bytes(layouts, capture=True, scored=one) for one in (True, False)
+    )
+    # Logits in the model's dtype, in float32 and their log-softmax, of 256 tokens.
+    assert with_pass - without > 0.9 * 256 * 12 * (1 << 20)
+    many = [replace(LAYOUT, token_ids=[0] * 8, rows_after_image=1, grids=()) for _ in range(300)]
+    guided, answered = (wide.peak_bytes(many, capture=one, scored=False) for one in (True, False))
+    assert guided - answered > 0.9 * 300 * 8 * (1 << 20)  # what the entropy takes besides

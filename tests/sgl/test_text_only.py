@@ -40,8 +40,8 @@ def test_nothing_is_ranked_or_pruned(name: str) -> None:
     assert guidance.importance.shape == (0,)
     assert guidance.grids == ()
     # The consistency pass sees the whole prompt again.
-    assert math.log(guidance.consistency) == pytest.approx(
-        len(guidance.token_ids) * math.log(guidance.confidence), rel=1e-3
+    assert math.log(guidance.certainty.consistency or 0) == pytest.approx(
+        len(guidance.token_ids) * math.log(guidance.certainty.confidence), rel=1e-3
     )
     (answer,) = vlm.answer([WITHOUT], [guidance], prune_layer=0.0, keep_ratio=0.05)
     (unpruned,) = vlm.answer([WITHOUT])

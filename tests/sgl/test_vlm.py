@@ -158,8 +158,8 @@ def assert_same_guidance(one: Guidance, other: Guidance) -> None:
     assert one.token_ids == other.token_ids
     assert one.answer == other.answer
     assert one.grids == other.grids
-    assert one.confidence == pytest.approx(other.confidence, rel=1e-4)
-    assert one.consistency == pytest.approx(other.consistency, rel=1e-3)
+    assert one.certainty.confidence == pytest.approx(other.certainty.confidence, rel=1e-4)
+    assert one.certainty.consistency == pytest.approx(other.certainty.consistency, rel=1e-3)
     np.testing.assert_allclose(one.importance, other.importance, rtol=1e-4)
     assert one.usage.flops == other.usage.flops
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import sgl
 from sgl.attention import RowCapture
 from sgl.decoder import prefill
+from sgl.exit_quality import auroc, exit_curve
 from sgl.statistics import Bootstrap
 from testbed import GUIDES, model_path
 from testbed.attention_maps import FASTV_LAYER, layer_maps
@@ -19,8 +20,6 @@ from testbed.evaluate import evaluate, load_split, report
 from testbed.figures import draw_figures
 from testbed.pruned import PRESETS, all_settings
 from testbed.statistics import (
-    auroc,
-    exit_curve,
     overlap,
     rank_correlation,
     recall,

@@ -214,6 +214,7 @@ def test_files_hold_the_same_records_and_repeat(tmp_path: Path) -> None:
         assert {**row, "image": row["image"]["path"]} == line
         assert (tmp_path / "a" / line["image"]).read_bytes() == row["image"]["bytes"]
         assert row["needed_tokens"] == list(record.question.needed)
+        assert row["image"]["path"] == f"images/{row['page']}.png"
         np.testing.assert_array_equal(
             np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))), record.image
         )

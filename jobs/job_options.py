@@ -1,0 +1,93 @@
+"""Options of the commands that run a job, and the job that they come to."""
+
+import argparse
+from typing import TYPE_CHECKING, get_args
+
+from actors.config import PrunerName
+from jobs.price_option import add_price_option, price_flags
+from sgl.types import Criterion
+
+if TYPE_CHECKING:
+    from pipeline.config import JobConfig
+
+PRUNERS = get_args(PrunerName)
+SETTINGS = {
+    "input": "input.path",
+    "output": "output.path",
+    "limit": "input.limit",
+    "mode": "mode",
+    "small": "models.small.path",
+    "large": "models.large.path",
+    "threshold": "threshold",
+    "criterion": "guidance.criterion",
+    "pruner": "pruning.pruner",
+    "prune_layer": "pruning.prune_layer",
+    "keep_ratio": "pruning.keep_ratio",
+    "log_format": "logs.format",
+}
+"""Options, and the settings that they stand for."""
+SOURCES = ("config", "assignments", "input", "limit", "small", "large")
+"""Options of `add_sources`, as the parsed ones are named."""
+
+
+def add_sources(parser: argparse._ActionsContainer) -> None:
+    """Which records, which models, and all other settings by name."""
+    parser.add_argument("--config", metavar="FILE", help="job settings, YAML")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="assignments",
+        help="one setting, as in pools.large.replicas=2; may be repeated",
+    )
+    parser.add_argument("--input", metavar="PATH", help="file, directory, glob or URI of records")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
+    parser.add_argument("--small", metavar="MODEL", help="folder, hub id, or 'testbed'")
+    parser.add_argument("--large", metavar="MODEL", help="folder, hub id, or 'testbed'")
+
+
+def add_cascade(parser: argparse.ArgumentParser) -> None:
+    """Where the rows go, and how the cascade answers."""
+    parser.add_argument("--output", metavar="DIR", help="where rows and checkpoint go")
+    parser.add_argument("--mode", choices=("cascade", "small", "large"), help="default: cascade")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="exit score, 0 to 1, from which the small model's answer stands",
+    )
+    parser.add_argument(
+        "--criterion",
+        choices=[one.value for one in Criterion],
+        help="what the exit score is; default: mean, the paper's",
+    )
+    parser.add_argument(
+        "--prune-layer",
+        type=float,
+        metavar="F",
+        help="share of the large model's layers below the pruning",
+    )
+    parser.add_argument(
+        "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
+    )
+    add_price_option(parser)
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        help="json: an object per line, with the run's id",
+    )
+
+
+def job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfig":
+    """The job of parsed options.
+
+    Raises:
+        ConfigurationError: names the setting and the remedy.
+    """
+    from jobs.settings import load_job
+
+    flags = {name: getattr(options, option, None) for option, name in SETTINGS.items()}
+    if "prices" in options:
+        flags |= price_flags(options)
+    return load_job(options.config, options.assignments, flags, policy)

@@ -1,0 +1,221 @@
+"""The monitor: holds the outcomes of the probe against the promise while the run goes on.
+
+One small actor, told of every probed record, before the large model answers it and after. It bets
+against the promise (sgl.bounds.DriftTest), raises the alarm at once, and writes it into the
+output, so that no later run forgets it. What it knows beside the alarm lies in the rows: a monitor
+that starts anew, with the next driver or after its death, reads them first.
+
+The bet takes records in the order in which they were announced, and waits for the first of them. In
+the order in which they finish, those with short answers, which agree more or less often than
+others, would come first, and the alarm would be false more often than it says.
+
+Half of the promise's delta is for this test, the other half for that over all rows at the end,
+whose order is random (pipeline/measured.py): docs/decisions/0034.
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import ray
+
+from pipeline.draw import hash_of
+from pipeline.driver_node import on_driver_node
+from pipeline.fail_safe import Outcome
+from pipeline.outcomes import probed_rows
+from pipeline.output import Alarm, Output
+from pipeline.probe import OnAlarm, Promise
+from sgl.bounds import DriftTest
+from sgl.errors import StorageError
+from sgl.metrics import metric_named
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S = 5.0
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Against a promise; see Alarm.
+
+    Attributes:
+        records: that were compared.
+        latest: of them, those that speak most against it.
+        agreement: mean of these.
+        p: of one of the two tests.
+    """
+
+    records: int
+    latest: int
+    agreement: float
+    p: float
+
+
+class _Unknown:
+    """The outcome of a record that has been announced."""
+
+
+_UNKNOWN = _Unknown()
+
+
+def alarm_of(output: Output, run_id: str, promise: Promise, evidence: Evidence) -> Alarm:
+    """An alarm raised now.
+
+    Args:
+        output: whose.
+        run_id: of the run that noticed.
+        promise: that is broken.
+        evidence: what speaks against it.
+    """
+    return Alarm(
+        fingerprint=output.fingerprint,
+        run_id=run_id,
+        raised_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        promise=promise,
+        records=evidence.records,
+        latest=evidence.latest,
+        agreement=evidence.agreement,
+        p=min(1.0, 2 * evidence.p),
+    )
+
+
+def standing_alarm(output: Output, promise: Promise) -> Alarm | None:
+    """What was raised in an output about this promise."""
+    alarm = output.alarm()
+    return alarm if alarm and alarm.promise == promise else None
+
+
+class Monitor:
+    """The test; runs as a Ray actor, and plainly in tests.
+
+    Args:
+        output: whose rows it begins with, and that keeps the alarm.
+        run_id: of the run.
+        promise: that is tested.
+        on_alarm: what follows.
+    """
+
+    def __init__(self, output: Output, run_id: str, promise: Promise, on_alarm: OnAlarm) -> None:
+        self._output = output
+        self._run_id = run_id
+        self._promise = promise
+        self._on_alarm = on_alarm
+        self._test = DriftTest(promise.agreement)
+        self._seen: set[int] = set()
+        self._waiting: dict[int, float | _Unknown | None] = {}
+        self._alarm = standing_alarm(output, promise)
+        score = metric_named(promise.metric)
+        self.observe(
+            [
+                (row.id, score(row.answer, [row.reference]))
+                for row in probed_rows(output)
+                if not row.fail_safe
+            ]
+        )
+
+    def announce(self, ids: Sequence[str]) -> None:
+        """See MonitorClient; a record that comes again, as after a death, keeps its place."""
+        for key in (hash_of(name, _SEED) for name in ids):
+            if key not in self._seen:
+                self._waiting.setdefault(key, _UNKNOWN)
+
+    def observe(self, outcomes: Sequence[Outcome]) -> None:
+        """See MonitorClient; a record that comes again counts once."""
+        for name, agreed in outcomes:
+            key = hash_of(name, _SEED)
+            if key not in self._seen:
+                self._waiting[key] = agreed
+        while self._waiting:
+            key, known = next(iter(self._waiting.items()))
+            if isinstance(known, _Unknown):
+                return
+            del self._waiting[key]
+            self._seen.add(key)
+            if known is not None and self._alarm is None:
+                self._bet(known)
+
+    def alarm(self) -> Alarm | None:
+        """What was raised, by this run or before it."""
+        return self._alarm
+
+    def failing_safe(self) -> bool:
+        """See MonitorClient."""
+        return self._alarm is not None and self._on_alarm is OnAlarm.LARGE
+
+    def _bet(self, agreed: float) -> None:
+        self._test = self._test.after(np.array([agreed]))
+        if self._test.p <= self._promise.delta_of_each:
+            self._raise()
+
+    def _raise(self) -> None:
+        test, leading = self._test, self._test.leading
+        evidence = Evidence(test.records, leading.records, leading.mean, test.p)
+        self._alarm = alarm_of(self._output, self._run_id, self._promise, evidence)
+        try:
+            self._output.tell(self._alarm)
+        except OSError:
+            # The rows have it too, for whoever goes on.
+            logger.warning("the alarm could not be written into the output", exc_info=True)
+
+
+@dataclass(frozen=True)
+class RemoteMonitor:
+    """A Monitor that lives in a Ray actor and is restarted, from the rows, if that dies.
+
+    Attributes:
+        actor: its handle.
+        metric: see MonitorClient.
+        safe_from_start: likewise.
+    """
+
+    actor: Any
+    metric: str
+    safe_from_start: bool
+
+    @classmethod
+    def start(
+        cls, output: Output, run_id: str, promise: Promise, on_alarm: OnAlarm
+    ) -> "RemoteMonitor":
+        """Start the actor on the driver's node; it ends with the job.
+
+        Raises:
+            StorageError: it could not read what is in the output.
+        """
+        remote = ray.remote(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=on_driver_node(),
+        )(Monitor)
+        actor = remote.remote(output, run_id, promise, on_alarm)
+        try:
+            safe = bool(ray.get(actor.failing_safe.remote()))
+        except ray.exceptions.RayError as error:
+            raise StorageError("the probe in the output's rows could not be read") from error
+        return cls(actor, promise.metric, safe)
+
+    def announce(self, ids: Sequence[str]) -> None:
+        """See MonitorClient."""
+        self.actor.announce.remote(list(ids))
+
+    def observe(self, outcomes: Sequence[Outcome]) -> None:
+        """See MonitorClient."""
+        self.actor.observe.remote(list(outcomes))
+
+    def failing_safe(self) -> "Future[bool]":
+        """See MonitorClient."""
+        answer: Future[bool] = self.actor.failing_safe.remote().future()
+        return answer
+
+    def alarm(self) -> Alarm | None:
+        """What was raised; None also where the monitor cannot be reached."""
+        try:
+            alarm: Alarm | None = ray.get(self.actor.alarm.remote(), timeout=_PATIENCE_S)
+        except ray.exceptions.RayError:
+            return None
+        return alarm

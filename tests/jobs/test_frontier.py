@@ -1,0 +1,180 @@
+"""`sgl evaluate --frontier`, from an output to tables, JSON and picture."""
+
+import builtins
+import io
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from actors.large_vlm import GuidedQuestion
+from infra.s3 import DEFAULT
+from jobs.calibrate import sample_job
+from jobs.calibrate_config import CalibrationConfig, prunings_of
+from jobs.cli import main
+from jobs.frontier import show_frontier
+from jobs.run import run_job
+from pipeline.build import Loaders
+from sgl import statistics
+from sgl.errors import ConfigurationError
+from sgl.types import Answer, Failure, Pruning
+from tests.jobs.test_calibrate import Large, Small
+from tests.pipeline.fakes import Load
+from tests.pipeline.inputs import job_of, records, write_parquet
+from tests.pipeline.test_answered import TYPES, record
+from tests.pipeline.test_scoring import make_output
+
+COUNT = 60
+
+
+class Told(Large):
+    """Tells of every answer how it was pruned."""
+
+    def _answer(self, request: GuidedQuestion, records: int) -> Answer | Failure:
+        answer = super()._answer(request, records)
+        assert isinstance(answer, Answer)
+        way = request.pruning
+        told = way and Pruning(way.prune_layer, way.keep_ratio, way.keep_ratio)
+        return replace(answer, pruning=told)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few resamples."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 40)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pages of two records; the small model is right above a score of 0.5, pruning harms little."""
+    scores = np.linspace(0, 1, COUNT)
+    rows = [
+        record(
+            f"{place // 2:03}-{place % 2}",
+            "no" if place % 20 == 7 else "yes",
+            "yes" if score > 0.5 else "no",
+            "yes" if place % 10 else "no",
+            exit_score=float(score),
+            page=f"{place // 2:03}",
+        )
+        for place, score in enumerate(scores)
+    ]
+    return make_output(tmp_path / "out", rows, types=TYPES)
+
+
+def test_tables_tell_every_strategy(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "220")
+    assert main(["evaluate", str(folder), "--frontier", "--cluster", "page"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for told in (
+        "cost in flops",
+        "cost in device_s",
+        "least cost that keeps 99%",
+        "quality at 40% of the cost",
+        "random, pruned",
+        "prune only, pruned 0.4:0.5 70% 90.0% [",
+        "large only 95.0% [",
+        "cascade, pruned, for 95%: threshold ",
+        "chosen on one half of the images, measured on the other",
+        "60 records; quality: exact_match, reference: answers",
+        "images by 'page'",
+    ):
+        assert told in text
+
+
+def test_programs_get_the_same_and_the_figure_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "new" / "figures"
+    asked = ["evaluate", str(folder), "--frontier", "--json", "--figures", str(figures)]
+    assert main(asked) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((figures / "frontier.json").read_text())
+    assert (figures / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    flops = result["costs"]["flops"]
+    assert flops["large only"]["points"][0]["cost"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert flops["small only"]["points"][0]["cost"]["value"] == 0.3
+    way = {"pruner": "guided", "prune_layer": 0.4, "keep_ratio": 0.5}
+    assert flops["prune only"]["points"][0]["pruned"] == way
+    keeps = {one["kept"]: one["cost"]["value"] for one in flops["cascade, pruned"]["least"]}
+    assert 0.3 < keeps[0.95] < 0.75
+    assert result["clusters"] == COUNT
+    assert result["recovered"]["value"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--figures", "x"],
+            "--figures: draws a comparison; write --pruners, --criteria or --frontier",
+        ),
+        (["--frontier", "--by", "kind"], "--by: not with --frontier"),
+        (["--frontier", "--reference", "gold"], "--reference: not with --frontier"),
+        (["--frontier", "--metric", "anls", "--metric", "yes_no"], "--metric: one only"),
+        (["--frontier", "--metric", "bleu"], "no metric 'bleu'"),
+    ],
+)
+def test_what_does_not_go_together_ends_with_one_line(
+    folder: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(folder), *options]) == 2
+    assert capsys.readouterr().err.startswith(f"sgl: {told}")
+
+
+def test_a_missing_matplotlib_is_told_by_the_extra_that_brings_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = builtins.__import__
+
+    def without(name: str, *more: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return find(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    options = SimpleNamespace(
+        output=str(folder), metric=[], cluster=None, json=False, figures=str(tmp_path / "figures")
+    )
+    with pytest.raises(ConfigurationError, match=r"sgl-cascade\[evaluate\]"):
+        show_frontier(options, DEFAULT)  # type: ignore[arg-type]
+
+
+def test_ways_to_prune_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    found = prunings_of(["0.4:0.46", "0.1:0.2", "0.4:0.46"])
+    assert found is not None
+    assert [(one.prune_layer, one.keep_ratio) for one in found] == [(0.4, 0.46), (0.1, 0.2)]
+    assert prunings_of([]) is None
+    for text, told in (("x", "prune_layer"), ("0.4", "keep_ratio"), ("0.4:2", "keep_ratio")):
+        asked = ["calibrate", "--agreement", "0.9", "--plan", "--pruning", text]
+        assert main(asked) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"sgl: --pruning {text}: {told}: ")
+        assert "write LAYER:KEEP" in error
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_from_a_dataset_to_its_frontier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    source = write_parquet(tmp_path / "in.parquet", records(120, answers=[["yes"]] * 120))
+    prunings = prunings_of(["0.4:0.5", "0.4:0.05"])
+    assert prunings is not None
+    config = CalibrationConfig(records=100, agreement=0.9, prunings=prunings)
+    job = sample_job(job_of(source, tmp_path / "out", rows_per_block=32), config)
+    run = partial(run_job, loaders=Loaders(Load(Small, log), Load(Told, log)))  # type: ignore[arg-type]
+    run(job, Console(file=io.StringIO()))
+    assert main(["evaluate", str(tmp_path / "out"), "--frontier", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["records"], result["reference"]) == (100, "answers")
+    ways = result["costs"]["flops"]["prune only"]["points"]
+    assert {one["pruned"]["keep_ratio"]: one["quality"]["value"] for one in ways}[0.5] >= 0.97
