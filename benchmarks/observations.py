@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 
-import jobs
 from actors.config import PruningConfig
 from jobs.run import run_job
 from jobs.sample import sample_job
-from jobs.settings import checked
+from jobs.settings import TESTBED, checked
 from pipeline.observations import observe
 from sgl.bounds import BINARY, DIFFERENCE
 from sgl.calibration import Losses, Pruned, Sample
@@ -79,12 +77,22 @@ def load(path: Path) -> Population:
 
 def write(path: Path, split: Any, records: int, console: Console) -> None:
     """Answer records of a split in every way, and keep the figures."""
-    settings = yaml.safe_load(Path(jobs.__file__).with_name("demo.yaml").read_text())
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "records.parquet"
         write_parquet(split, records, source)
-        settings |= {"input": {"path": str(source)}, "output": {"path": f"{folder}/out"}}
-        outcome = run_job(sample_job(checked(settings), records, PRUNINGS), console)
+        job = checked(
+            {
+                "input": {"path": str(source)},
+                "output": {"path": f"{folder}/out"},
+                "threshold": 1.0,
+                "guidance": {"consistency": "geometric"},
+                "models": {
+                    "small": {"path": TESTBED, "batch_size": 64},
+                    "large": {"path": TESTBED, "batch_size": 16},
+                },
+            }
+        )
+        outcome = run_job(sample_job(job, records, PRUNINGS), console)
         seen = observe(outcome.output, PRUNINGS, None)
     sample = seen.sample()
     disagreement, drop = seen.disagreement(METRIC), seen.accuracy_drop(METRIC)

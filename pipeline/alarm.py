@@ -100,9 +100,9 @@ def describe(alarm: Alarm, on_alarm: OnAlarm, measured: Measured | None = None) 
         return f"{seen}; calibrate again, or run with a threshold above 1"
     whole = measured.cascade
     return (
-        f"{seen}, when it was raised ({alarm.raised_at}); over all {whole.records:,} probed "
-        f"records that the cascade answered, {whole.agreement} agree, which does not break the "
-        "promise: some stretch of the input differs"
+        f"{seen}, when it was raised ({alarm.raised_at}); of all {whole.records:,} probed records "
+        f"that the cascade answered, {whole.agreement} agree, which alone would not show it: some "
+        "stretch of the input differs"
     )
 
 

@@ -1,14 +1,11 @@
 """The engine's benchmark: that it compares equals, and runs to its table. Nothing is timed."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
-import jobs
 from benchmarks import engine, papers_way, trained
 from sgl.attention import ATTENTION_NAME
 
@@ -20,17 +17,6 @@ TINY = engine.Setup(
 @pytest.fixture(scope="module")
 def pair() -> trained.Pair:
     return trained.load_pair()
-
-
-def test_the_settings_are_the_demos() -> None:
-    demo = yaml.safe_load(Path(jobs.__file__).with_name("demo.yaml").read_text())
-    assert demo["threshold"] == trained.THRESHOLD
-    assert demo["guidance"] == {"consistency": trained.CONSISTENCY.value}
-    assert demo["pruning"] == {
-        "prune_layer": trained.PRUNE_LAYER,
-        "keep_ratio": trained.KEEP_RATIO,
-    }
-    assert demo["decoding"] == {"max_new_tokens": trained.MAX_NEW_TOKENS}
 
 
 def test_batches_hold_every_record_once_and_little_padding(pair: trained.Pair) -> None:

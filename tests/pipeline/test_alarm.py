@@ -109,7 +109,7 @@ def test_the_end_says_whether_all_rows_break_the_promise_or_some_stretch_did() -
     broken = describe(ALARM, OnAlarm.WARN, measured(500, 0.7, 0.001))
     assert "calibrate again" in broken
     stretch = describe(ALARM, OnAlarm.WARN, measured(5000, 0.95, 1.0))
-    assert "over all 5,000 probed records that the cascade answered, 0.950" in stretch
+    assert "of all 5,000 probed records that the cascade answered, 0.950" in stretch
     assert "some stretch of the input differs" in stretch
 
 

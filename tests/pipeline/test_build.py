@@ -215,7 +215,7 @@ def test_lost_devices_cost_no_rows(tmp_path: Path) -> None:
 
 
 def test_a_model_is_loaded_on_what_its_replica_has_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(*_args: Any, gpus: int, gpu_share: float) -> tuple[int, float]:
+    def told(*_args: Any, gpus: int, gpu_share: float, **_more: Any) -> tuple[int, float]:
         return gpus, gpu_share
 
     monkeypatch.setattr("pipeline.build.SmallVLM", told)
