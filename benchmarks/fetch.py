@@ -6,6 +6,7 @@ the next is asked for, as Ray does once it has put it into the object store.
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pyarrow as pa
@@ -65,6 +66,9 @@ class _NobodyDies:
 
     async def drained(self) -> bool:
         return True
+
+    def closed(self) -> "Future[bool]":
+        return Future()
 
 
 def measure(sides: Sequence[int] = SIDES, rows: int = ROWS) -> list[Row]:

@@ -2,7 +2,8 @@
 
 Exit codes: 0 done, 1 crashed, or models or a storage that do not work, 2 bad configuration, 3
 another run writes the output, 4 the run ended and the output is not complete, 5 no cascade could be
-shown to meet the target, 6 an alarm that was to stop the run, 130 interrupted.
+shown to meet the target, 6 an alarm that was to stop the run, 7 its budget is spent, 130
+interrupted.
 """
 
 import argparse
@@ -12,7 +13,14 @@ from typing import IO, TYPE_CHECKING, cast
 
 from jobs.evaluate_options import add_evaluate
 from jobs.job_options import PRUNERS, add_cascade, add_sources, job_of
-from sgl.errors import AlarmError, AuditError, ConfigurationError, OutputBusyError, ReplicaError
+from sgl.errors import (
+    AlarmError,
+    AuditError,
+    BudgetError,
+    ConfigurationError,
+    OutputBusyError,
+    ReplicaError,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,12 +28,14 @@ if TYPE_CHECKING:
     from pipeline.config import JobConfig
 
 _ALARMED = 6
+_SPENT = 7
 _EXIT_CODES = {
     ReplicaError: 1,
     ConfigurationError: 2,
     OutputBusyError: 3,
     AuditError: 4,
     AlarmError: _ALARMED,
+    BudgetError: _SPENT,
 }
 
 _INTERRUPTED = 130
@@ -94,6 +104,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add_cascade(parser)
     parser.add_argument(
         "--pruner", choices=PRUNERS, help="who chooses the visual tokens; default: guided"
+    )
+    parser.add_argument(
+        "--max-usd", type=float, metavar="X", help="stop when the output has cost so much"
+    )
+    parser.add_argument(
+        "--max-gpu-hours", type=float, metavar="X", help="likewise, in hours of its devices"
     )
     parser.add_argument("--policy", metavar="FILE", help="of sgl calibrate: threshold and pruning")
     parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
@@ -185,6 +201,8 @@ def _run(options: argparse.Namespace) -> int:
     console = _console(job)
     outcome = run_job(job, console, retry_errors=options.retry_errors)
     report(outcome, console)
+    if outcome.over_budget:
+        return _SPENT
     return _ALARMED if outcome.stopped else 0
 
 

@@ -12,7 +12,7 @@ import ray
 from ray.util.annotations import RayDeprecationWarning
 
 import pipeline
-from pipeline.config import RayConfig
+from pipeline.ray_config import RayConfig
 from sgl.errors import ConfigurationError
 
 _LEAST_CPUS = 3

@@ -13,7 +13,8 @@ from jobs.cluster import cluster
 from jobs.run import Outcome, report, run_job
 from jobs.settings import checked
 from jobs.tables import overlap, pruning
-from pipeline.config import JobConfig, Mode, RayConfig
+from pipeline.config import JobConfig, Mode
+from pipeline.ray_config import RayConfig
 from pipeline.summary import Summary
 from testbed.generate import write_parquet
 

@@ -104,3 +104,8 @@ class Display:
 def escalation(count: StageCount) -> float:
     """Share of a stage's rows that go on to the large model."""
     return count.escalated / count.rows if count.rows else 0.0
+
+
+def say(console: Console, line: str) -> None:
+    """One line, as it is."""
+    console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -24,6 +24,8 @@ SETTINGS = {
     "prune_layer": "pruning.prune_layer",
     "keep_ratio": "pruning.keep_ratio",
     "log_format": "logs.format",
+    "max_usd": "budget.usd",
+    "max_gpu_hours": "budget.gpu_hours",
 }
 """Options, and the settings that they stand for."""
 SOURCES = ("config", "assignments", "input", "limit", "small", "large")

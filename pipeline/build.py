@@ -15,6 +15,7 @@ from ray.data.datasource import FilenameProvider
 
 from actors.large_vlm import LargeVLM
 from actors.small_vlm import SmallVLM
+from pipeline.budget_config import WhenSpent
 from pipeline.checkpoint import switch_on
 from pipeline.config import JobConfig, Mode
 from pipeline.fetch import FetchStage
@@ -26,7 +27,7 @@ from pipeline.output import Output
 from pipeline.pool_config import PoolConfig
 from pipeline.preflight import Placement, Resources
 from pipeline.probe import ProbeConfig
-from pipeline.progress import Reporter
+from pipeline.progress import Reporter, is_closed
 from pipeline.read import RecordDatasource
 from pipeline.references import Fetcher
 from pipeline.replicas import Start
@@ -71,7 +72,9 @@ def build(job: JobConfig, run: Run) -> Dataset:
     """The graph up to the finished rows; nothing runs yet."""
     # Left alone, Ray splits the output of few read tasks into 200 blocks.
     tasks = min(len(run.source.parts), MAX_READ_TASKS)
-    rows = ray.data.read_datasource(RecordDatasource(run.source), override_num_blocks=tasks)
+    stopped = partial(is_closed, run.reporter) if _stops(job) else None
+    source = RecordDatasource(run.source, stopped)
+    rows = ray.data.read_datasource(source, override_num_blocks=tasks)
     rows.set_name(name_of(run.output))
     switch_on(run.output, rows.context)
     rows = rows.repartition(target_num_rows_per_block=job.rows_per_block)
@@ -133,6 +136,7 @@ def _fetch(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
         ),
         reporter=run.reporter,
         guard=Guard("fetch", run.ledger, job.input.fetch_deadline_s),
+        stops=_stops(job),
     )
     return rows.map_batches(
         _apply, fn_kwargs={"stage": stage}, batch_size=job.rows_per_block, **_ARROW
@@ -148,6 +152,7 @@ def _small(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
     settings = SmallSettings(
         threshold=job.threshold if job.mode is Mode.CASCADE else None,
         batch_size=job.model("small").batch_size,
+        when_spent=job.budget.then if job.budget else None,
         write_importance=job.output.write_importance,
         rate=rate_of(job, "small", placement),
         probe=_probe(job),
@@ -207,6 +212,10 @@ def rate_of(job: JobConfig, role: str, placement: Placement) -> Rate:
     model = job.model(role)
     cores = model.cpu_threads * (model.tensor_parallel or 1)
     return Rate(devices=placement.num_gpus or cores, usd_per_hour=pool.usd_per_hour)
+
+
+def _stops(job: JobConfig) -> bool:
+    return job.budget is not None and job.budget.then is WhenSpent.STOP
 
 
 def _probe(job: JobConfig) -> ProbeConfig | None:

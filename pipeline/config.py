@@ -16,11 +16,13 @@ from actors.config import (
 )
 from infra.pricing import PricingConfig
 from infra.s3 import StorageConfig
+from pipeline.budget_config import BudgetConfig, WhenSpent
 from pipeline.http_config import HttpConfig
 from pipeline.logs import LogsConfig
 from pipeline.metrics_config import MetricsConfig
 from pipeline.pool_config import PoolConfig, PoolsConfig
 from pipeline.probe import ProbeConfig, Promise
+from pipeline.ray_config import RayConfig
 
 
 class Mode(StrEnum):
@@ -139,32 +141,6 @@ class FaultsConfig(StrictModel):
     max_restarts: int = Field(default=8, ge=0)
 
 
-class RayConfig(StrictModel):
-    """Which Ray.
-
-    Attributes:
-        address: of a running cluster; None means RAY_ADDRESS of the environment or, where that is
-            not set either, a local one.
-        num_cpus: logical cores of a local Ray; None means at least 3, because the stages of a
-            graph wait for each other below that.
-        object_store_bytes: shared memory of a local Ray, through which all blocks go; None means
-            Ray's default, 30 % of the machine's memory.
-    """
-
-    address: str | None = None
-    num_cpus: int | None = Field(default=None, ge=1)
-    object_store_bytes: int | None = Field(default=None, ge=80 << 20)
-
-    @model_validator(mode="after")
-    def _sizes_of_a_local_one(self) -> "RayConfig":
-        for name in ("num_cpus", "object_store_bytes"):
-            if self.address is not None and getattr(self, name) is not None:
-                raise ValueError(
-                    f"ray.{name}: the cluster at ray.address has its own; leave one of them out"
-                )
-        return self
-
-
 class JobConfig(StrictModel):
     """One run of the pipeline.
 
@@ -178,6 +154,7 @@ class JobConfig(StrictModel):
             ways; only in the cascade.
         promise: that the probe is held against; a policy brings its own.
         pricing: where prices come from that no pool has of its own; None is the built-in table.
+        budget: what the output may cost; nothing limits it by default.
         metrics: served for Prometheus while the job runs.
         logs: lines for people, or JSON.
     """
@@ -196,6 +173,7 @@ class JobConfig(StrictModel):
     probe: ProbeConfig | None = None
     promise: Promise | None = None
     pricing: PricingConfig | None = None
+    budget: BudgetConfig | None = None
     metrics: MetricsConfig | None = None
     logs: LogsConfig = LogsConfig()
     storage: StorageConfig = StorageConfig()
@@ -240,6 +218,16 @@ class JobConfig(StrictModel):
             raise ValueError(
                 "pruning.pruner: 'guided' is by the small model, which mode 'large' does not run; "
                 "write another pruner, mode cascade, or leave it out to prune nothing"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _budget_of_a_cascade(self) -> "JobConfig":
+        degrades = self.budget is not None and self.budget.then is WhenSpent.SMALL
+        if degrades and self.mode is not Mode.CASCADE:
+            raise ValueError(
+                "budget.then: 'small' is for the cascade, whose small model goes on alone; write "
+                "'stop'"
             )
         return self
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from enum import StrEnum
 from typing import Protocol
 
-_ASKED_EVERY_S = 1.0
+from pipeline.heard import Heard
 
 Outcome = tuple[str, float | None]
 """A probed record's id, and how far the cascade's answer agrees with the unpruned large model's,
@@ -24,6 +24,8 @@ class Decision(StrEnum):
     ESCALATED = "escalated"
     FAIL_SAFE = "fail_safe"
     """Whatever its score, it went to the large model, unpruned."""
+    OVER_BUDGET = "over_budget"
+    """Its score says large model, and the budget for that was spent: it kept the small answer."""
 
 
 class MonitorClient(Protocol):
@@ -52,7 +54,7 @@ class MonitorClient(Protocol):
         ...
 
 
-class FailSafe:
+class FailSafe(Heard):
     """What one stage knows of it.
 
     Args:
@@ -63,23 +65,7 @@ class FailSafe:
     def __init__(
         self, monitor: MonitorClient | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._monitor = monitor
-        self._clock = clock
-        self._asked_at = float("-inf")
-        self._answer: Future[bool] | None = None
-        self._active = monitor is not None and monitor.safe_from_start
-
-    def ask(self) -> None:
-        """Ask again, if that is due: before work that takes long enough for an answer."""
-        if self._monitor is None or self.active() or self._answer is not None:
-            return
-        if self._clock() - self._asked_at >= _ASKED_EVERY_S:
-            self._asked_at, self._answer = self._clock(), self._monitor.failing_safe()
-
-    def active(self) -> bool:
-        """As far as this stage has heard; once true, always true."""
-        if not self._active and self._answer is not None and self._answer.done():
-            # A monitor that cannot be reached says nothing, and is asked again.
-            self._active = self._answer.exception() is None and self._answer.result()
-            self._answer = None
-        return self._active
+        if monitor is None:
+            super().__init__(None, clock=clock)
+        else:
+            super().__init__(monitor.failing_safe, known=monitor.safe_from_start, clock=clock)

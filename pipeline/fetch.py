@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.guard import Guard
 from pipeline.images import decode
-from pipeline.progress import Reporter
+from pipeline.progress import Reporter, is_closed
 from pipeline.references import Fetcher, has_image
 from pipeline.schema import IMAGE, IMAGES, OUTPUT
 from pipeline.stage import check_columns, check_conserved, failed, replace_columns
@@ -67,6 +67,7 @@ class FetchStage:
         fetcher: gets the encoded pictures.
         reporter: told of the rows done.
         guard: stands around the decoders.
+        stops: take no more records once the budget is spent; they have no row then.
     """
 
     run_id: str
@@ -77,10 +78,14 @@ class FetchStage:
     fetcher: Fetcher
     reporter: Reporter
     guard: Guard
+    stops: bool = False
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """Decode the pictures of one block; its rows come out in order, in one table or more."""
         check_columns("fetch", table, READS)
+        if self.stops and is_closed(self.reporter):
+            yield self._finished(table.slice(0, 0), [])
+            return
         start, held = 0, 0
         fetched: list[_Pictures | Failure] = []
         for item in self._in_order(table):

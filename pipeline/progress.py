@@ -6,6 +6,7 @@ twice after a crash, changes a figure on the screen or the fill of a batch.
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -61,6 +62,18 @@ class Reporter(Protocol):
         """Whether every row of the job has reached the large stage."""
         ...
 
+    def closed(self) -> "Future[bool]":
+        """Whether the budget is spent, some time later."""
+        ...
+
+
+def is_closed(reporter: Reporter) -> bool:
+    """Whether the budget is spent; False where nobody answers."""
+    try:
+        return reporter.closed().result(_PATIENCE_S)
+    except Exception:  # whatever became of the board
+        return False
+
 
 class Board:
     """The sums; runs as a Ray actor, and plainly in tests.
@@ -72,6 +85,7 @@ class Board:
     def __init__(self, expected: int) -> None:
         self._expected = expected
         self._arrived = 0
+        self._closed = False
         self._counts = {stage: StageCount() for stage in STAGES}
         self._work = {stage: Work() for stage in STAGES}
 
@@ -99,9 +113,18 @@ class Board:
         """See Reporter."""
         self._arrived += rows
 
-    def drained(self) -> bool:
+    def close(self) -> None:
+        """The budget is spent."""
+        self._closed = True
+
+    def closed(self) -> bool:
         """See Reporter."""
-        return self._arrived >= self._expected
+        return self._closed
+
+    def drained(self) -> bool:
+        """See Reporter; of a run that is closed, every row that is under way."""
+        under_way = self._counts["small"].rows or self._counts["fetch"].rows
+        return self._arrived >= (under_way if self._closed else self._expected)
 
     def counts(self) -> dict[str, StageCount]:
         """By stage."""
@@ -143,6 +166,15 @@ class BoardReporter:
     def worked(self, stage: str, work: Work) -> None:
         """See Reporter."""
         self.board.worked.remote(stage, work)
+
+    def close(self) -> None:
+        """See Board."""
+        self.board.close.remote()
+
+    def closed(self) -> "Future[bool]":
+        """See Reporter."""
+        future: Future[bool] = self.board.closed.remote().future()
+        return future
 
     def arrived(self, rows: int) -> None:
         """See Reporter."""

@@ -18,11 +18,17 @@ from pipeline.source import Source
 
 
 class RecordDatasource(Datasource):
-    """One read task per run of neighbouring parts; yields tables in the reader's schema."""
+    """One read task per run of neighbouring parts; yields tables in the reader's schema.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        source: the input.
+        stopped: asked before each part is read; once true, no more are.
+    """
+
+    def __init__(self, source: Source, stopped: Callable[[], bool] | None = None) -> None:
         super().__init__()
         self._source = source
+        self._stopped = stopped
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Unknown: pictures are compressed to very different degrees."""
@@ -47,12 +53,17 @@ class RecordDatasource(Datasource):
             exec_stats=None,
         )
         schema = self._source.shape.schema
-        return ReadTask(_reader(self._source, parts), metadata, schema, row_limit)
+        return ReadTask(_reader(self._source, parts, self._stopped), metadata, schema, row_limit)
 
 
-def _reader(source: Source, parts: Sequence[Part]) -> Callable[[], Iterator[pa.Table]]:
+def _reader(
+    source: Source, parts: Sequence[Part], stopped: Callable[[], bool] | None
+) -> Callable[[], Iterator[pa.Table]]:
     def read() -> Iterator[pa.Table]:
         for part in parts:
+            if stopped is not None and stopped():
+                yield source.shape.schema.empty_table()
+                return
             yield from source.tables(part)
 
     return read

@@ -13,9 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from actors.batching import Watch, unwatched
+from pipeline.budget_config import WhenSpent
 from pipeline.fail_safe import Decision, FailSafe, MonitorClient
 from pipeline.guard import Guard
 from pipeline.handover import Rate, guided_cells, pack_guidance, questions
+from pipeline.heard import Heard
 from pipeline.probe import ProbeConfig
 from pipeline.progress import Reporter
 from pipeline.schema import GUIDANCE, IMPORTANCE, OUTPUT
@@ -48,6 +50,10 @@ WRITES = (
 """And `importance` on request. `images` and `guidance` are null unless the large one needs them."""
 
 
+_STAYS = (Decision.EXITED, Decision.OVER_BUDGET)
+"""Decisions for the small model's answer."""
+
+
 class SmallModel(Protocol):
     """What the stage needs of actors.small_vlm.SmallVLM."""
 
@@ -66,6 +72,7 @@ class SmallSettings:
         threshold: exit score from which a record keeps this answer; None keeps them all, and
             makes this the last stage.
         batch_size: of a full batch.
+        when_spent: what follows once the budget is spent; None where there is no budget.
         write_importance: add the `importance` column.
         rate: what a replica's second is.
         probe: records that the large model gets whatever their score.
@@ -73,6 +80,7 @@ class SmallSettings:
 
     threshold: float | None
     batch_size: int = 1
+    when_spent: WhenSpent | None = None
     write_importance: bool = False
     probe: ProbeConfig | None = None
     rate: Rate = field(default_factory=Rate)
@@ -99,6 +107,7 @@ class SmallStage:
     ) -> None:
         self._model = guard.load(load)
         self._fail_safe = FailSafe(monitor)
+        self._spent = Heard(reporter.closed if settings.when_spent else None)
         self._guard = guard
         self._settings = settings
         self._reporter = reporter
@@ -106,8 +115,11 @@ class SmallStage:
     def __call__(self, table: pa.Table) -> pa.Table:
         """Run the open rows of one block."""
         check_columns("small", table, READS)
-        rows = [i for i, route in enumerate(table["route"].to_pylist()) if is_open(route)]
         self._fail_safe.ask()
+        self._spent.ask()
+        if self._settings.when_spent is WhenSpent.STOP and self._spent.active():
+            table = table.slice(0, 0)
+        rows = [i for i, route in enumerate(table["route"].to_pylist()) if is_open(route)]
         started = time.time()
         results = dict(zip(rows, self._run(questions(table, rows)), strict=True))
         spent = {"small_started_at": instant(started), "small_finished_at": instant(time.time())}
@@ -135,8 +147,9 @@ class SmallStage:
         if safe:
             return Decision.FAIL_SAFE
         threshold = self._settings.threshold
-        stays = threshold is None or exits(guidance.exit_score, threshold)
-        return Decision.EXITED if stays else Decision.ESCALATED
+        if threshold is None or exits(guidance.exit_score, threshold):
+            return Decision.EXITED
+        return Decision.OVER_BUDGET if self._spent.active() else Decision.ESCALATED
 
     def _probed(self, guided: dict[int, Guidance]) -> dict[int, Guidance]:
         probe = self._settings.probe
@@ -148,7 +161,7 @@ class SmallStage:
         cells = guided_cells(result, self._settings.rate)
         if self._settings.threshold is not None and decision:
             cells["decision"] = decision.value
-        if decision is Decision.EXITED:
+        if decision in _STAYS:
             return cells | {"answer": result.answer, "route": Route.SMALL.value}
         return cells
 
@@ -161,9 +174,7 @@ class SmallStage:
     ) -> pa.Table:
         out = edit_rows(table, edits, [name for name in WRITES if name in OUTPUT.names])
         guided = {row: item for row, item in results.items() if isinstance(item, Guidance)}
-        escalated = {
-            row: item for row, item in guided.items() if decisions[row] is not Decision.EXITED
-        }
+        escalated = {row: item for row, item in guided.items() if decisions[row] not in _STAYS}
         going_on = escalated | self._probed(guided)
         packed = {row: pack_guidance(item) for row, item in going_on.items()}
         columns = {

@@ -17,6 +17,10 @@ class AuditError(SglError, RuntimeError):
     """The output does not hold every record of the input exactly once."""
 
 
+class BudgetError(SglError, RuntimeError):
+    """What the run may cost is spent."""
+
+
 class AlarmError(SglError, RuntimeError):
     """The answers are not what was promised, and the run is to end where that is known."""
 

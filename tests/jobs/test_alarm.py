@@ -162,7 +162,7 @@ def test_a_run_that_was_stopped_goes_on_fail_safe(
 
     # The same command does not begin at all, and forgets nothing.
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.run.cluster", lambda _: pytest.fail("Ray was started"))
+        patch.setattr("jobs.run.cluster", lambda *_: pytest.fail("Ray was started"))
         with pytest.raises(AlarmError):
             run(job, tmp_path)
 
@@ -198,8 +198,11 @@ def test_programs_know_an_alarm_by_its_exit_code(
     assert capsys.readouterr().err == "sgl: why\n"
 
     # One that came when every record was done already stops nothing, and is told in the same way.
-    monkeypatch.setattr("jobs.run.run_job", lambda *_, **__: SimpleNamespace(stopped=True))
+    fine = {"over_budget": None}
+    stopped = SimpleNamespace(stopped=True, **fine)
+    monkeypatch.setattr("jobs.run.run_job", lambda *_, **__: stopped)
     monkeypatch.setattr("jobs.run.report", lambda *_: None)
     assert main(command) == 6
-    monkeypatch.setattr("jobs.run.run_job", lambda *_, **__: SimpleNamespace(stopped=False))
+    ended = SimpleNamespace(stopped=False, **fine)
+    monkeypatch.setattr("jobs.run.run_job", lambda *_, **__: ended)
     assert main(command) == 0

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import ray
 from jobs.cluster import cluster
-from pipeline.config import RayConfig
+from pipeline.ray_config import RayConfig
 
 with cluster(RayConfig(num_cpus=3)):
     print("cores", ray.cluster_resources()["CPU"])

@@ -176,7 +176,7 @@ def finished(folder: Path, rows: int = COUNT) -> JobConfig:
 def refused(job: JobConfig) -> None:
     rows = rows_of(job)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.run.cluster", lambda _: pytest.fail("Ray was started"))
+        patch.setattr("jobs.run.cluster", lambda *_: pytest.fail("Ray was started"))
         run_job(job, Console(file=io.StringIO()))
     assert rows_of(job) == rows
 
@@ -238,7 +238,7 @@ def test_a_run_that_lost_rows_is_no_success(
 ) -> None:
     job = finished(tmp_path, rows=20)
     assert status(job.output.path, 0.0).state == "complete"
-    monkeypatch.setattr("jobs.run.write", lambda *_: None)
+    monkeypatch.setattr("jobs.stream.write", lambda *_: None)
     with pytest.raises(AuditError, match="4 records have no row"):
         run(job, tmp_path)
     found = status(job.output.path, 0.0)

@@ -10,8 +10,8 @@ from jobs.cluster import cluster
 from jobs.display import Display
 from jobs.run import report, run_job
 from pipeline.build import Loaders
-from pipeline.config import RayConfig
 from pipeline.progress import StageCount
+from pipeline.ray_config import RayConfig
 from sgl.errors import ConfigurationError
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, calls
 from tests.pipeline.inputs import job_of, records, write_parquet
@@ -55,7 +55,7 @@ def test_a_run_tells_what_it_came_to_and_the_same_again_is_a_no_op(tmp_path: Pat
 def test_duplicate_ids_are_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.run.cluster", lambda _: pytest.fail("Ray was started"))
+    monkeypatch.setattr("jobs.run.cluster", lambda *_: pytest.fail("Ray was started"))
     path = write_parquet(tmp_path / "in.parquet", records(2) | {"id": ["same", "same"]})
     with pytest.raises(ConfigurationError, match="same"):
         run_job(job_of(path, tmp_path / "out"), screen())

@@ -5,6 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,11 @@ class LocalReporter:
 
     async def drained(self) -> bool:
         return self.board.drained()
+
+    def closed(self) -> "Future[bool]":
+        answer: Future[bool] = Future()
+        answer.set_result(self.board.closed())
+        return answer
 
 
 @dataclass

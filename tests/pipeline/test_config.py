@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import JobConfig, Mode, RayConfig
+from pipeline.config import JobConfig, Mode
+from pipeline.ray_config import RayConfig
 from tests.pipeline.inputs import job_of
 
 
