@@ -50,6 +50,8 @@ def job_of(
         data
         | {
             "threshold": THRESHOLD,
+            "guidance": {"consistency": "geometric"},
+            "pruning": {"prune_layer": 0.19, "keep_ratio": 0.22},
             "input": {"path": str(records)},
             "output": {"path": output, "rows_per_file": sizes["rows_per_file"]},
             "pools": {"small": {"replicas": sizes["replicas"]}, "large": {"replicas": 1}},

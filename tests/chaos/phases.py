@@ -33,6 +33,11 @@ class Phase(Enum):
         """Whether it comes with every write task."""
         return self in (Phase.PENDING, Phase.DATA_WRITTEN, Phase.COPIED, Phase.COMMITTED)
 
+    @property
+    def looks_like_reconciling(self) -> bool:
+        """Whether a driver that tidies up after a death makes such requests too."""
+        return self in (Phase.COPIED, Phase.COMMITTED)
+
     def stop(self, skip: int = 0) -> Stop:
         """The request at which the world ends."""
         methods, part, carried_out = _STOPS[self]

@@ -147,6 +147,10 @@ class _Play:
         faults, phase = self._place.faults, kill.phase
         assert faults is not None
         assert phase is not None
+        if phase.looks_like_reconciling and not self._wait(
+            lambda: self._place.commits() > self._before, driver
+        ):
+            return False
         faults.stop = phase.stop(kill.skip)
         if not self._wait(faults.over.is_set, driver):
             return False

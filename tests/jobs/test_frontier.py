@@ -170,7 +170,8 @@ def test_from_a_dataset_to_its_frontier(tmp_path: Path, capsys: pytest.CaptureFi
     prunings = prunings_of(["0.4:0.5", "0.4:0.05"])
     assert prunings is not None
     config = CalibrationConfig(records=100, agreement=0.9, prunings=prunings)
-    job = sample_job(job_of(source, tmp_path / "out", rows_per_block=32), config)
+    job = job_of(source, tmp_path / "out", rows_per_block=32)
+    job = sample_job(job, config.records, prunings)
     run = partial(run_job, loaders=Loaders(Load(Small, log), Load(Told, log)))  # type: ignore[arg-type]
     run(job, Console(file=io.StringIO()))
     assert main(["evaluate", str(tmp_path / "out"), "--frontier", "--json"]) == 0
