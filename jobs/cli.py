@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jobs import report
 from sgl.errors import AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands.add_parser("calibrate", help=calibrate))
     _add_status(commands.add_parser("status", help="how far an output is"))
     _add_evaluate(commands.add_parser("evaluate", help="how right the answers of an output are"))
+    report.add_arguments(commands.add_parser("report", help="what outputs came to, as a page"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
     _add_bench(commands.add_parser("bench", help="speed and memory, as ratios"))
     return parser

@@ -39,8 +39,8 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
     for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
         metrics.metric_named(name)
     with ExitStack() as stack:
-        output, files = _opened(path, storage)
-        columns = _columns(output, files)
+        output, files = opened(path, storage)
+        columns = columns_of(output, files)
         reference: AnswerStore | None = None
         if wanted.reference not in columns:
             reference = _answers_of(wanted.reference, storage, columns)
@@ -59,7 +59,12 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
     return scored
 
 
-def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
+def opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
+    """An output and the names of its committed data files.
+
+    Raises:
+        ConfigurationError: there is no output, or nothing in it yet.
+    """
     record = Output(path, "", storage).record()
     if record is None:
         raise ConfigurationError(f"{path}: no output of sgl run (it has no _job.json)")
@@ -70,8 +75,12 @@ def _opened(path: str, storage: StorageConfig) -> tuple[Output, list[str]]:
     return output, files
 
 
-def _columns(output: Output, files: Sequence[str]) -> dict[str, pa.DataType]:
-    """Name and type of every column; files of one output have the same."""
+def columns_of(output: Output, files: Sequence[str]) -> dict[str, pa.DataType]:
+    """Name and type of every column of some data files; files of one output have the same.
+
+    Raises:
+        ConfigurationError: none of them can be read.
+    """
     for name in files:
         try:
             schema = next(patiently(partial(_schemas, output, name), output.storage))
@@ -123,7 +132,7 @@ def _answers_of(
             f"column or another output by --reference; it carries {_listed(columns)}"
         )
     try:
-        output, files = _opened(absolute_path(path), storage)
+        output, files = opened(absolute_path(path), storage)
     except ConfigurationError as error:
         raise ConfigurationError(
             f"--reference: '{path}' is no column (it carries {_listed(columns)}) "
