@@ -50,6 +50,7 @@ BENCHMARKS: dict[str, dict[str, int]] = {
     "memory": {},
     "pipeline": {"rounds": 5},
     "pruning": _IN_TURNS,
+    "report": {"records": 1_000_000},
 }
 """And the settings that each takes, with their defaults."""
 

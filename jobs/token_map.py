@@ -17,8 +17,10 @@ Floats = npt.NDArray[np.float32]
 
 _DIMMED = 0.28
 """Of the brightness that is left to a dropped token, in grey."""
-_HEAT = 0.62
-"""How much of the hottest colour covers the picture."""
+_HEAT = 0.85
+"""How much of the hottest colour covers the picture; the coldest does not cover it."""
+_UNDER_HEAT = 0.55
+"""Of the brightness of the picture below, in grey, so that no colour of its own looks hot."""
 _STOPS = (0.0, 0.35, 0.7, 1.0)
 _COLOURS = np.array([(24, 32, 120), (190, 40, 130), (250, 130, 50), (255, 240, 130)], np.float32)
 """Blue over red to yellow, each lighter than the one before, so that it also reads in grey."""
@@ -84,8 +86,9 @@ def draw_heat(
     values = np.sqrt(values / (values.max() or 1.0))
     heat = token_map(grids, values, pixels.shape[:2], image)
     colours = np.stack([np.interp(heat, _STOPS, _COLOURS[:, c]) for c in range(3)], axis=-1)
-    weight = _HEAT * (0.2 + 0.8 * heat[..., None])
-    drawn = pixels.astype(np.float32) * (1 - weight) + colours * weight
+    weight = _HEAT * heat[..., None]
+    grey = pixels.astype(np.float32).mean(axis=2, keepdims=True) * _UNDER_HEAT
+    drawn = grey * (1 - weight) + colours * weight
     return np.clip(drawn, 0, 255).astype(np.uint8)
 
 

@@ -95,7 +95,7 @@
       series.push(dot(at, css("quiet"), "large only", { symbol: "diamond", label: { show: true, formatter: "large only", position: "left", color: css("quiet") } }));
     }
     const own = run.points[ofRun(run)];
-    if (own.quality) series.push(dot(xy(own, "value"), css("text"), "this run", { symbolSize: 8, label: { show: true, formatter: "this run", position: "right", distance: 12, color: css("quiet") } }));
+    if (own.quality) series.push(dot(xy(own, "value"), css("text"), "this run", { symbolSize: 8, label: { show: true, formatter: "this run", position: "left", distance: 12, color: css("quiet") } }));
     if (here.quality) series.push(dot(xy(here, "value"), css("accent"), "chosen", { symbolSize: 18, label: { show: false }, z: 9 }));
     else if (modelled.length) series[0].markLine = { symbol: "none", silent: true, lineStyle: { color: css("accent"), width: 2, type: "solid" }, label: { show: false }, data: [{ xAxis: cost(here, unit) }] };
     return base({

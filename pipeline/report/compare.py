@@ -76,7 +76,8 @@ def compare(every: Sequence[Facts]) -> Comparison:
 def _means(name: str, every: Sequence[Facts], of: Callable[[Facts], Estimate | None]) -> Line:
     first = of(every[0])
     cells = [_mean(of(one), None if place == 0 else first) for place, one in enumerate(every)]
-    return Line(name, "", tuple(cells))
+    told = every[0].quality
+    return Line(name, f"{told.yardstick}, {told.metric}", tuple(cells))
 
 
 def _mean(one: Estimate | None, first: Estimate | None) -> Cell:

@@ -68,7 +68,7 @@ class Facts:
     Attributes:
         name: of its directory.
         output: its path.
-        made_at: when these figures were taken; ISO 8601, UTC.
+        made_at: when these figures were taken; day and time, UTC.
         state: "complete", or "unfinished".
         expected: records of the input.
         started_at: of the first run; None where no run has a record.

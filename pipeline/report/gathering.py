@@ -210,4 +210,4 @@ class _Gathering:
 
 
 def _day_and_time(instant: float) -> str:
-    return datetime.fromtimestamp(instant, UTC).isoformat(" ", "seconds")
+    return f"{datetime.fromtimestamp(instant, UTC):%Y-%m-%d %H:%M} UTC"
