@@ -1,7 +1,7 @@
 """Time and memory of `sgl report` over a million made-up rows, in files as runs leave them.
 
-Rows are drawn at random, in the real schema: short questions and answers, six records in ten exit,
-one in twenty is probed, one in a thousand failed. There is no input, and so no picture is drawn.
+Rows are drawn at random, in the real schema: short questions and answers, four records in five
+exit, one in twenty is probed, one in a thousand failed. There is no input, so no picture is drawn.
 """
 
 import os

@@ -12,6 +12,11 @@ _YARDSTICKS = {
     Yardstick.AGREEMENT: "agreement with the large model alone",
     Yardstick.SAME: "same answer as in this run",
 }
+_RIGHT = {
+    Yardstick.ACCURACY: "right",
+    Yardstick.AGREEMENT: "agrees with the large model",
+    Yardstick.SAME: "the same as in this run",
+}
 ROUTES = {"small": "exited", "large": "escalated"}
 LATENCIES = {
     "small": "block in the small model",
@@ -83,6 +88,11 @@ def quality_name(facts: Facts) -> str:
     return _YARDSTICKS[Yardstick(facts.quality.yardstick)]
 
 
+def right_name(facts: Facts) -> str:
+    """What is said of an answer that scores 1."""
+    return _RIGHT[Yardstick(facts.quality.yardstick)]
+
+
 def prices_of(facts: Facts) -> str:
     """Currency and date of all its prices."""
     day = facts.money.priced_on
@@ -95,7 +105,7 @@ def tiles(facts: Facts) -> list[Figure]:
     total = summary.records
     failed = sum(summary.failed.values())
     found = [Figure("records", f"{total:,}", f"of {facts.expected:,}, {facts.state}")]
-    if facts.quality.overall is not None:
+    if facts.quality.overall is not None and facts.quality.yardstick != Yardstick.SAME:
         one = facts.quality.overall
         note = f"95 %: {one.low:.1%} to {one.high:.1%}, {facts.quality.judged:,} records"
         found.append(Figure(quality_name(facts), percent(one.value), note))
@@ -182,6 +192,8 @@ def _large_only(facts: Facts) -> list[Figure]:
 def quality_figures(facts: Facts) -> list[tuple[str, Estimate]]:
     """Every mean with its interval, by name."""
     quality = facts.quality
+    if quality.yardstick == Yardstick.SAME:
+        return [("small model alone", quality.small)] if quality.small else []
     found = [("this run", quality.overall), ("small model alone", quality.small)]
     found.append(("large model alone, on probed records", quality.large))
     found += [(f"{ROUTES[route]} records", one) for route, one in quality.by_route.items()]

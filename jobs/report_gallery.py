@@ -38,6 +38,7 @@ _QUALITY = 82
 CAPTIONS = {
     "rescued": ("Rescued", "the small model was wrong, the large one right"),
     "lost": ("Lost", "the small model was right, the large one wrong"),
+    "changed": ("Changed", "the large model gave another answer"),
     "exited": ("Exited", "the small model's answer stands"),
     "escalated": ("Escalated", "the large model's answer stands"),
 }

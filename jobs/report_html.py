@@ -70,6 +70,7 @@ def _for_charts(facts: Facts) -> dict[str, Any]:
     return {name: plain[name] for name in _CHARTS} | {
         "name": facts.name,
         "quality_name": figures.quality_name(facts),
+        "right_name": figures.right_name(facts),
         "prices": figures.prices_of(facts),
     }
 

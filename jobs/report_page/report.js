@@ -121,8 +121,8 @@
     });
     const at = Math.min(1, run.points.length ? run.points[run.at].threshold : 1);
     const series = [
-      bars("small answer right", found.right, css("small")),
-      bars("wrong", found.wrong, css("wrong")),
+      bars(`small answer ${run.right_name}`, found.right, css("small")),
+      bars("not so", found.wrong, css("wrong")),
     ];
     if (unknown.some((one) => one > 0.5)) series.push(bars("not judged", unknown, css("idle")));
     const mark = (x, colour, type, label) => ({

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.draw import hash_of
 from pipeline.report.latency import durations_of
-from pipeline.report.quality import Judged
+from pipeline.report.quality import Judged, Yardstick
 from pipeline.report.rows import Chunk, Flags, Floats
 from sgl.types import Route
 
@@ -137,20 +137,20 @@ class Samples:
         return {kind: [row for _, row in kept] for kind, kept in self._kept.items()}
 
 
-def kinds_of(chunk: Chunk, judged: Judged) -> dict[str, Flags]:
+def kinds_of(chunk: Chunk, judged: Judged, yardstick: Yardstick) -> dict[str, Flags]:
     """Which rows tell what, by name.
 
     exited and escalated; rescued, where only the large model was right, and lost, where only the
-    small one was. A partial score counts as right from 0.5 on.
+    small one was; without anything to tell right from wrong, changed, where they differ. A partial
+    score counts as right from 0.5 on.
     """
     large = chunk.is_route(Route.LARGE) & chunk.escalated & ~np.isnan(judged.small)
     small_right, right = judged.small >= 0.5, judged.answer >= 0.5
-    return {
-        "rescued": large & ~small_right & right,
-        "lost": large & small_right & ~right,
-        "exited": chunk.is_route(Route.SMALL),
-        "escalated": large,
-    }
+    known = ~np.isnan(judged.answer)
+    told = {"rescued": large & ~small_right & right, "lost": large & small_right & ~right & known}
+    if yardstick is Yardstick.SAME:
+        told = {"changed": large & ~small_right}
+    return told | {"exited": chunk.is_route(Route.SMALL), "escalated": large}
 
 
 def spent_of(chunk: Chunk) -> tuple[str, Floats]:

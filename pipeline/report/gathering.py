@@ -101,7 +101,7 @@ class _Gathering:
         self._slowest.add(chunk, seconds_of(chunk), "seconds")
         name, spent = spent_of(chunk)
         self._dearest.add(chunk, spent, name)
-        self._samples.add(chunk, kinds_of(chunk, judged))
+        self._samples.add(chunk, kinds_of(chunk, judged, self._yardstick))
         self._spending.add(chunk)
         kept = chunk.floats("average_retention")[chunk.escalated]
         self._retention += np.histogram(kept, _RETENTION_CLASSES, (0, 1))[0]

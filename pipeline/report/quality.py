@@ -130,10 +130,13 @@ def _scores(
     missing: float = np.nan,
 ) -> Floats:
     """NaN where nothing is accepted, `missing` where nothing is said."""
-    return np.array(
-        [
-            np.nan if not right else missing if said is None else score(said, right, among)
-            for said, right, among in zip(answers, accepted, options, strict=True)
-        ],
-        dtype=np.float64,
-    )
+
+    def one(said: str | None, right: Sequence[str], among: Sequence[str]) -> float:
+        if not right:
+            return np.nan
+        if said is None:
+            return missing
+        # Every measure gives 1 to what all accepted answers say: most answers, and half the time.
+        return 1.0 if right == [said] else score(said, right, among)
+
+    return np.array(list(map(one, answers, accepted, options)), dtype=np.float64)

@@ -91,7 +91,8 @@ def chunks(output: Output, names: Sequence[str]) -> Iterator[pa.Table]:
 
 def _completed(table: pa.Table, place: int) -> pa.Table:
     table = table.append_column("file", pa.array(np.full(table.num_rows, place, np.int32)))
+    there = set(table.column_names)
     for field in OUTPUT:
-        if field.name not in table.column_names:
+        if field.name not in there:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table

@@ -100,6 +100,19 @@ def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
     assert page.stat().st_size < 6e6
 
 
+def test_without_accepted_answers_nothing_is_called_right(tmp_path: Path) -> None:
+    folder = write_output(tmp_path / "out", rows(120))
+    for path in (folder / "rows").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop(["answers"]), path)
+    page, text = tmp_path / "r.html", tmp_path / "r.md"
+    assert report(str(folder), "--html", str(page), "--markdown", str(text)) == 0
+    told = page.read_text()
+    assert "The input has no accepted answers" in told
+    assert "Changed" in told
+    assert "Rescued" not in told
+    assert "one right answer" not in text.read_text()
+
+
 def test_two_runs_are_compared(tmp_path: Path) -> None:
     first = write_output(tmp_path / "first", rows(200))
     other = write_output(tmp_path / "other", [one | {"answer": "right"} for one in rows(200)])

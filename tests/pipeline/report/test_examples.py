@@ -35,7 +35,7 @@ def test_samples_are_of_their_kind_and_the_same_each_time() -> None:
         for start in range(0, 400, 100):
             part = chunk(some[start : start + 100])
             judged = judge(part, Yardstick.ACCURACY, metric_named("exact_match"))
-            samples.add(part, kinds_of(part, judged))
+            samples.add(part, kinds_of(part, judged, Yardstick.ACCURACY))
         return {kind: [one["id"] for one in rows] for kind, rows in samples.rows().items()}
 
     first = drawn()
@@ -47,6 +47,15 @@ def test_samples_are_of_their_kind_and_the_same_each_time() -> None:
             assert (by_id[name]["small_answer"], by_id[name]["answer"]) == (said, answer)
     assert {by_id[name]["route"] for name in first["exited"]} == {"small"}
     assert first["exited"] != sorted(first["exited"])
+
+
+def test_where_nothing_tells_right_from_wrong_changes_are_shown() -> None:
+    some = chunk([one | {"answers": None} for one in rows(50)])
+    judged = judge(some, Yardstick.SAME, metric_named("exact_match"))
+    kinds = kinds_of(some, judged, Yardstick.SAME)
+    assert kinds.keys() == {"changed", "exited", "escalated"}
+    pairs = zip(some.texts("answer"), some.texts("small_answer"), strict=True)
+    assert kinds["changed"].tolist() == [answer != small for answer, small in pairs]
 
 
 def test_without_prices_the_dearest_took_the_most_device_seconds() -> None:
