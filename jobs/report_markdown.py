@@ -66,7 +66,7 @@ def _pools(facts: Facts) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---", *(["---:"] * (len(heads) - 1))]]
+    lines = [list(map(_plain, heads)), ["---", *(["---:"] * (len(heads) - 1))]]
     lines += [list(map(_plain, row)) for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

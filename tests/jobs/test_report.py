@@ -74,7 +74,8 @@ def test_texts_of_strangers_stay_texts(tmp_path: Path) -> None:
     bad = {"stage": "fetch", "type": "ImageError", "message": ATTACK}
     folder = write_output(tmp_path / "<b>|out", [*some, failed(1, error=bad)])
     page, text = tmp_path / "r.html", tmp_path / "r.md"
-    assert report(str(folder), "--html", str(page), "--markdown", str(text)) == 0
+    outputs = [str(folder), str(folder)]
+    assert report(*outputs, "--html", str(page), "--markdown", str(text)) == 0
     parser = elements(page)
     assert len(parser.scripts) == 3
     assert not [tag for tag, names in parser.found if any(n.startswith("on") for n in names)]
