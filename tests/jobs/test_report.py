@@ -114,6 +114,24 @@ def test_without_accepted_answers_nothing_is_called_right(tmp_path: Path) -> Non
     assert "one right answer" not in text.read_text()
 
 
+@pytest.mark.parametrize(("mode", "other"), [("small", "large"), ("large", "small")])
+def test_one_model_alone_can_be_reported(tmp_path: Path, mode: str, other: str) -> None:
+    some = [
+        {k: v for k, v in one.items() if not k.startswith((f"{other}_", "exit_score"))}
+        for one in rows(150)
+        if one["route"] == mode
+    ]
+    page, data = tmp_path / "r.html", tmp_path / "r.json"
+    folder = str(write_output(tmp_path / "out", some, mode=mode))
+    assert report(folder, "--html", str(page), "--json", str(data)) == 0
+    (run,) = json.loads(data.read_text())["runs"]
+    assert run["points"] == []
+    assert run["histogram"] is None
+    assert run["latency"].keys() & {"small", "large"} == {mode}
+    assert len(run["slowest"]) == 10
+    assert "Another threshold" not in page.read_text()
+
+
 def test_two_runs_are_compared(tmp_path: Path) -> None:
     first = write_output(tmp_path / "first", rows(200))
     other = write_output(tmp_path / "other", [one | {"answer": "right"} for one in rows(200)])

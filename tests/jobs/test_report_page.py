@@ -139,3 +139,18 @@ def test_nothing_is_wider_than_a_telephone(browser: Any, page: Path) -> None:
     opened = Opened(browser, page)
     opened.page.set_viewport_size({"width": 390, "height": 800})
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_one_model_alone_and_a_run_that_was_resumed(browser: Any, tmp_path: Path) -> None:
+    large = [one | {"exit_score": None} for one in rows(100) if one["route"] == "large"]
+    resumed = [one | {"run_id": f"run-{number % 2}"} for number, one in enumerate(rows(100))]
+    for name, some, mode in (("large", large, "large"), ("resumed", resumed, "cascade")):
+        out = write_output(tmp_path / name, some, mode=mode)
+        assert main(["report", str(out), "--html", str(tmp_path / f"{name}.html")]) == 0
+        opened = Opened(browser, tmp_path / f"{name}.html")
+        assert opened.page.locator(".chart svg").count() == opened.page.locator(".chart").count()
+        assert opened.wrong == []
+    before = opened.page.locator("[data-chart='escalation']").inner_html()
+    opened.page.select_option("[data-run-choice]", "0")
+    assert opened.page.locator("[data-chart='escalation']").inner_html() != before
+    assert opened.wrong == []
