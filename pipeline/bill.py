@@ -12,7 +12,7 @@ So the books agree only where both tell the same story.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -95,11 +95,24 @@ class Spent:
     probe_s: float = 0.0
     until: datetime | None = None
 
+    def plus(self, other: "Spent") -> "Spent":
+        """Both."""
+        device_s = {role: s + other.device_s[role] for role, s in self.device_s.items()}
+        return Spent(device_s, self.probe_s + other.probe_s, latest(self.until, other.until))
+
 
 def bill_of(output: Output) -> Bill:
     """Read an output's rows and run records."""
-    records = run_records(output)
-    spent = spent_by_run(_tables(output))
+    return bill_from(run_records(output), spent_by_run(_tables(output)))
+
+
+def bill_from(records: Sequence[RunRecord], spent: Mapping[str, Spent]) -> Bill:
+    """Of runs' records and what their rows took.
+
+    Args:
+        records: the earliest first.
+        spent: by run.
+    """
     runs = {
         one.run_id: {role: _pool_bill(one, role, spent.get(one.run_id)) for role in one.pools}
         for one in records

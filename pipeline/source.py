@@ -139,7 +139,7 @@ def drawn(source: Source) -> Source:
 def read_ids(source: Source) -> Iterator[pa.ChunkedArray]:
     """The ids, text, in the input's order; only what they are made of is read, never a picture."""
     for part in source.parts:
-        for table in source.tables(part, _needed(source, part)):
+        for table in source.tables(part, id_columns(source, part)):
             yield table["id"]
 
 
@@ -183,7 +183,8 @@ def _printable(name: str) -> str:
     return shown[:_SHOWN_ID]
 
 
-def _needed(source: Source, part: Part) -> tuple[str, ...]:
+def id_columns(source: Source, part: Part) -> tuple[str, ...]:
+    """Columns of the input that a part's ids are made of."""
     columns = source.config.columns
     if source.shape.given_ids:
         return (columns.id,)
