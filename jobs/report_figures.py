@@ -94,9 +94,15 @@ def right_name(facts: Facts) -> str:
 
 
 def prices_of(facts: Facts) -> str:
-    """Currency and date of all its prices."""
+    """Currency of all its prices, and the day of the run that paid them."""
     day = facts.money.priced_on
-    return f"{facts.money.currency}, prices of {day}" if day else facts.money.currency
+    return f"{facts.money.currency}, run of {day}" if day else facts.money.currency
+
+
+def price_lines(facts: Facts) -> list[str]:
+    """Of each pool's device, with currency, date and source, as the latest run told them."""
+    models = {"small": facts.settings.small, "large": facts.settings.large}
+    return [f"{role} pool: {one.price}" for role, one in models.items() if one.price]
 
 
 def tiles(facts: Facts) -> list[Figure]:

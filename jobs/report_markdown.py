@@ -44,6 +44,8 @@ def _told(facts: Facts) -> str:
     if facts.errors:
         rows = [[kind.type, kind.stage, f"{kind.rows:,}"] for kind in facts.errors]
         parts.append(_table(["error", "stage", "records"], rows))
+    if lines := figures.price_lines(facts):
+        parts.append("Prices: " + "; ".join(map(_plain, lines)) + ".")
     parts.append(f"Made {facts.made_at}, latest run {facts.settings.run_id}.")
     return "\n\n".join(parts)
 

@@ -104,7 +104,7 @@ def _numbers(
     ]
     note = ""
     if name.endswith("USD"):
-        note = ", ".join(dict.fromkeys(f"prices of {one.money.priced_on}" for one in every))
+        note = ", ".join(dict.fromkeys(f"run of {one.money.priced_on}" for one in every))
     return Line(name, note, tuple(cells))
 
 

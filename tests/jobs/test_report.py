@@ -61,7 +61,7 @@ def test_all_forms_tell_the_same(tmp_path: Path) -> None:
     accuracy = f"{run['quality']['overall']['value']:.1%}"
     for told in (page.read_text(), text.read_text()):
         assert accuracy in told
-        assert "USD, prices of 2026-01-01" in told
+        assert "USD, run of 2026-01-01" in told
         assert "ImageError" in told
         assert "adds up within 1 %" in told
     assert run["summary"]["records"] == 301
