@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.bill import bill_of
 from tests.chaos.cluster import wait_until
 from tests.chaos.outcome import Death
 from tests.chaos.phases import Phase
@@ -50,6 +51,11 @@ def test_whoever_dies_the_output_is_the_undisturbed_one(
     assert [death.kind for death in deaths] == [kill.kind for life in LIVES for kill in life.kills]
     assert not lives
     assert played.drivers == 3
+    bill = bill_of(place.output())
+    assert len(bill.runs) == 3
+    for pool in bill.pools.values():
+        assert abs(pool.unexplained_s) <= 0.01 * pool.pool_s, bill
+        assert pool.recomputed_s > 0, "what died with replicas and drivers was computed again"
     # What must outlive every node but the driver's lives nowhere else.
     assert not any(title.startswith(("ray::Ledger", "ray::Board")) for title in titles)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in here), 30, "processes left")
