@@ -154,3 +154,23 @@ def test_a_run_end_to_end_from_another_folder(
     assert again.returncode == 0, again.stderr
     assert "nothing left to do" in again.stdout
     assert pq.read_table(tmp_path / "out" / "rows").num_rows == 9
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_logs_for_programs_are_an_object_per_line(
+    ray_cluster: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "0.png").write_bytes(png(0, 16, 32))
+    write_jsonl(tmp_path / "in.jsonl", [{"id": "r", "image": "0.png", "question": "w1 w2"}])
+    done = sgl(
+        *("run", "--input", "in.jsonl", "--output", "out", "--mode", "small"),
+        *("--small", str(checkpoint), "--set", f"ray.address={ray_cluster}"),
+        *("--set", "decoding.max_new_tokens=3", "--log-format", "json"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    (record,) = (tmp_path / "out" / "runs").glob("*.json")
+    assert {line["run_id"] for line in told} == {record.stem}
+    assert any("1 of 1 records" in line["message"] for line in told)
