@@ -25,7 +25,7 @@ from pipeline.progress import BoardReporter
 from pipeline.reservation import release
 from pipeline.resume import Start
 from pipeline.rowfiles import carried_by
-from pipeline.run_record import Bookkeeper, PoolRecord, RunRecord, begun, run_records
+from pipeline.run_record import PoolRecord, RunRecord, begun, kept, run_records
 from pipeline.source import Source
 from pipeline.stall import Stall
 from sgl.errors import ReplicaError, SglError
@@ -94,7 +94,7 @@ def stream(job: JobConfig, task: Task, console: Console, loaders: Loaders | None
     purse = _purse(job, begins, output, board, console)
     slots = {role: pool.replicas for role, pool in pools.items()}
     ledger = RemoteLedger.start(job.faults, Journal(output), slots)
-    books = Bookkeeper(output, begins, ledger.times)
+    books = kept(output, begins, ledger.times)
     sources = Sources(begins, start.left, _labels(job), board.counts, board.work, ledger.times)
     monitor = _monitor(job, output, record.run_id)
     run = Run(record.run_id, source, output, loaders, resources, board, ledger, monitor)

@@ -8,8 +8,8 @@ import logging
 import posixpath
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from pydantic import Field, ValidationError
 
@@ -59,8 +59,14 @@ class RunRecord(StrictModel):
     times: Times = Field(default_factory=lambda: Times(elapsed_s=0.0, replicas=()))
 
 
-class Bookkeeper:
-    """Keeps one run's record up to date until the block ends, however it ends.
+@contextmanager
+def kept(
+    output: Output,
+    record: RunRecord,
+    times: Callable[[], Times | None],
+    every_s: float = _WRITTEN_EVERY_S,
+) -> Iterator[None]:
+    """Keep one run's record up to date until the block ends, however it ends.
 
     Args:
         output: where it is kept.
@@ -68,52 +74,34 @@ class Bookkeeper:
         times: asks for the times so far; None when they cannot be had.
         every_s: seconds from one writing to the next.
     """
+    over = threading.Event()
 
-    def __init__(
-        self,
-        output: Output,
-        record: RunRecord,
-        times: Callable[[], Times | None],
-        every_s: float = _WRITTEN_EVERY_S,
-    ) -> None:
-        self._output = output
-        self._record = record
-        self._times = times
-        self._every_s = every_s
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="bookkeeper", daemon=True)
-
-    def __enter__(self) -> "Bookkeeper":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _keep(self) -> None:
+    def keep() -> None:
+        latest = record
         while True:
-            ended = self._over.wait(self._every_s)
-            times = self._times()
-            if times is not None:
-                self._record = self._record.model_copy(update={"times": times, "ended": ended})
-            self._write()
+            ended = over.wait(every_s)
+            if (now := times()) is not None:
+                latest = latest.model_copy(update={"times": now, "ended": ended})
+            _write(output, latest)
             if ended:
                 return
 
-    def _write(self) -> None:
-        path = _path(self._output, f"{self._record.run_id}.json")
-        data = self._record.model_dump_json(indent=1).encode()
-        try:
-            write_bytes(path, data, self._output.storage)
-        except OSError:
-            # It tells of the run and is no part of it.
-            logger.warning("the run's record could not be written", exc_info=True)
+    thread = threading.Thread(target=keep, name="bookkeeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _write(output: Output, record: RunRecord) -> None:
+    data = record.model_dump_json(indent=1).encode()
+    try:
+        write_bytes(_path(output, f"{record.run_id}.json"), data, output.storage)
+    except OSError:
+        # It tells of the run and is no part of it.
+        logger.warning("the run's record could not be written", exc_info=True)
 
 
 def run_records(output: Output) -> list[RunRecord]:

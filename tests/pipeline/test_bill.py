@@ -13,7 +13,7 @@ import pytest
 from infra.s3 import DEFAULT
 from pipeline.bill import PoolBill, bill_of
 from pipeline.output import Output
-from pipeline.run_record import Bookkeeper, PoolRecord, RunRecord, run_records
+from pipeline.run_record import PoolRecord, RunRecord, kept, run_records
 from pipeline.schema import INSTANT, PROBE
 from pipeline.timesheet import ReplicaTime, Times
 
@@ -145,20 +145,20 @@ def test_a_record_is_kept_while_the_run_lasts_and_completed_when_it_raises(tmp_p
         return answers.pop(0) if answers else None
 
     def job() -> None:
-        with Bookkeeper(output, begun, times, 0.01):
+        with kept(output, begun, times, 0.01):
             assert asked.wait(30)
-            (kept,) = run_records(output)
-            assert not kept.ended
+            (record,) = run_records(output)
+            assert not record.ended
             raise RuntimeError("the job fails")
 
     with pytest.raises(RuntimeError, match="job"):
         job()
-    (kept,) = run_records(output)
-    assert kept.times.elapsed_s == 3
+    (record,) = run_records(output)
+    assert record.times.elapsed_s == 3
 
 
 def test_a_record_that_cannot_be_written_does_not_end_the_run(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the folder should be")
     begun = RunRecord(run_id="run", started_at=time.time(), ended=False, pools=POOLS)
-    with Bookkeeper(output_in(tmp_path), begun, lambda: None, 60.0):
+    with kept(output_in(tmp_path), begun, lambda: None, 60.0):
         pass
