@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from infra.s3 import DEFAULT, StorageConfig
-from pipeline.observations import Observations, Prices, answered_rows, observed, scores_of
+from pipeline.observations import Observations, Prices, answered_rows, observed
 from pipeline.output import Output
 from pipeline.rowfiles import in_parallel, read
 from pipeline.schema import PROBE
@@ -141,8 +141,9 @@ def _qualities(seen: Observations, metric: str, reference: str) -> tuple[Floats,
     accepted = seen.accepted
     if reference == AGREEMENT:
         accepted = [[text or ""] for text in seen.large[UNPRUNED]]
-    small = scores_of(metric, seen.small, accepted)
-    return small, np.stack([scores_of(metric, texts, accepted) for texts in seen.large.values()])
+    small = seen.scores_by(metric, seen.small, accepted)
+    large = [seen.scores_by(metric, texts, accepted) for texts in seen.large.values()]
+    return small, np.stack(large)
 
 
 def _retention(ways: Sequence[Pruned], rows: Sequence[dict[str, Any]]) -> dict[Pruned, float]:

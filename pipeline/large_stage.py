@@ -17,6 +17,7 @@ from pipeline.coalescer import Batched, Coalescer
 from pipeline.fail_safe import Decision, FailSafe, MonitorClient, Outcome
 from pipeline.guard import Guard
 from pipeline.handover import Rate, answered_cells, questions, unpack_guidance
+from pipeline.multiple_choice import OPTIONS, carried_options
 from pipeline.outcomes import unpruned_of
 from pipeline.probe import UNPRUNED, ProbeConfig, probe_cells
 from pipeline.progress import Reporter
@@ -174,12 +175,13 @@ class LargeStage:
         if self._monitor is None or not cells:
             return
         score, outcomes = metric_named(self._monitor.metric), list[Outcome]()
-        rows = out.select(["id", "answer", "decision"])
+        given = [name for name in ("id", "answer", "decision", OPTIONS) if name in out.column_names]
         for row, entries in cells.items():
-            name, answer, decision = (rows[column][row].as_py() for column in rows.column_names)
-            whole = unpruned_of(entries)
-            own = answer is not None and decision != Decision.FAIL_SAFE.value
-            outcomes.append((name, score(answer, [whole["answer"]]) if whole and own else None))
+            told = {name: out[name][row].as_py() for name in given}
+            whole, options = unpruned_of(entries), carried_options(told.get(OPTIONS))
+            own = told["answer"] is not None and told["decision"] != Decision.FAIL_SAFE.value
+            agreed = score(told["answer"], [whole["answer"]], options) if whole and own else None
+            outcomes.append((told["id"], agreed))
         self._monitor.observe(outcomes)
 
     def _sizes(self, requests: Sequence[GuidedQuestion]) -> list[int]:

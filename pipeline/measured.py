@@ -73,7 +73,7 @@ def measure(output: Output, promise: Promise | None) -> Measured | None:
     rows = sorted(probed_rows(output), key=lambda row: (hash_of(row.id, _ORDER), row.id))
     if not rows:
         return None
-    agreed = np.array([score(row.answer, [row.reference]) for row in rows])
+    agreed = np.array([score(row.answer, [row.reference], row.options) for row in rows])
     safe = np.array([row.fail_safe for row in rows])
     bootstrap = Bootstrap([row.id for row in rows])
     cascade = agreed[~safe]

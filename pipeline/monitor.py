@@ -112,7 +112,7 @@ class Monitor:
         score = metric_named(promise.metric)
         self.observe(
             [
-                (row.id, score(row.answer, [row.reference]))
+                (row.id, score(row.answer, [row.reference], row.options))
                 for row in probed_rows(output)
                 if not row.fail_safe
             ]

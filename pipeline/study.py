@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from actors.config import PruningConfig
-from pipeline.observations import answered_rows, costs_of, scores_of
+from pipeline.observations import answered_rows, costs_of, options_of, scores_of
 from pipeline.output import Output
 from pipeline.schema import PROBE
 from sgl.bounds import Floats
@@ -101,7 +101,7 @@ def study_of(
         labelled=labelled,
         cluster=cluster,
         unpruned=comparison.score(comparison.unpruned),
-        small=comparison.score(scores_of(metric, _column(rows, "small_answer"), accepted)),
+        small=comparison.score(comparison.scored(_column(rows, "small_answer"))),
         lines=tuple(
             comparison.line(number, way, asked) for number, (way, asked) in enumerate(ways.items())
         ),
@@ -122,12 +122,16 @@ class _Comparison:
         self._rows = rows
         self._accepted = accepted
         self._metric = metric
+        self._options = options_of(rows)
         images = [str(row[cluster]) for row in rows] if cluster else range(len(rows))
         self._images = np.asarray(images)
         self._bootstrap = Bootstrap(self._images)
         self._small_flops = costs_of(rows, "small_flops", "small_gpu_s", None)
         self._full_flops = costs_of(rows, "large_flops", "large_gpu_s", None)
-        self.unpruned = scores_of(metric, _column(rows, "answer"), accepted)
+        self.unpruned = self.scored(_column(rows, "answer"))
+
+    def scored(self, answers: Sequence[str | None]) -> Floats:
+        return scores_of(self._metric, answers, self._accepted, self._options)
 
     def score(self, scores: Floats) -> Estimate:
         return mean_score(scores, self._images)
@@ -135,7 +139,7 @@ class _Comparison:
     def line(self, number: int, way: PruningConfig, asked: float) -> StudyLine:
         """Of the way at that place in the probe."""
         cells = [row[PROBE.name][number] for row in self._rows]
-        scores = scores_of(self._metric, _column(cells, "answer"), self._accepted)
+        scores = self.scored(_column(cells, "answer"))
         retained = [one for one in _column(cells, "average_retention") if one is not None]
         flops, full = costs_of(cells, "flops", "gpu_s", None).sum(), self._full_flops.sum()
         with_small = float((flops + self._small_flops.sum()) / full)
