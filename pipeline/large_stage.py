@@ -128,6 +128,7 @@ class LargeStage:
         if self._settings.probe:
             cells = self._probe_cells(probed, results[len(rows) :])
             self._observe(out, cells)
+            self._pass_over(table, probed)
             column = pa.array([cells.get(row) for row in range(len(table))], PROBE.type)
             out = to_output(replace_columns(out, {PROBE.name: column}))
         check_conserved("large", table, out)
@@ -183,6 +184,19 @@ class LargeStage:
             agreed = score(told["answer"], [whole["answer"]], options) if whole and own else None
             outcomes.append((told["id"], agreed))
         self._monitor.observe(outcomes)
+
+    def _pass_over(self, table: pa.Table, probed: Sequence[int]) -> None:
+        """Tell the monitor not to wait for rows that have failed on the way.
+
+        They may have been announced: in an earlier life of this block, in which they did not fail.
+        """
+        probe = self._settings.probe
+        if self._monitor is None or probe is None:
+            return
+        others = set(range(len(table))) - set(probed)
+        names = [table["id"][row].as_py() for row in sorted(others)]
+        if lost := [name for name in names if probe.chooses(name)]:
+            self._monitor.observe([(name, None) for name in lost])
 
     def _sizes(self, requests: Sequence[GuidedQuestion]) -> list[int]:
         return [self._model.prompt_tokens(request.record) for request in requests]
