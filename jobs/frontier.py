@@ -172,8 +172,9 @@ def described(setting: Setting) -> str:
 
 
 def way_named(way: Pruned) -> str:
-    """As `--pruning` has it."""
-    return "unpruned" if way == UNPRUNED else f"pruned {way.prune_layer:g}:{way.keep_ratio:g}"
+    """As `--pruning` has it; a pruner that is not the guided one by its name."""
+    by = "pruned" if way.pruner == UNPRUNED.pruner else way.pruner
+    return "unpruned" if way == UNPRUNED else f"{by} {way.prune_layer:g}:{way.keep_ratio:g}"
 
 
 def _told(estimate: Estimate) -> str:

@@ -110,6 +110,26 @@ def test_programs_get_the_same_and_the_figure_is_written(
     assert result["recovered"]["value"] > 0.8
 
 
+def test_ways_that_differ_only_in_their_pruner_have_names_and_costs_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study's output: the same layer and keep ratio, guided and at random."""
+    monkeypatch.setenv("COLUMNS", "220")
+    rows = [record(f"a{place:02}", "yes", "no", "yes", "no") for place in range(10)]
+    for row in rows:
+        guided, other = row["probe"]
+        other |= {**guided, "answer": "no", "pruner": "random"}
+    output = make_output(tmp_path / "study", rows, types=TYPES)
+    assert main(["evaluate", str(output), "--frontier", "--figures", str(tmp_path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "prune only, pruned 0.4:0.5 70% 100.0%" in text
+    assert "prune only, random 0.4:0.5 70% 0.0%" in text
+    result = json.loads((tmp_path / "frontier.json").read_text())
+    points = result["costs"]["flops"]["prune only"]["points"]
+    costs = {one["pruned"]["pruner"]: one["cost"]["value"] for one in points}
+    assert costs == {"guided": 0.9, "random": 0.6}
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
