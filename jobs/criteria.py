@@ -1,8 +1,6 @@
 """`sgl evaluate --criteria`: what records could exit by, side by side, as a table or as JSON."""
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.s3 import StorageConfig
+from jobs.json_text import json_text, print_json
 from pipeline.config import absolute_path
 from pipeline.criteria import RIGHT, Candidates, read_candidates
 from pipeline.scores import Wanted
@@ -49,8 +48,7 @@ def show_criteria(options: argparse.Namespace, wanted: Wanted, storage: StorageC
     if options.figures:
         _write(result, Path(options.figures))
     if options.json:
-        json.dump(result, sys.stdout, indent=1)
-        print()
+        print_json(result)
         return 0
     console = Console()
     console.print(criteria_table(result))
@@ -106,7 +104,7 @@ def _write(result: dict[str, Any], folder: Path) -> None:
     from jobs.criteria_figure import draw_criteria
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FIGURES).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (folder / FIGURES).write_text(json_text(result), encoding="utf-8")
     draw_criteria(result, folder / FIGURE)
 
 

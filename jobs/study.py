@@ -1,7 +1,5 @@
 """`sgl evaluate OUTPUT --pruners`: every pruner beside the others at equal average retention."""
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +11,7 @@ from rich.table import Table
 from actors.config import PrunerName, StrictModel
 from actors.equal_retention import equal_ways
 from jobs.job_options import PRUNERS
+from jobs.json_text import json_text, print_json
 from jobs.run import run_job
 from jobs.sample import sample_job
 from pipeline.config import JobConfig
@@ -90,10 +89,9 @@ def show_study(job: JobConfig, config: StudyConfig, *, figures: str | None, as_j
         folder = Path(figures).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         draw(data, folder / "pruners.png")
-        (folder / "pruners.json").write_text(json.dumps(data, indent=1) + "\n")
+        (folder / "pruners.json").write_text(json_text(data), encoding="utf-8")
     if as_json:
-        json.dump(data, sys.stdout, indent=1)
-        print()
+        print_json(data)
         return
     console = Console()
     console.print(study_table(found))
@@ -128,11 +126,11 @@ def study_table(found: Study) -> Table:
     for line in sorted(found.lines, key=lambda one: (-one.asked, -one.score.value)):
         table.add_row(
             line.pruning.pruner,
-            f"{line.retention:.1%}",
+            _share(line.retention),
             _cell(line.score),
-            _cell(line.share),
-            f"{line.flops:.1%}",
-            "" if line.flops_with_small is None else f"{line.flops_with_small:.1%}",
+            "" if line.share is None else _cell(line.share),
+            _share(line.flops),
+            _share(line.flops_with_small),
         )
     table.add_row("small alone", "", _cell(found.small))
     return table
@@ -180,7 +178,7 @@ def _plain(line: StudyLine) -> dict[str, Any]:
         "asked_retention": line.asked,
         "average_retention": line.retention,
         "score": vars(line.score),
-        "share_of_unpruned": vars(line.share),
+        "share_of_unpruned": line.share and vars(line.share),
         "flops_share": line.flops,
         "flops_share_with_small": line.flops_with_small,
         "failed": line.failed,
@@ -196,6 +194,10 @@ def _drawing() -> Any:
             "--figures out"
         ) from error
     return draw_pruners
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
 
 
 def _cell(estimate: Estimate) -> str:

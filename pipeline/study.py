@@ -29,20 +29,21 @@ class StudyLine:
     Attributes:
         pruning: the way.
         asked: average retention that it is to have.
-        retention: what it has, mean over the records.
+        retention: what it has, mean over the records; None where it failed on all.
         score: mean.
-        share: of the unpruned model's score.
-        flops: share of the unpruned model's FLOPs, what choosing the tokens costs included.
-        flops_with_small: likewise with the small model's; None where the way needs none.
+        share: of the unpruned model's score; None where that is 0.
+        flops: share of the unpruned model's FLOPs, what choosing the tokens costs included; None
+            where it failed on all records.
+        flops_with_small: likewise with the small model's; None also where the way needs none.
         failed: records without an answer, which score 0.
     """
 
     pruning: PruningConfig
     asked: float
-    retention: float
+    retention: float | None
     score: Estimate
-    share: Estimate
-    flops: float
+    share: Estimate | None
+    flops: float | None
     flops_with_small: float | None
     failed: int
 
@@ -141,16 +142,17 @@ class _Comparison:
         cells = [row[PROBE.name][number] for row in self._rows]
         scores = self.scored(_column(cells, "answer"))
         retained = [one for one in _column(cells, "average_retention") if one is not None]
-        flops, full = costs_of(cells, "flops", "gpu_s", None).sum(), self._full_flops.sum()
-        with_small = float((flops + self._small_flops.sum()) / full)
+        flops = float(costs_of(cells, "flops", "gpu_s", None).sum() / self._full_flops.sum())
+        small = float(self._small_flops.sum() / self._full_flops.sum())
+        right = self.unpruned.any()
         return StudyLine(
             pruning=way,
             asked=asked,
-            retention=float(np.mean(retained)) if retained else float("nan"),
+            retention=float(np.mean(retained)) if retained else None,
             score=self.score(scores),
-            share=self._bootstrap.ratio(scores, self.unpruned),
-            flops=float(flops / full),
-            flops_with_small=with_small if way.pruner == "guided" else None,
+            share=self._bootstrap.ratio(scores, self.unpruned) if right else None,
+            flops=flops if retained else None,
+            flops_with_small=flops + small if retained and way.pruner == "guided" else None,
             failed=sum(text is None for text in _column(cells, "answer")),
         )
 

@@ -110,6 +110,20 @@ def test_programs_get_the_same_and_the_figure_is_written(
     assert result["recovered"]["value"] > 0.8
 
 
+def test_a_way_that_always_failed_has_no_retention(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [record(f"a{place:02}", "yes", "no", "yes", None) for place in range(10)]
+    output = make_output(tmp_path, rows, types=TYPES)
+    assert main(["evaluate", str(output), "--frontier", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert "NaN" not in text
+    ways = json.loads(text)["ways"]
+    assert [one["average_retention"] for one in ways] == [1.0, 0.7, None]
+    assert main(["evaluate", str(output), "--frontier"]) == 0
+    assert "nan" not in capsys.readouterr().out
+
+
 def test_ways_that_differ_only_in_their_pruner_have_names_and_costs_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from jobs.cli import main
+from jobs.json_text import json_text
 from jobs.pruners_figure import draw_pruners
 from jobs.settings import checked
 from jobs.study import (
@@ -27,6 +28,8 @@ from pipeline.config import JobConfig
 from sgl.errors import ConfigurationError
 from sgl.pruners import PRUNERS
 from testbed.generate import write_parquet
+from tests.pipeline.test_study import row as row_of
+from tests.pipeline.test_study import studied
 
 COUNT = 6
 
@@ -91,6 +94,19 @@ def test_all_pruners_on_the_testbed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert told == json.loads((tmp_path / "figures" / "pruners.json").read_text())
     assert told == json.loads(json.dumps(plain(found, impossible)))
     assert (tmp_path / "figures" / "pruners.png").stat().st_size > 10_000
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_has_no_value_is_null(tmp_path: Path) -> None:
+    """The unpruned model is never right, and one way failed on all records."""
+    rows = [row_of(i, None, "yes", answers=["maybe"]) for i in range(6)]
+    found = studied(tmp_path, rows)
+    guided, random = json.loads(json_text(plain(found, ())))["pruned"]
+    assert (guided["average_retention"], guided["flops_share"]) == (None, None)
+    assert (guided["share_of_unpruned"], random["share_of_unpruned"]) == (None, None)
+    assert (random["average_retention"], random["flops_share"]) == (0.6875, 0.6)
+    assert "nan" not in text_of(study_table(found))
+    draw_pruners(plain(found, ()), tmp_path / "pruners.png")
 
 
 def test_pruners_are_named_and_random_is_always_there() -> None:
