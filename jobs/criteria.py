@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.s3 import StorageConfig
+from jobs.figures import check_drawable
 from jobs.json_text import json_text, print_json
 from pipeline.config import absolute_path
 from pipeline.criteria import RIGHT, Candidates, read_candidates
@@ -40,8 +41,6 @@ def show_criteria(options: argparse.Namespace, wanted: Wanted, storage: StorageC
         ConfigurationError: nothing to compare; or figures are wanted and cannot be drawn.
     """
     if options.figures:
-        from jobs.criteria_figure import check_drawable
-
         check_drawable()
     found = read_candidates(absolute_path(options.output), wanted, storage)
     result = compare(found, wanted)

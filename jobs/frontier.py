@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.s3 import StorageConfig
+from jobs.figures import check_drawable
 from jobs.frontier_figure import draw_frontier
 from jobs.json_text import json_text, print_json
 from pipeline.answered import FLOPS, Sampled, read_sampled
@@ -28,8 +29,10 @@ def show_frontier(options: argparse.Namespace, storage: StorageConfig) -> None:
         storage: how S3 is reached.
 
     Raises:
-        ConfigurationError: see pipeline.answered.
+        ConfigurationError: see pipeline.answered; or figures are wanted and cannot be drawn.
     """
+    if options.figures:
+        check_drawable()
     metric = options.metric[0] if options.metric else DEFAULT_METRIC
     sampled = read_sampled(absolute_path(options.output), metric, options.cluster, storage)
     found = {unit: frontier(one) for unit, one in sampled.answered.items()}

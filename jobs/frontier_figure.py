@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answered import FLOPS
 from sgl.calibration import UNPRUNED
-from sgl.errors import ConfigurationError
 from sgl.frontier import BUDGET, KEPT, front
 from sgl.strategies import (
     BOTH,
@@ -51,16 +50,9 @@ def draw_frontier(result: dict[str, Any], path: Path) -> None:
     Args:
         result: of `sgl evaluate --frontier`, as plain data.
         path: its suffix names the format.
-
-    Raises:
-        ConfigurationError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigurationError(
-            "--figures: matplotlib is missing; pip install 'sgl-cascade[evaluate]'"
-        ) from error
+    from matplotlib.figure import Figure
+
     canvas = Figure(figsize=(8, 5.2), dpi=150, layout="constrained")
     axes = canvas.add_subplot()
     curves = result["costs"][FLOPS]

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from actors.config import PrunerName, StrictModel
 from actors.equal_retention import equal_ways
+from jobs.figures import check_drawable
 from jobs.job_options import PRUNERS
 from jobs.json_text import json_text, print_json
 from jobs.run import run_job
@@ -82,14 +83,12 @@ def show_study(job: JobConfig, config: StudyConfig, *, figures: str | None, as_j
     Raises:
         ConfigurationError: see run_job; or pictures are wanted that cannot be drawn here.
     """
-    draw = _drawing() if figures else None
+    if figures:
+        check_drawable()
     found, impossible = run_study(job, config, Console(stderr=as_json))
     data = plain(found, impossible)
-    if figures and draw:
-        folder = Path(figures).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        draw(data, folder / "pruners.png")
-        (folder / "pruners.json").write_text(json_text(data), encoding="utf-8")
+    if figures:
+        _write(data, Path(figures).expanduser())
     if as_json:
         print_json(data)
         return
@@ -185,15 +184,12 @@ def _plain(line: StudyLine) -> dict[str, Any]:
     }
 
 
-def _drawing() -> Any:
-    try:
-        from jobs.pruners_figure import draw_pruners
-    except ImportError as error:
-        raise ConfigurationError(
-            "--figures: needs matplotlib, which the extra 'evaluate' brings; install it, or leave "
-            "--figures out"
-        ) from error
-    return draw_pruners
+def _write(data: dict[str, Any], folder: Path) -> None:
+    from jobs.pruners_figure import draw_pruners
+
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_pruners(data, folder / "pruners.png")
+    (folder / "pruners.json").write_text(json_text(data), encoding="utf-8")
 
 
 def _share(value: float | None) -> str:

@@ -1,28 +1,22 @@
 """`sgl evaluate --frontier`, from an output to tables, JSON and picture."""
 
-import builtins
 import io
 import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from actors.large_vlm import GuidedQuestion
-from infra.s3 import DEFAULT
 from jobs.calibrate import sample_job
 from jobs.calibrate_config import CalibrationConfig, prunings_of
 from jobs.cli import main
-from jobs.frontier import show_frontier
 from jobs.run import run_job
 from pipeline.build import Loaders
 from sgl import statistics
-from sgl.errors import ConfigurationError
 from sgl.types import Answer, Failure, Pruning
 from tests.jobs.test_calibrate import Large, Small
 from tests.pipeline.fakes import Load
@@ -162,24 +156,6 @@ def test_what_does_not_go_together_ends_with_one_line(
 ) -> None:
     assert main(["evaluate", str(folder), *options]) == 2
     assert capsys.readouterr().err.startswith(f"sgl: {told}")
-
-
-def test_a_missing_matplotlib_is_told_by_the_extra_that_brings_it(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find = builtins.__import__
-
-    def without(name: str, *more: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return find(name, *more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    options = SimpleNamespace(
-        output=str(folder), metric=[], cluster=None, json=False, figures=str(tmp_path / "figures")
-    )
-    with pytest.raises(ConfigurationError, match=r"sgl-cascade\[evaluate\]"):
-        show_frontier(options, DEFAULT)  # type: ignore[arg-type]
 
 
 def test_ways_to_prune_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

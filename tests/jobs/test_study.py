@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from jobs.study import (
     study_table,
 )
 from pipeline.config import JobConfig
-from sgl.errors import ConfigurationError
 from sgl.pruners import PRUNERS
 from testbed.generate import write_parquet
 from tests.pipeline.test_study import row as row_of
@@ -133,16 +131,6 @@ def test_mistakes_end_with_one_line(
     assert main(["evaluate", str(tmp_path / "out"), *arguments]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_without_matplotlib_it_is_said_before_anything_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "jobs.pruners_figure", None)
-    config = StudyConfig(pruners=("random",))
-    with pytest.raises(ConfigurationError, match=r"needs matplotlib, .* the extra 'evaluate'"):
-        show_study(job_in(tmp_path), config, figures=str(tmp_path / "f"), as_json=False)
-    assert not (tmp_path / "study").exists()
 
 
 def test_the_figure_is_the_same_at_each_drawing(tmp_path: Path) -> None:
