@@ -12,6 +12,7 @@ from infra.s3 import StorageConfig
 from jobs.figures import check_drawable
 from jobs.frontier_figure import draw_frontier
 from jobs.json_text import json_text, print_json
+from jobs.tables import without_width
 from pipeline.answered import FLOPS, Sampled, read_sampled
 from pipeline.config import absolute_path
 from sgl.calibration import NOBODY_EXITS, UNPRUNED, Pruned
@@ -151,6 +152,9 @@ def remarks(found: Frontier, sampled: Sampled, metric: str, cluster: str | None)
         f"{'images' if cluster else 'records'}, measured on the other, averaged over {2 * SPLITS} "
         "halves"
     )
+    qualities = [one.quality for curve in found.curves.values() for one in curve.points]
+    if any(quality.low == quality.high for quality in qualities):
+        lines.append(without_width(found.clusters, "images" if cluster else "records"))
     images = f"images by '{cluster}'" if cluster else "every record by itself"
     lines.append(
         f"{found.records:,} records; quality: {metric}, reference: {sampled.reference}; in "

@@ -15,6 +15,7 @@ from jobs.job_options import PRUNERS
 from jobs.json_text import json_text, print_json
 from jobs.run import run_job
 from jobs.sample import sample_job
+from jobs.tables import without_width
 from pipeline.config import JobConfig
 from pipeline.study import Study, StudyLine, study_of
 from sgl.errors import ConfigurationError
@@ -146,6 +147,9 @@ def remarks(found: Study, impossible: tuple[str, ...]) -> list[str]:
         for one in found.lines
         if one.failed
     ]
+    shares = [one.share for one in found.lines if one.share]
+    if any(share.low == share.high for share in shares):
+        lines.append(without_width(found.images, "images" if found.cluster else "records"))
     lines.append("FLOPs: of the unpruned large model's, what choosing the tokens takes included")
     lines.append(
         f"{found.records:,} records, scored against {scored}; in brackets: 95 % intervals, {images}"

@@ -54,6 +54,7 @@ class Study:
 
     Attributes:
         records: that were compared.
+        images: that they are of; where no column tells, each is of its own.
         metric: that scored the answers.
         labelled: against accepted answers; otherwise against the unpruned model's own.
         cluster: column that tells the image; None takes every record for one of its own.
@@ -64,6 +65,7 @@ class Study:
     """
 
     records: int
+    images: int
     metric: str
     labelled: bool
     cluster: str | None
@@ -98,6 +100,7 @@ def study_of(
     comparison = _Comparison(rows, accepted, metric, cluster)
     return Study(
         records=len(rows),
+        images=comparison.images,
         metric=metric,
         labelled=labelled,
         cluster=cluster,
@@ -129,6 +132,7 @@ class _Comparison:
         self._bootstrap = Bootstrap(self._images)
         self._small_flops = costs_of(rows, "small_flops", "small_gpu_s", None)
         self._full_flops = costs_of(rows, "large_flops", "large_gpu_s", None)
+        self.images = len(np.unique(self._images))
         self.unpruned = self.scored(_column(rows, "answer"))
 
     def scored(self, answers: Sequence[str | None]) -> Floats:

@@ -107,6 +107,17 @@ def test_what_has_no_value_is_null(tmp_path: Path) -> None:
     draw_pruners(plain(found, ()), tmp_path / "pruners.png")
 
 
+def test_an_interval_without_width_is_told_with_what_it_leaves_open(tmp_path: Path) -> None:
+    same = [row_of(i, "yes", "yes") for i in range(20)]
+    (line,) = (one for one in remarks(studied(tmp_path / "a", same), ()) if "width" in one)
+    assert "not one of 20 records differs" in line
+    assert "that 13.9% of all records have" in line
+    (line,) = (one for one in remarks(studied(tmp_path / "b", same, "page"), ()) if "width" in one)
+    assert "not one of 2 images differs" in line
+    some = [row_of(i, "yes" if i % 3 else "no", "yes" if i % 2 else "no") for i in range(20)]
+    assert not any("width" in one for one in remarks(studied(tmp_path / "c", some), ()))
+
+
 def test_pruners_are_named_and_random_is_always_there() -> None:
     assert set(pruners_named("all")) == set(PRUNERS)
     assert pruners_named("guided, fastv") == ("guided", "fastv", "random")
