@@ -14,7 +14,9 @@ from jobs.json_text import json_text, print_json
 from pipeline.config import absolute_path
 from pipeline.criteria import RIGHT, Candidates, read_candidates
 from pipeline.scores import Wanted
+from sgl.errors import ConfigurationError
 from sgl.exit_quality import ExitOrder, exit_curve, lead, quality
+from sgl.metrics import BY_KIND
 from sgl.statistics import Bootstrap, Estimate, mean_score
 from sgl.types import Criterion
 
@@ -38,8 +40,14 @@ def show_criteria(options: argparse.Namespace, wanted: Wanted, storage: StorageC
         storage: how S3 is reached.
 
     Raises:
-        ConfigurationError: nothing to compare; or figures are wanted and cannot be drawn.
+        ConfigurationError: nothing to compare, or groups that nothing is done with; or figures are
+            wanted and cannot be drawn.
     """
+    if wanted.by and not wanted.metrics and wanted.metric != BY_KIND:
+        raise ConfigurationError(
+            f"--by {wanted.by}: --criteria takes all records together, and needs groups only for "
+            f"--metric GROUP=NAME or --metric {BY_KIND}; leave it out"
+        )
     if options.figures:
         check_drawable()
     found = read_candidates(absolute_path(options.output), wanted, storage)

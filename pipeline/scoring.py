@@ -1,7 +1,7 @@
 """The committed rows of an output against accepted answers, file by file."""
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -42,12 +42,25 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
             for row in rows:
                 collected.add(row)
         scored = collected.finished(found.damaged)
-    if unknown := sorted(set(wanted.metrics) - set(scored.names)):
+    check_groups(wanted, scored.names)
+    return scored
+
+
+def check_groups(wanted: Wanted, names: Collection[str]) -> None:
+    """Refuse a measure for a group that is not there.
+
+    Args:
+        wanted: see there.
+        names: of the groups that were scored.
+
+    Raises:
+        ConfigurationError: names the group.
+    """
+    if unknown := sorted(set(wanted.metrics).difference(names)):
         raise ConfigurationError(
             f"--metric {unknown[0]}=...: no scored record has '{unknown[0]}' in column "
-            f"'{wanted.by}'; there are {', '.join(sorted(scored.names))}"
+            f"'{wanted.by}'; there are {', '.join(sorted(names))}"
         )
-    return scored
 
 
 @contextmanager
@@ -65,8 +78,9 @@ def reading(
     Raises:
         ConfigurationError: there is no output, or a column or measure that there is not.
     """
-    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
-        metrics.metric_named(name)
+    others = (metrics.CIDER_D, metrics.BY_KIND)
+    for name in {wanted.metric, *wanted.metrics.values()}.difference(others):
+        metrics.metric_named(name, others)
     with ExitStack() as stack:
         output, files = opened(path, storage)
         columns = columns_of(output, files)

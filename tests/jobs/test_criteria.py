@@ -104,6 +104,15 @@ def test_figures_need_a_comparison(folder: Path, capsys: pytest.CaptureFixture[s
     assert "write --pruners, --criteria or --frontier" in capsys.readouterr().err
 
 
+def test_groups_are_for_measures_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", str(folder), "--criteria", "--json", "--by", "kind"]
+    assert main(asked) == 2
+    assert "--by kind: --criteria takes all records together" in capsys.readouterr().err
+    assert main([*asked, "--metric", "nosuch=anls"]) == 2
+    assert "no scored record has 'nosuch' in column 'kind'" in capsys.readouterr().err
+    assert main([*asked, "--metric", "by_kind"]) == 0
+
+
 def test_criteria_of_an_output_before_there_were_any(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
