@@ -4,11 +4,7 @@ from collections.abc import Sequence
 
 from actors.config import ModelConfig, PrunerName, PruningConfig
 from actors.pruning import obstacle
-
-RETENTIONS = {0.64: 0.4, 0.35: 0.19, 0.09: 0.04}
-"""The paper's, and the prune layer of each, as a share of the layers."""
-_FASTV_LAYERS = (2, 1)
-"""K of its paper, and the next that leaves something to prune at a low retention."""
+from sgl.equal_retention import RETENTIONS, place_at
 
 
 def equal_ways(
@@ -48,17 +44,14 @@ def equal_ways(
 
 def way_at(pruner: PrunerName, retention: float, layers: int) -> PruningConfig | None:
     """The way that has one of `RETENTIONS` with so many layers; None where there is none."""
-    from sgl.ranking import keep_ratio_for
-
+    place = place_at(pruner, retention, layers)
+    if place is None:
+        return None
+    layer, ratio = place
     prune_layer = RETENTIONS[retention]
-    layer = int(layers * prune_layer)
     if pruner == "fastv":
-        layer = next((one for one in _FASTV_LAYERS if one < retention * layers), 0)
-        if layer == 0:
-            return None
         # Half a layer more, so that it is this one whichever way the product is rounded.
         prune_layer = (layer + 0.5) / layers
-    ratio = keep_ratio_for(retention, layer, layers)
     return PruningConfig(prune_layer=prune_layer, keep_ratio=ratio, pruner=pruner)
 
 

@@ -1,8 +1,6 @@
 """`sgl evaluate --criteria`: what records could exit by, side by side, as a table or as JSON."""
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.s3 import StorageConfig
+from jobs.figures import check_drawable
+from jobs.json_text import json_text, print_json
 from pipeline.config import absolute_path
 from pipeline.criteria import RIGHT, Candidates, read_candidates
 from pipeline.scores import Wanted
+from sgl.errors import ConfigurationError
 from sgl.exit_quality import ExitOrder, exit_curve, lead, quality
+from sgl.metrics import BY_KIND
 from sgl.statistics import Bootstrap, Estimate, mean_score
 from sgl.types import Criterion
 
@@ -38,19 +40,22 @@ def show_criteria(options: argparse.Namespace, wanted: Wanted, storage: StorageC
         storage: how S3 is reached.
 
     Raises:
-        ConfigurationError: nothing to compare; or figures are wanted and cannot be drawn.
+        ConfigurationError: nothing to compare, or groups that nothing is done with; or figures are
+            wanted and cannot be drawn.
     """
+    if wanted.by and not wanted.metrics and wanted.metric != BY_KIND:
+        raise ConfigurationError(
+            f"--by {wanted.by}: --criteria takes all records together, and needs groups only for "
+            f"--metric GROUP=NAME or --metric {BY_KIND}; leave it out"
+        )
     if options.figures:
-        from jobs.criteria_figure import check_drawable
-
         check_drawable()
     found = read_candidates(absolute_path(options.output), wanted, storage)
     result = compare(found, wanted)
     if options.figures:
         _write(result, Path(options.figures))
     if options.json:
-        json.dump(result, sys.stdout, indent=1)
-        print()
+        print_json(result)
         return 0
     console = Console()
     console.print(criteria_table(result))
@@ -106,7 +111,7 @@ def _write(result: dict[str, Any], folder: Path) -> None:
     from jobs.criteria_figure import draw_criteria
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FIGURES).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (folder / FIGURES).write_text(json_text(result), encoding="utf-8")
     draw_criteria(result, folder / FIGURE)
 
 

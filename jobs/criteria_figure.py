@@ -1,10 +1,8 @@
 """The picture of `sgl evaluate --criteria`: accuracy against exit rate, and calibration."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sgl.errors import ConfigurationError
 from sgl.types import Criterion
 
 if TYPE_CHECKING:
@@ -22,18 +20,6 @@ _COLOURS = {
 _FEWEST = 5
 """Records of a bin; the share of right ones among fewer says nothing."""
 _DPI = 110
-
-
-def check_drawable() -> None:
-    """Refuse before anything is read.
-
-    Raises:
-        ConfigurationError: matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise ConfigurationError(
-            "--figures: matplotlib is not installed; install the extra 'evaluate'"
-        )
 
 
 def draw_criteria(result: dict[str, Any], path: Path) -> None:

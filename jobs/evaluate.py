@@ -1,7 +1,5 @@
 """`sgl evaluate`: how right an output is, as a table or as JSON."""
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.s3 import DEFAULT, StorageConfig
+from jobs.json_text import print_json
 from jobs.tables import share
 from pipeline.config import absolute_path
 from pipeline.evaluation import Evaluation, Line, evaluate, scale_of
@@ -38,8 +37,7 @@ def show_evaluation(
     """
     found = evaluate(score_output(absolute_path(output), wanted, storage))
     if as_json:
-        json.dump(plain(found, wanted), sys.stdout, indent=1)
-        print()
+        print_json(plain(found, wanted))
         return
     console = Console()
     console.print(evaluation_table(found, wanted))

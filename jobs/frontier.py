@@ -1,8 +1,6 @@
 """`sgl evaluate --frontier`: what every cascade costs at a stated quality, as tables or as JSON."""
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.s3 import StorageConfig
+from jobs.figures import check_drawable
 from jobs.frontier_figure import draw_frontier
+from jobs.json_text import json_text, print_json
+from jobs.tables import without_width
 from pipeline.answered import FLOPS, Sampled, read_sampled
 from pipeline.config import absolute_path
 from sgl.calibration import NOBODY_EXITS, UNPRUNED, Pruned
@@ -29,8 +30,10 @@ def show_frontier(options: argparse.Namespace, storage: StorageConfig) -> None:
         storage: how S3 is reached.
 
     Raises:
-        ConfigurationError: see pipeline.answered.
+        ConfigurationError: see pipeline.answered; or figures are wanted and cannot be drawn.
     """
+    if options.figures:
+        check_drawable()
     metric = options.metric[0] if options.metric else DEFAULT_METRIC
     sampled = read_sampled(absolute_path(options.output), metric, options.cluster, storage)
     found = {unit: frontier(one) for unit, one in sampled.answered.items()}
@@ -38,8 +41,7 @@ def show_frontier(options: argparse.Namespace, storage: StorageConfig) -> None:
     if options.figures:
         write_figures(result, Path(options.figures))
     if options.json:
-        json.dump(result, sys.stdout, indent=1)
-        print()
+        print_json(result)
         return
     console = Console()
     for unit, one in found.items():
@@ -53,8 +55,7 @@ def write_figures(result: dict[str, Any], folder: Path) -> None:
     """Write frontier.png and frontier.json; the folder is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     draw_frontier(result, folder / "frontier.png")
-    text = json.dumps(result, indent=1) + "\n"
-    (folder / "frontier.json").write_text(text, encoding="utf-8")
+    (folder / "frontier.json").write_text(json_text(result), encoding="utf-8")
 
 
 def plain(
@@ -70,7 +71,7 @@ def plain(
         "clusters": first.clusters,
         "left_out": sampled.left_out,
         "ways": [
-            asdict(way) | {"average_retention": round(share, 4)}
+            asdict(way) | {"average_retention": None if share is None else round(share, 4)}
             for way, share in sampled.retention.items()
         ],
         "recovered": first.recovered and asdict(first.recovered),
@@ -128,7 +129,8 @@ def ways_table(found: Frontier, sampled: Sampled) -> Table:
     for name in (SMALL, LARGE, PRUNE):
         for point in found.curves[name].points if name in found.curves else ():
             told, way = f"{name}, {described(point.setting)}", point.setting.pruned
-            kept = "" if way is None else f"{sampled.retention[way]:.0%}"
+            share = None if way is None else sampled.retention[way]
+            kept = "" if share is None else f"{share:.0%}"
             table.add_row(told.removesuffix(", "), kept, _told(point.quality), _told(point.cost))
     return table
 
@@ -150,6 +152,9 @@ def remarks(found: Frontier, sampled: Sampled, metric: str, cluster: str | None)
         f"{'images' if cluster else 'records'}, measured on the other, averaged over {2 * SPLITS} "
         "halves"
     )
+    qualities = [one.quality for curve in found.curves.values() for one in curve.points]
+    if any(quality.low == quality.high for quality in qualities):
+        lines.append(without_width(found.clusters, "images" if cluster else "records"))
     images = f"images by '{cluster}'" if cluster else "every record by itself"
     lines.append(
         f"{found.records:,} records; quality: {metric}, reference: {sampled.reference}; in "
@@ -172,8 +177,9 @@ def described(setting: Setting) -> str:
 
 
 def way_named(way: Pruned) -> str:
-    """As `--pruning` has it."""
-    return "unpruned" if way == UNPRUNED else f"pruned {way.prune_layer:g}:{way.keep_ratio:g}"
+    """As `--pruning` has it; a pruner that is not the guided one by its name."""
+    by = "pruned" if way.pruner == UNPRUNED.pruner else way.pruner
+    return "unpruned" if way == UNPRUNED else f"{by} {way.prune_layer:g}:{way.keep_ratio:g}"
 
 
 def _told(estimate: Estimate) -> str:

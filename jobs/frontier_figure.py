@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answered import FLOPS
-from sgl.errors import ConfigurationError
+from sgl.calibration import UNPRUNED
 from sgl.frontier import BUDGET, KEPT, front
 from sgl.strategies import (
     BOTH,
@@ -50,16 +50,9 @@ def draw_frontier(result: dict[str, Any], path: Path) -> None:
     Args:
         result: of `sgl evaluate --frontier`, as plain data.
         path: its suffix names the format.
-
-    Raises:
-        ConfigurationError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigurationError(
-            "--figures: matplotlib is missing; pip install 'sgl-cascade[evaluate]'"
-        ) from error
+    from matplotlib.figure import Figure
+
     canvas = Figure(figsize=(8, 5.2), dpi=150, layout="constrained")
     axes = canvas.add_subplot()
     curves = result["costs"][FLOPS]
@@ -104,9 +97,14 @@ def _draw_marks(axes: "Axes", name: str, points: list[dict[str, Any]], mark: str
     for place, at in enumerate(zip(costs, qualities, strict=True)):
         told = name
         if "pruned" in points[place]:
-            told = "{prune_layer:g}:{keep_ratio:g}".format_map(points[place]["pruned"])
+            told = _way_named(**points[place]["pruned"])
         offset = _OFFSETS.get(name, (-32, 6) if place in above else (6, -9))
         axes.annotate(told, at, offset, textcoords="offset points", fontsize=6.5, zorder=5)
+
+
+def _way_named(pruner: str, prune_layer: float, keep_ratio: float) -> str:
+    by = "" if pruner == UNPRUNED.pruner else f"{pruner} "
+    return f"{by}{prune_layer:g}:{keep_ratio:g}"
 
 
 def _draw_aims(axes: "Axes", full: float) -> None:

@@ -34,20 +34,22 @@ def draw_pruners(data: dict[str, Any], path: Path) -> None:
         path: of the picture.
     """
     figure, axes = plt.subplots(1, 2, figsize=(14, 5.2), sharey=True)
-    names = [name for name in _STYLES if any(one["pruner"] == name for one in data["pruned"])]
+    drawn = [one for one in data["pruned"] if None not in (one["share_of_unpruned"], _flops(one))]
+    names = [name for name in _STYLES if any(one["pruner"] == name for one in drawn)]
     for place, name in enumerate(names):
         lines = sorted(
-            (one for one in data["pruned"] if one["pruner"] == name),
+            (one for one in drawn if one["pruner"] == name),
             key=lambda one: one["average_retention"],
         )
         aside = 1 + _APART * (place - (len(names) - 1) / 2)
         _line(axes[0], name, [one["average_retention"] * aside for one in lines], lines)
-        _line(axes[1], name, [_flops(one) for one in lines], lines)
+        _line(axes[1], name, [_flops(one) or 0.0 for one in lines], lines)
     _label(axes[0], "average retention of visual tokens")
     _label(axes[1], "FLOPs, as a share of the unpruned large model's, ranking included")
     axes[0].set_ylabel(f"{data['metric']}, of the unpruned large model")
     axes[0].yaxis.set_major_formatter(PercentFormatter(1))
-    axes[1].legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
+    if names:
+        axes[1].legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
     unpruned = data["unpruned"]["value"]
     figure.suptitle(
         f"{data['records']:,} records, 95 % intervals; the large model alone scores {unpruned:.1%}",
@@ -81,10 +83,11 @@ def _line(axis: Axes, name: str, at: Sequence[float], lines: Sequence[dict[str, 
     )
 
 
-def _flops(line: dict[str, Any]) -> float:
-    """All that it takes: what the small model costs too, where it guides."""
-    with_small = line["flops_share_with_small"]
-    return float(line["flops_share"] if with_small is None else with_small)
+def _flops(line: dict[str, Any]) -> float | None:
+    """All that it takes: what the small model costs too, where it guides; None of a failed way."""
+    with_small: float | None = line["flops_share_with_small"]
+    alone: float | None = line["flops_share"]
+    return alone if with_small is None else with_small
 
 
 def _label(axis: Axes, x: str) -> None:

@@ -1,7 +1,5 @@
 """`sgl status`: how far an output is, as a table or as JSON."""
 
-import json
-import sys
 import time
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.json_text import print_json
 from jobs.settings import storage_at
 from jobs.tables import share
 from pipeline.config import absolute_path
@@ -31,8 +30,7 @@ def show_status(output: str, *, as_json: bool, endpoint_url: str | None = None) 
     now = time.time()
     found = status(absolute_path(output), now, storage)
     if as_json:
-        json.dump(plain(found), sys.stdout, indent=1)
-        print()
+        print_json(plain(found))
     else:
         Console().print(status_table(found, now))
 

@@ -1,7 +1,5 @@
 """`sgl evaluate OUTPUT --pruners`: every pruner beside the others at equal average retention."""
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,9 +10,12 @@ from rich.table import Table
 
 from actors.config import PrunerName, StrictModel
 from actors.equal_retention import equal_ways
+from jobs.figures import check_drawable
 from jobs.job_options import PRUNERS
+from jobs.json_text import json_text, print_json
 from jobs.run import run_job
 from jobs.sample import sample_job
+from jobs.tables import without_width
 from pipeline.config import JobConfig
 from pipeline.study import Study, StudyLine, study_of
 from sgl.errors import ConfigurationError
@@ -83,17 +84,14 @@ def show_study(job: JobConfig, config: StudyConfig, *, figures: str | None, as_j
     Raises:
         ConfigurationError: see run_job; or pictures are wanted that cannot be drawn here.
     """
-    draw = _drawing() if figures else None
+    if figures:
+        check_drawable()
     found, impossible = run_study(job, config, Console(stderr=as_json))
     data = plain(found, impossible)
-    if figures and draw:
-        folder = Path(figures).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        draw(data, folder / "pruners.png")
-        (folder / "pruners.json").write_text(json.dumps(data, indent=1) + "\n")
+    if figures:
+        _write(data, Path(figures).expanduser())
     if as_json:
-        json.dump(data, sys.stdout, indent=1)
-        print()
+        print_json(data)
         return
     console = Console()
     console.print(study_table(found))
@@ -128,11 +126,11 @@ def study_table(found: Study) -> Table:
     for line in sorted(found.lines, key=lambda one: (-one.asked, -one.score.value)):
         table.add_row(
             line.pruning.pruner,
-            f"{line.retention:.1%}",
+            _share(line.retention),
             _cell(line.score),
-            _cell(line.share),
-            f"{line.flops:.1%}",
-            "" if line.flops_with_small is None else f"{line.flops_with_small:.1%}",
+            "" if line.share is None else _cell(line.share),
+            _share(line.flops),
+            _share(line.flops_with_small),
         )
     table.add_row("small alone", "", _cell(found.small))
     return table
@@ -149,6 +147,9 @@ def remarks(found: Study, impossible: tuple[str, ...]) -> list[str]:
         for one in found.lines
         if one.failed
     ]
+    shares = [one.share for one in found.lines if one.share]
+    if any(share.low == share.high for share in shares):
+        lines.append(without_width(found.images, "images" if found.cluster else "records"))
     lines.append("FLOPs: of the unpruned large model's, what choosing the tokens takes included")
     lines.append(
         f"{found.records:,} records, scored against {scored}; in brackets: 95 % intervals, {images}"
@@ -180,22 +181,23 @@ def _plain(line: StudyLine) -> dict[str, Any]:
         "asked_retention": line.asked,
         "average_retention": line.retention,
         "score": vars(line.score),
-        "share_of_unpruned": vars(line.share),
+        "share_of_unpruned": line.share and vars(line.share),
         "flops_share": line.flops,
         "flops_share_with_small": line.flops_with_small,
         "failed": line.failed,
     }
 
 
-def _drawing() -> Any:
-    try:
-        from jobs.pruners_figure import draw_pruners
-    except ImportError as error:
-        raise ConfigurationError(
-            "--figures: needs matplotlib, which the extra 'evaluate' brings; install it, or leave "
-            "--figures out"
-        ) from error
-    return draw_pruners
+def _write(data: dict[str, Any], folder: Path) -> None:
+    from jobs.pruners_figure import draw_pruners
+
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_pruners(data, folder / "pruners.png")
+    (folder / "pruners.json").write_text(json_text(data), encoding="utf-8")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
 
 
 def _cell(estimate: Estimate) -> str:

@@ -5,6 +5,7 @@ from rich.table import Table
 from pipeline.bill import Bill, PoolBill
 from pipeline.measured import Measured, Part
 from pipeline.summary import Accuracy, Summary
+from sgl.statistics import unseen
 
 
 def summary_table(
@@ -99,6 +100,19 @@ def pool_bill(pool: PoolBill) -> str:
 def share(part: int, whole: int) -> str:
     """A count and its share."""
     return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
+
+
+def without_width(count: int, what: str) -> str:
+    """What an interval without width says, one line.
+
+    Args:
+        count: of what is resampled.
+        what: that is.
+    """
+    return (
+        f"an interval without width: not one of {count:,} {what} differs, so that resamples do "
+        f"not; a difference that {unseen(count):.1%} of all {what} have could have gone unseen"
+    )
 
 
 def failures(summary: Summary) -> str:

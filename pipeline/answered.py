@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from infra.s3 import DEFAULT, StorageConfig
-from pipeline.observations import Observations, Prices, answered_rows, observed, scores_of
+from pipeline.observations import Observations, Prices, answered_rows, observed
 from pipeline.output import Output
 from pipeline.rowfiles import in_parallel, read
 from pipeline.schema import PROBE
@@ -38,14 +38,15 @@ class Sampled:
         answered: by the unit of costs: FLOPs, device-seconds and, where the job had prices, USD.
         reference: what quality is measured by: the column of accepted answers, or AGREEMENT.
         left_out: records without an answer to compare, by reason.
-        retention: average retention of visual tokens, by way to prune; 1 is unpruned.
+        retention: average retention of visual tokens, by way to prune; 1 is unpruned,
+            None is a way that failed on all records.
         rows: as they were read, in the order of `answered`.
     """
 
     answered: dict[str, Answered]
     reference: str
     left_out: dict[str, int]
-    retention: dict[Pruned, float]
+    retention: dict[Pruned, float | None]
     rows: Sequence[dict[str, Any]]
 
 
@@ -141,17 +142,20 @@ def _qualities(seen: Observations, metric: str, reference: str) -> tuple[Floats,
     accepted = seen.accepted
     if reference == AGREEMENT:
         accepted = [[text or ""] for text in seen.large[UNPRUNED]]
-    small = scores_of(metric, seen.small, accepted)
-    return small, np.stack([scores_of(metric, texts, accepted) for texts in seen.large.values()])
+    small = seen.scores_by(metric, seen.small, accepted)
+    large = [seen.scores_by(metric, texts, accepted) for texts in seen.large.values()]
+    return small, np.stack(large)
 
 
-def _retention(ways: Sequence[Pruned], rows: Sequence[dict[str, Any]]) -> dict[Pruned, float]:
+def _retention(
+    ways: Sequence[Pruned], rows: Sequence[dict[str, Any]]
+) -> dict[Pruned, float | None]:
     """Mean over the records that a way did not fail on."""
-    told = {UNPRUNED: 1.0}
+    told: dict[Pruned, float | None] = {UNPRUNED: 1.0}
     for number, way in enumerate(ways):
         cells = (row[PROBE.name][number]["average_retention"] for row in rows)
         known = [one for one in cells if one is not None]
-        told[way] = float(np.mean(known)) if known else float("nan")
+        told[way] = float(np.mean(known)) if known else None
     return told
 
 

@@ -19,7 +19,7 @@ from pipeline.ids import hashes_of
 from pipeline.probe import is_unpruned
 from pipeline.schema import PROBE
 from pipeline.scores import Floats, Row, Wanted, score_of
-from pipeline.scoring import reading
+from pipeline.scoring import check_groups, reading
 from sgl import metrics
 from sgl.early_exit import mean, random
 from sgl.errors import ConfigurationError
@@ -86,7 +86,9 @@ def read_candidates(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT)
             cells = table.select([n for n in ("id", *_BESIDES) if n in table.column_names])
             for row, cell in zip(rows, cells.to_pylist(), strict=True):
                 collected.add(row, cell)
-        return collected.finished(found.damaged)
+        candidates = collected.finished(found.damaged)
+    check_groups(wanted, collected.groups)
+    return candidates
 
 
 @dataclass
@@ -102,6 +104,7 @@ class _Collected:
     own: "array[float]" = field(default_factory=lambda: array("d"))
     clusters: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=set)
     unscored: int = 0
     unanswered: int = 0
 
@@ -113,6 +116,7 @@ class _Collected:
         if row.said[1] is None:
             self.unanswered += 1
             return
+        self.groups.add(row.group)
         name = self.wanted.metric_of(row.group)
         self.right.append(score_of(name, row.said[1], row) >= RIGHT)
         for criterion in _COLUMNS:

@@ -17,6 +17,7 @@ from pipeline.coalescer import Batched, Coalescer
 from pipeline.fail_safe import Decision, FailSafe, MonitorClient, Outcome
 from pipeline.guard import Guard
 from pipeline.handover import Rate, answered_cells, questions, unpack_guidance
+from pipeline.multiple_choice import OPTIONS, carried_options
 from pipeline.outcomes import unpruned_of
 from pipeline.probe import UNPRUNED, ProbeConfig, probe_cells
 from pipeline.progress import Reporter
@@ -128,6 +129,7 @@ class LargeStage:
         if self._settings.probe:
             cells = self._probe_cells(probed, results[len(rows) :])
             self._observe(out, cells)
+            self._pass_over(table, probed)
             column = pa.array([cells.get(row) for row in range(len(table))], PROBE.type)
             out = to_output(replace_columns(out, {PROBE.name: column}))
         check_conserved("large", table, out)
@@ -175,13 +177,27 @@ class LargeStage:
         if self._monitor is None or not cells:
             return
         score, outcomes = metric_named(self._monitor.metric), list[Outcome]()
-        rows = out.select(["id", "answer", "decision"])
+        given = [name for name in ("id", "answer", "decision", OPTIONS) if name in out.column_names]
         for row, entries in cells.items():
-            name, answer, decision = (rows[column][row].as_py() for column in rows.column_names)
-            whole = unpruned_of(entries)
-            own = answer is not None and decision != Decision.FAIL_SAFE.value
-            outcomes.append((name, score(answer, [whole["answer"]]) if whole and own else None))
+            told = {name: out[name][row].as_py() for name in given}
+            whole, options = unpruned_of(entries), carried_options(told.get(OPTIONS))
+            own = told["answer"] is not None and told["decision"] != Decision.FAIL_SAFE.value
+            agreed = score(told["answer"], [whole["answer"]], options) if whole and own else None
+            outcomes.append((told["id"], agreed))
         self._monitor.observe(outcomes)
+
+    def _pass_over(self, table: pa.Table, probed: Sequence[int]) -> None:
+        """Tell the monitor not to wait for rows that have failed on the way.
+
+        They may have been announced: in an earlier life of this block, in which they did not fail.
+        """
+        probe = self._settings.probe
+        if self._monitor is None or probe is None:
+            return
+        others = set(range(len(table))) - set(probed)
+        names = [table["id"][row].as_py() for row in sorted(others)]
+        if lost := [name for name in names if probe.chooses(name)]:
+            self._monitor.observe([(name, None) for name in lost])
 
     def _sizes(self, requests: Sequence[GuidedQuestion]) -> list[int]:
         return [self._model.prompt_tokens(request.record) for request in requests]

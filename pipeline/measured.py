@@ -42,7 +42,8 @@ class Measured:
     Attributes:
         records: how many.
         agreement: with the unpruned large model's answers.
-        saved: share of the FLOPs of the large model alone that were not spent.
+        saved: share of the FLOPs of the large model alone that were not spent; where each record
+            saved the same share, the interval has no width.
         cascade: those that the cascade answered as it was promised; None of no records.
         fail_safe: those that were answered fail-safe after an alarm, which agree by construction.
         broken_p: p-value of "the promise holds", from the cascade's; None where there are none of
@@ -73,14 +74,14 @@ def measure(output: Output, promise: Promise | None) -> Measured | None:
     rows = sorted(probed_rows(output), key=lambda row: (hash_of(row.id, _ORDER), row.id))
     if not rows:
         return None
-    agreed = np.array([score(row.answer, [row.reference]) for row in rows])
+    agreed = np.array([score(row.answer, [row.reference], row.options) for row in rows])
     safe = np.array([row.fail_safe for row in rows])
     bootstrap = Bootstrap([row.id for row in rows])
     cascade = agreed[~safe]
     share = bootstrap.ratio([row.flops for row in rows], [row.full for row in rows])
     return Measured(
         records=len(rows),
-        agreement=bootstrap.mean(agreed),
+        agreement=mean_score(agreed),
         saved=Estimate(1 - share.value, 1 - share.high, 1 - share.low),
         cascade=_part(cascade),
         fail_safe=_part(agreed[safe]),

@@ -7,18 +7,21 @@ that starts anew, with the next driver or after its death, reads them first.
 
 The bet takes records in the order in which they were announced, and waits for the first of them. In
 the order in which they finish, those with short answers, which agree more or less often than
-others, would come first, and the alarm would be false more often than it says.
+others, would come first, and the alarm would be false more often than it says. A record that is
+lost on the way must not make it deaf: one that is silent for ten minutes, while a hundred later
+ones have reported, is passed over and counts no more.
 
 Half of the promise's delta is for this test, the other half for that over all rows at the end,
 whose order is random (pipeline/measured.py): docs/decisions/0034.
 """
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import ray
@@ -37,6 +40,12 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
 _SEED = 0
+_LOST_AFTER_S = 600.0
+_LOST_AFTER = 100
+_GONE = (
+    "the monitor cannot be reached (%s): while that lasts, nothing watches the promise; at the end "
+    "all probed rows are held against it"
+)
 
 
 @dataclass(frozen=True)
@@ -56,11 +65,15 @@ class Evidence:
     p: float
 
 
+@dataclass(frozen=True)
 class _Unknown:
-    """The outcome of a record that has been announced."""
+    """The outcome of a record that has been announced, the last time at `since`."""
+
+    since: float
 
 
-_UNKNOWN = _Unknown()
+def _compared(known: float | _Unknown | None) -> TypeGuard[float]:
+    return known is not None and not isinstance(known, _Unknown)
 
 
 def alarm_of(output: Output, run_id: str, promise: Promise, evidence: Evidence) -> Alarm:
@@ -98,13 +111,22 @@ class Monitor:
         run_id: of the run.
         promise: that is tested.
         on_alarm: what follows.
+        clock: seconds.
     """
 
-    def __init__(self, output: Output, run_id: str, promise: Promise, on_alarm: OnAlarm) -> None:
+    def __init__(
+        self,
+        output: Output,
+        run_id: str,
+        promise: Promise,
+        on_alarm: OnAlarm,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._output = output
         self._run_id = run_id
         self._promise = promise
         self._on_alarm = on_alarm
+        self._clock = clock
         self._test = DriftTest(promise.agreement)
         self._seen: set[int] = set()
         self._waiting: dict[int, float | _Unknown | None] = {}
@@ -112,7 +134,7 @@ class Monitor:
         score = metric_named(promise.metric)
         self.observe(
             [
-                (row.id, score(row.answer, [row.reference]))
+                (row.id, score(row.answer, [row.reference], row.options))
                 for row in probed_rows(output)
                 if not row.fail_safe
             ]
@@ -121,8 +143,9 @@ class Monitor:
     def announce(self, ids: Sequence[str]) -> None:
         """See MonitorClient; a record that comes again, as after a death, keeps its place."""
         for key in (hash_of(name, _SEED) for name in ids):
-            if key not in self._seen:
-                self._waiting.setdefault(key, _UNKNOWN)
+            known = self._waiting.get(key)
+            if key not in self._seen and (key not in self._waiting or isinstance(known, _Unknown)):
+                self._waiting[key] = _Unknown(self._clock())
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """See MonitorClient; a record that comes again counts once."""
@@ -132,11 +155,11 @@ class Monitor:
                 self._waiting[key] = agreed
         while self._waiting:
             key, known = next(iter(self._waiting.items()))
-            if isinstance(known, _Unknown):
+            if isinstance(known, _Unknown) and not self._lost(known):
                 return
             del self._waiting[key]
             self._seen.add(key)
-            if known is not None and self._alarm is None:
+            if _compared(known) and self._alarm is None:
                 self._bet(known)
 
     def alarm(self) -> Alarm | None:
@@ -146,6 +169,11 @@ class Monitor:
     def failing_safe(self) -> bool:
         """See MonitorClient."""
         return self._alarm is not None and self._on_alarm is OnAlarm.LARGE
+
+    def _lost(self, first: _Unknown) -> bool:
+        if self._clock() - first.since < _LOST_AFTER_S:
+            return False
+        return sum(map(_compared, self._waiting.values())) >= _LOST_AFTER
 
     def _bet(self, agreed: float) -> None:
         self._test = self._test.after(np.array([agreed]))
@@ -163,7 +191,7 @@ class Monitor:
             logger.warning("the alarm could not be written into the output", exc_info=True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RemoteMonitor:
     """A Monitor that lives in a Ray actor and is restarted, from the rows, if that dies.
 
@@ -176,6 +204,7 @@ class RemoteMonitor:
     actor: Any
     metric: str
     safe_from_start: bool
+    _told: bool = field(default=False, init=False)
 
     @classmethod
     def start(
@@ -213,9 +242,14 @@ class RemoteMonitor:
         return answer
 
     def alarm(self) -> Alarm | None:
-        """What was raised; None also where the monitor cannot be reached."""
+        """What was raised; None also where the monitor cannot be reached, which is said once."""
         try:
             alarm: Alarm | None = ray.get(self.actor.alarm.remote(), timeout=_PATIENCE_S)
-        except ray.exceptions.RayError:
+        except ray.exceptions.GetTimeoutError:
+            return None  # It has much to read, or to count.
+        except ray.exceptions.RayError as error:
+            if not self._told:
+                logger.warning(_GONE, type(error).__name__)
+            self._told = True
             return None
         return alarm

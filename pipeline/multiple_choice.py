@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import Any
 
+OPTIONS = "options"
+"""The column of the options, wherever the input has some."""
 _NUMBER = re.compile(r"[0-9]{1,2}")
 _INSTRUCTION = "Please select the correct answer from the options above."
 
@@ -24,6 +26,11 @@ def options_in(cells: Sequence[Any]) -> list[str]:
     while texts and not texts[-1]:
         texts.pop()
     return texts
+
+
+def carried_options(cell: Any) -> list[str]:
+    """The options in a cell of the column OPTIONS; none where it holds anything but texts."""
+    return [one for one in cell if isinstance(one, str)] if isinstance(cell, list) else []
 
 
 def _listed(cell: Any) -> Sequence[Any]:

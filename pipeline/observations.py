@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from actors.config import PruningConfig
+from pipeline.multiple_choice import OPTIONS, carried_options
 from pipeline.output import Output
 from pipeline.rowfiles import in_parallel, read, visible
 from pipeline.schema import PROBE
@@ -23,7 +24,7 @@ from sgl.metrics import metric_named
 BINARY_METRICS = frozenset({"exact_match", "multiple_choice", "yes_no", "box_iou"})
 """Scores that are 0 or 1, for which the exact bound may be used."""
 _READ = (
-    *("id", "route", "error", "exit_score", "small_answer", "answer", "answers"),
+    *("id", "route", "error", "exit_score", "small_answer", "answer", "answers", OPTIONS),
     *("small_flops", "large_flops", "small_gpu_s", "large_gpu_s", PROBE.name),
 )
 _HEADROOM = 2.0
@@ -47,6 +48,7 @@ class Observations:
         small: (n) answers.
         large: by way, (n) answers; None where that way failed.
         accepted: (n) accepted answers, empty lists where there are none.
+        options: (n) texts of the answer options, likewise.
         small_cost: (n,).
         large_cost: by way, (n,).
         unit: of the costs: usd or flops.
@@ -57,6 +59,7 @@ class Observations:
     small: list[str]
     large: dict[Pruned, list[str | None]]
     accepted: list[list[str]]
+    options: list[list[str]]
     small_cost: Floats
     large_cost: dict[Pruned, Floats]
     unit: str
@@ -68,11 +71,17 @@ class Observations:
         costs = np.stack([self.large_cost[way] for way in ways])
         return Sample(self.scores, ways, self.small_cost, costs)
 
+    def scores_by(
+        self, metric: str, answers: Sequence[str | None], references: Sequence[Sequence[str]]
+    ) -> Floats:
+        """(n,) of answers to these records; see `scores_of`."""
+        return scores_of(metric, answers, references, self.options)
+
     def disagreement(self, metric: str) -> Losses:
         """1 - agreement with the unpruned large model's own answer."""
         references = [[text or ""] for text in self.large[UNPRUNED]]
-        small = 1 - scores_of(metric, self.small, references)
-        large = [1 - scores_of(metric, texts, references) for texts in self.large.values()]
+        small = 1 - self.scores_by(metric, self.small, references)
+        large = [1 - self.scores_by(metric, texts, references) for texts in self.large.values()]
         return Losses(small, np.stack(large), kind_of(metric))
 
     def accuracy_drop(self, metric: str) -> Losses:
@@ -87,10 +96,10 @@ class Observations:
                 f"--max-accuracy-drop: {without:,} records of the sample have no accepted answers "
                 "(input.columns.answers); use --agreement, which needs none"
             )
-        unpruned = scores_of(metric, self.large[UNPRUNED], self.accepted)
-        small = unpruned - scores_of(metric, self.small, self.accepted)
+        unpruned = self.scores_by(metric, self.large[UNPRUNED], self.accepted)
+        small = unpruned - self.scores_by(metric, self.small, self.accepted)
         large = [
-            unpruned - scores_of(metric, texts, self.accepted) for texts in self.large.values()
+            unpruned - self.scores_by(metric, texts, self.accepted) for texts in self.large.values()
         ]
         return Losses(small, np.stack(large), DIFFERENCE)
 
@@ -152,6 +161,7 @@ def observed(
         small=[row["small_answer"] for row in rows],
         large=large,
         accepted=[row.get("answers") or [] for row in rows],
+        options=options_of(rows),
         small_cost=costs_of(rows, "small_flops", "small_gpu_s", small_usd),
         large_cost=cost,
         unit="flops" if prices is None else "usd",
@@ -201,10 +211,18 @@ def costs_of(
     return np.where(np.isfinite(values), values, known.mean() if len(known) else 0.0)
 
 
+def options_of(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """(n) texts of the answer options; empty lists where a row has none."""
+    return [carried_options(row.get(OPTIONS)) for row in rows]
+
+
 def scores_of(
-    metric: str, answers: Sequence[str | None], accepted: Sequence[Sequence[str]]
+    metric: str,
+    answers: Sequence[str | None],
+    accepted: Sequence[Sequence[str]],
+    options: Sequence[Sequence[str]],
 ) -> Floats:
     """(n,) 0 to 1, by a metric's name; no answer is as wrong as can be."""
     score = metric_named(metric)
-    pairs = zip(answers, accepted, strict=True)
-    return np.array([0.0 if text is None else score(text, texts) for text, texts in pairs])
+    every = zip(answers, accepted, options, strict=True)
+    return np.array([0.0 if text is None else score(text, *right) for text, *right in every])

@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow.compute as pc
 
 from pipeline.fail_safe import Decision
+from pipeline.multiple_choice import OPTIONS, carried_options
 from pipeline.output import Output
 from pipeline.probe import is_unpruned
 from pipeline.rowfiles import in_parallel, read, visible
 from pipeline.schema import PROBE
 
-_COLUMNS = ("id", "answer", "flops", "decision", PROBE.name)
+_COLUMNS = ("id", "answer", "flops", "decision", OPTIONS, PROBE.name)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Probed:
         id: of the record.
         answer: that the run gave.
         reference: the unpruned large model's own.
+        options: texts of the answer options, where the question has some.
         flops: that the run spent on it.
         full: that the unpruned large model did.
         fail_safe: whether the run's answer is that of the fail-safe and not of the cascade.
@@ -35,6 +37,7 @@ class Probed:
     id: str
     answer: str
     reference: str
+    options: list[str]
     flops: float
     full: float
     fail_safe: bool
@@ -60,4 +63,5 @@ def _compared(row: Mapping[str, Any]) -> Iterator[Probed]:
     if entry is not None and row["answer"] is not None:
         safe = row.get("decision") == Decision.FAIL_SAFE
         numbers = {"flops": row["flops"], "full": entry["flops"], "fail_safe": safe}
-        yield Probed(row["id"], row["answer"], entry["answer"], **numbers)
+        options = carried_options(row.get(OPTIONS))
+        yield Probed(row["id"], row["answer"], entry["answer"], options, **numbers)

@@ -11,11 +11,10 @@ from pipeline.config import ColumnsConfig
 from pipeline.drift import conform, is_binary, is_list, is_text, list_array, plain
 from pipeline.files import Chunk
 from pipeline.made_ids import Place, hashed_ids
-from pipeline.multiple_choice import asked, options_in, right_answer
+from pipeline.multiple_choice import OPTIONS, asked, options_in, right_answer
 from pipeline.schema import IMAGE_REFERENCE, READ, RESERVED
 from sgl.errors import ConfigurationError
 
-OPTIONS = "options"
 _NO_ID = "the record has no id"
 
 

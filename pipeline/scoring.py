@@ -1,7 +1,7 @@
 """The committed rows of an output against accepted answers, file by file."""
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from infra.s3 import DEFAULT, StorageConfig, patiently
 from pipeline.answer_store import AnswerStore
 from pipeline.config import absolute_path
 from pipeline.drift import is_list, is_text
+from pipeline.multiple_choice import OPTIONS, carried_options
 from pipeline.output import Output
 from pipeline.rowfiles import in_parallel, read, write_tasks
 from pipeline.schema import OUTPUT
@@ -21,7 +22,6 @@ from sgl import metrics
 from sgl.errors import ConfigurationError
 
 _ANSWERS = "answers"
-_OPTIONS = "options"
 
 
 def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) -> Scored:
@@ -42,12 +42,25 @@ def score_output(path: str, wanted: Wanted, storage: StorageConfig = DEFAULT) ->
             for row in rows:
                 collected.add(row)
         scored = collected.finished(found.damaged)
-    if unknown := sorted(set(wanted.metrics) - set(scored.names)):
+    check_groups(wanted, scored.names)
+    return scored
+
+
+def check_groups(wanted: Wanted, names: Collection[str]) -> None:
+    """Refuse a measure for a group that is not there.
+
+    Args:
+        wanted: see there.
+        names: of the groups that were scored.
+
+    Raises:
+        ConfigurationError: names the group.
+    """
+    if unknown := sorted(set(wanted.metrics).difference(names)):
         raise ConfigurationError(
             f"--metric {unknown[0]}=...: no scored record has '{unknown[0]}' in column "
-            f"'{wanted.by}'; there are {', '.join(sorted(scored.names))}"
+            f"'{wanted.by}'; there are {', '.join(sorted(names))}"
         )
-    return scored
 
 
 @contextmanager
@@ -65,8 +78,9 @@ def reading(
     Raises:
         ConfigurationError: there is no output, or a column or measure that there is not.
     """
-    for name in {wanted.metric, *wanted.metrics.values()} - {metrics.CIDER_D, metrics.BY_KIND}:
-        metrics.metric_named(name)
+    others = (metrics.CIDER_D, metrics.BY_KIND)
+    for name in {wanted.metric, *wanted.metrics.values()}.difference(others):
+        metrics.metric_named(name, others)
     with ExitStack() as stack:
         output, files = opened(path, storage)
         columns = columns_of(output, files)
@@ -143,7 +157,7 @@ def _needed(
                 "it must hold texts or lists of texts"
             )
     names = ["id", "route", *ROLES, wanted.by, wanted.cluster]
-    names += [_OPTIONS] if _are_texts(columns.get(_OPTIONS)) else []
+    names += [OPTIONS] if OPTIONS in columns else []
     names += [wanted.reference] if reference is None else []
     return list(dict.fromkeys(name for name in names if name is not None))
 
@@ -151,10 +165,6 @@ def _needed(
 def carried_names(columns: Mapping[str, pa.DataType]) -> str:
     """What the input brought along, among an output's own columns of figures."""
     return ", ".join(name for name in columns if name not in OUTPUT.names) or "none but its own"
-
-
-def _are_texts(type_: pa.DataType | None) -> bool:
-    return type_ is not None and is_list(type_) and is_text(type_.value_type)
 
 
 def _answers_of(
@@ -204,19 +214,16 @@ def _rows(table: pa.Table, wanted: Wanted, reference: AnswerStore | None) -> Ite
         known = reference.find(ids)
         accepted = [_texts(known.get(name)) for name in ids]
     empty: list[Any] = [None] * table.num_rows
+    given = OPTIONS in table.column_names
     columns = [
         table["route"].to_pylist(),
         zip(*(table[role].to_pylist() for role in ROLES), strict=True),
         accepted,
-        [_texts(cell) for cell in (table[_OPTIONS].to_pylist() if _has_options(table) else empty)],
+        [carried_options(cell) for cell in (table[OPTIONS].to_pylist() if given else empty)],
         map(_named, table[wanted.by].to_pylist()) if wanted.by else [""] * table.num_rows,
         map(_named, table[wanted.cluster].to_pylist()) if wanted.cluster else empty,
     ]
     return (Row(*cells) for cells in zip(*columns, strict=True))
-
-
-def _has_options(table: pa.Table) -> bool:
-    return _OPTIONS in table.column_names and _are_texts(table.schema.field(_OPTIONS).type)
 
 
 def _texts(cell: str | list[str | None] | None) -> list[str]:

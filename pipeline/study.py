@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from actors.config import PruningConfig
-from pipeline.observations import answered_rows, costs_of, scores_of
+from pipeline.observations import answered_rows, costs_of, options_of, scores_of
 from pipeline.output import Output
 from pipeline.schema import PROBE
 from sgl.bounds import Floats
@@ -29,20 +29,21 @@ class StudyLine:
     Attributes:
         pruning: the way.
         asked: average retention that it is to have.
-        retention: what it has, mean over the records.
+        retention: what it has, mean over the records; None where it failed on all.
         score: mean.
-        share: of the unpruned model's score.
-        flops: share of the unpruned model's FLOPs, what choosing the tokens costs included.
-        flops_with_small: likewise with the small model's; None where the way needs none.
+        share: of the unpruned model's score; None where that is 0.
+        flops: share of the unpruned model's FLOPs, what choosing the tokens costs included; None
+            where it failed on all records.
+        flops_with_small: likewise with the small model's; None also where the way needs none.
         failed: records without an answer, which score 0.
     """
 
     pruning: PruningConfig
     asked: float
-    retention: float
+    retention: float | None
     score: Estimate
-    share: Estimate
-    flops: float
+    share: Estimate | None
+    flops: float | None
     flops_with_small: float | None
     failed: int
 
@@ -53,6 +54,7 @@ class Study:
 
     Attributes:
         records: that were compared.
+        images: that they are of; where no column tells, each is of its own.
         metric: that scored the answers.
         labelled: against accepted answers; otherwise against the unpruned model's own.
         cluster: column that tells the image; None takes every record for one of its own.
@@ -63,6 +65,7 @@ class Study:
     """
 
     records: int
+    images: int
     metric: str
     labelled: bool
     cluster: str | None
@@ -97,11 +100,12 @@ def study_of(
     comparison = _Comparison(rows, accepted, metric, cluster)
     return Study(
         records=len(rows),
+        images=comparison.images,
         metric=metric,
         labelled=labelled,
         cluster=cluster,
         unpruned=comparison.score(comparison.unpruned),
-        small=comparison.score(scores_of(metric, _column(rows, "small_answer"), accepted)),
+        small=comparison.score(comparison.scored(_column(rows, "small_answer"))),
         lines=tuple(
             comparison.line(number, way, asked) for number, (way, asked) in enumerate(ways.items())
         ),
@@ -122,12 +126,17 @@ class _Comparison:
         self._rows = rows
         self._accepted = accepted
         self._metric = metric
+        self._options = options_of(rows)
         images = [str(row[cluster]) for row in rows] if cluster else range(len(rows))
         self._images = np.asarray(images)
         self._bootstrap = Bootstrap(self._images)
         self._small_flops = costs_of(rows, "small_flops", "small_gpu_s", None)
         self._full_flops = costs_of(rows, "large_flops", "large_gpu_s", None)
-        self.unpruned = scores_of(metric, _column(rows, "answer"), accepted)
+        self.images = len(np.unique(self._images))
+        self.unpruned = self.scored(_column(rows, "answer"))
+
+    def scored(self, answers: Sequence[str | None]) -> Floats:
+        return scores_of(self._metric, answers, self._accepted, self._options)
 
     def score(self, scores: Floats) -> Estimate:
         return mean_score(scores, self._images)
@@ -135,18 +144,19 @@ class _Comparison:
     def line(self, number: int, way: PruningConfig, asked: float) -> StudyLine:
         """Of the way at that place in the probe."""
         cells = [row[PROBE.name][number] for row in self._rows]
-        scores = scores_of(self._metric, _column(cells, "answer"), self._accepted)
+        scores = self.scored(_column(cells, "answer"))
         retained = [one for one in _column(cells, "average_retention") if one is not None]
-        flops, full = costs_of(cells, "flops", "gpu_s", None).sum(), self._full_flops.sum()
-        with_small = float((flops + self._small_flops.sum()) / full)
+        flops = float(costs_of(cells, "flops", "gpu_s", None).sum() / self._full_flops.sum())
+        small = float(self._small_flops.sum() / self._full_flops.sum())
+        right = self.unpruned.any()
         return StudyLine(
             pruning=way,
             asked=asked,
-            retention=float(np.mean(retained)) if retained else float("nan"),
+            retention=float(np.mean(retained)) if retained else None,
             score=self.score(scores),
-            share=self._bootstrap.ratio(scores, self.unpruned),
-            flops=float(flops / full),
-            flops_with_small=with_small if way.pruner == "guided" else None,
+            share=self._bootstrap.ratio(scores, self.unpruned) if right else None,
+            flops=flops if retained else None,
+            flops_with_small=flops + small if retained and way.pruner == "guided" else None,
             failed=sum(text is None for text in _column(cells, "answer")),
         )
 

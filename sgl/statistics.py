@@ -66,7 +66,11 @@ class Bootstrap:
         return estimate_of(_share(sums.sum(), counts.sum()), self._shares(sums, counts))
 
     def ratio(self, values: npt.ArrayLike, to: npt.ArrayLike) -> Estimate:
-        """Of two means over the same records."""
+        """Of two means over the same records.
+
+        Where no record differs from the others in it, the interval has no width: `unseen` says what
+        few records leave open.
+        """
         above, below = (np.asarray(one, dtype=np.float64) for one in (values, to))
         every = np.ones(len(above), dtype=bool)
         sums, others = self._sums(above, every), self._sums(below, every)
@@ -104,6 +108,11 @@ def wilson(successes: float, trials: float) -> Estimate:
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     margin = _Z * sqrt(share * (1 - share) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
     return Estimate(share, max(0.0, centre - margin), min(1.0, centre + margin))
+
+
+def unseen(trials: int) -> float:
+    """The share of which none may be seen in so many trials, at 95 % confidence: 0.05^(1/n)."""
+    return 1 - float((1 - LEVEL) ** (1 / trials))
 
 
 def mean_score(scores: npt.ArrayLike, clusters: npt.ArrayLike | None = None) -> Estimate:

@@ -6,10 +6,12 @@ no way to route has to be run: what it says to a record, and what that costs, is
     small only      every record exits
     large only      no record exits and nothing is pruned; needs no small model
     cascade only    exits by score, thresholds; the others unpruned
-    prune only      no record exits; one policy per way to prune, the small model guides all
+    prune only      no record exits; one policy per way to prune, the small model guides all;
+                    a pruner that needs no guidance goes without the small model
     cascade, pruned thresholds x ways
     random          a random share exits, the others unpruned; the coin falls before any model runs
-    random, pruned  likewise, but the small model guides the pruning of the others; shares x ways
+    random, pruned  likewise, but the others are pruned, for which the small model guides all
+                    records or, as before, none; shares x ways
     oracle          knows every outcome: per record the best answer at the least cost
 
 Random routing is in its expected values, which lie on straight lines. The oracle takes per record
@@ -106,6 +108,11 @@ class Policies:
 _One = tuple[Setting, Floats, Floats]
 
 
+def guided(way: Pruned) -> bool:
+    """Whether the small model has to run so that the large one can be pruned in a way."""
+    return way != UNPRUNED and way.pruner == UNPRUNED.pruner
+
+
 def strategies(answered: Answered) -> dict[str, Policies]:
     """Every strategy's policies, by its name."""
     ways = answered.sample.prunings
@@ -161,8 +168,9 @@ def _exits(answered: Answered, ways: list[Pruned]) -> Iterator[_One]:
 def _prunes(answered: Answered, ways: list[Pruned]) -> Iterator[_One]:
     sample = answered.sample
     for way in ways:
-        cost = sample.cost(Candidate(NOBODY_EXITS, way))
-        yield Setting(pruned=way), cost, answered.large[sample.prunings.index(way)]
+        at = sample.prunings.index(way)
+        cost = sample.large_cost[at] + sample.small_cost * guided(way)
+        yield Setting(pruned=way), cost, answered.large[at]
 
 
 def _random(answered: Answered) -> Iterator[_One]:
@@ -178,18 +186,18 @@ def _random_pruned(answered: Answered, ways: list[Pruned]) -> Iterator[_One]:
     for way in ways:
         at = sample.prunings.index(way)
         for share in np.linspace(0, 1, SHARES):
-            cost = sample.small_cost + (1 - share) * sample.large_cost[at]
+            small = sample.small_cost * (1.0 if guided(way) else share)
+            cost = small + (1 - share) * sample.large_cost[at]
             quality = share * answered.small + (1 - share) * answered.large[at]
             yield Setting(exit_share=float(share), pruned=way), cost, quality
 
 
 def _oracle(answered: Answered) -> Iterator[_One]:
-    """Options of a record: the small model; the large one without it; both, in each way."""
+    """Options of a record: the small model, the large one in each way, with it where it guides."""
     sample = answered.sample
-    costs = np.vstack(
-        [sample.small_cost, answered.large_cost, sample.small_cost + sample.large_cost]
-    )
-    qualities = np.vstack([answered.small, answered.large_quality, answered.large])
+    guides = np.array([guided(way) for way in sample.prunings], dtype=float)
+    costs = np.vstack([sample.small_cost, sample.large_cost + guides[:, None] * sample.small_cost])
+    qualities = np.vstack([answered.small, answered.large])
     unit = answered.large_cost.mean()
     every = np.arange(len(sample.scores))
     for price in PRICES:

@@ -8,17 +8,18 @@ import numpy.typing as npt
 import torch
 
 import sgl
+from sgl.equal_retention import RETENTIONS, place_at
 from sgl.generation import generate_greedy
 from sgl.pruners import PRUNERS
 from sgl.pruning import Pruner, Ranked, Scene
-from sgl.ranking import Cut, average_retention, keep_count, keep_ratio_for, staged_retention
+from sgl.ranking import Cut, staged_retention
 from sgl.selection import Plan, Selection
 from sgl.types import Guidance, ImageQuestion
 from testbed import GUIDES
 
 PRESETS: tuple[tuple[int, float], ...] = ((4, 0.46), (2, 0.22), (0, 0.09))
 """Prune layer K of the large model's 12, keep ratio: 64, 35 and 9 % of the visual token-layers.
-K is what the paper's prune layers (0.4, 0.19, 0.04 of all) give here."""
+K is what the paper's prune layers (`sgl.equal_retention`) give here."""
 OWN = "own global"
 """The large model's own global map: needs a full pass of it first, so it saves nothing."""
 GUIDED = {f"guided by {name}": name for name in GUIDES}
@@ -33,8 +34,6 @@ OTHERS = {
 """Rankings that need no model's guidance, and their pruners."""
 BATCH = 16
 MAX_NEW_TOKENS = 64
-_FASTV_LAYERS = (2, 1)
-"""The paper's K, and the next that leaves something to prune at a low retention."""
 
 Rankings = Mapping[str, Sequence[Guidance]]
 """By name of the ranking: the guidance of those that have it, a model's own included."""
@@ -66,19 +65,20 @@ class Outcome:
 def all_settings(layers: int) -> list[Setting]:
     """Every ranking at every preset, or at a layer where it can prune to the same retention."""
     found = []
-    for preset in PRESETS:
+    for preset, retention in zip(PRESETS, RETENTIONS, strict=True):
         found += [Setting(name, preset, *preset) for name in (*GUIDED, OWN)]
         for name in OTHERS:
-            place = _for_fastv(preset, layers) if name == "FastV" else preset
-            found.append(Setting(name, preset, *place))
+            found.append(Setting(name, preset, *_place(name, preset, retention, layers)))
     return found
 
 
-def _for_fastv(preset: tuple[int, float], layers: int) -> tuple[int, float]:
-    visual = 1_000_000  # no rounding
-    retention = average_retention(preset[0], layers, keep_count(visual, preset[1]), visual)
-    layer = next(layer for layer in _FASTV_LAYERS if layer < retention * layers)
-    return layer, keep_ratio_for(retention, layer, layers)
+def _place(
+    name: str, preset: tuple[int, float], retention: float, layers: int
+) -> tuple[int, float]:
+    """The preset's own, but where the pruner needs a layer to rank by."""
+    place = place_at("fastv", retention, layers) if name == "FastV" else preset
+    assert place is not None, "the testbed's models have layers enough"
+    return place
 
 
 @torch.inference_mode()

@@ -64,13 +64,17 @@ VQA accuracy is none of them: a single reference answer has no annotators to dis
 """
 
 
-def metric_named(name: str) -> Score:
+def metric_named(name: str, others: Sequence[str] = ()) -> Score:
     """A measure of single answers by its name.
+
+    Args:
+        name: one of METRICS.
+        others: names that may stand in its place where it was written.
 
     Raises:
         ConfigurationError: there is none; names those there are.
     """
     if name not in METRICS:
-        known = ", ".join((*METRICS, CIDER_D, BY_KIND))
+        known = ", ".join((*METRICS, *others))
         raise ConfigurationError(f"no metric '{name}'; there are {known}")
     return METRICS[name]

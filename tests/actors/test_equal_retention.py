@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from actors.config import ModelConfig, PrunerName
-from actors.equal_retention import RETENTIONS, equal_ways, way_at
+from actors.equal_retention import equal_ways, way_at
+from sgl.equal_retention import RETENTIONS
 from sgl.pruners import PRUNERS
 from sgl.ranking import Stage
 from testbed import model_path

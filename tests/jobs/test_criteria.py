@@ -99,14 +99,18 @@ def test_figures_are_written(
         assert (np.abs(pixels.astype(int) - wanted).max(axis=2) <= 2).sum() > 20, name
 
 
-def test_figures_need_matplotlib_and_criteria(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_need_a_comparison(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(folder), "--figures", "x"]) == 2
     assert "write --pruners, --criteria or --frontier" in capsys.readouterr().err
-    monkeypatch.setattr(criteria_figure, "find_spec", lambda _: None)
-    assert main(["evaluate", str(folder), "--criteria", "--figures", "x"]) == 2
-    assert "install the extra 'evaluate'" in capsys.readouterr().err
+
+
+def test_groups_are_for_measures_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", str(folder), "--criteria", "--json", "--by", "kind"]
+    assert main(asked) == 2
+    assert "--by kind: --criteria takes all records together" in capsys.readouterr().err
+    assert main([*asked, "--metric", "nosuch=anls"]) == 2
+    assert "no scored record has 'nosuch' in column 'kind'" in capsys.readouterr().err
+    assert main([*asked, "--metric", "by_kind"]) == 0
 
 
 def test_criteria_of_an_output_before_there_were_any(

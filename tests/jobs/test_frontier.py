@@ -1,28 +1,22 @@
 """`sgl evaluate --frontier`, from an output to tables, JSON and picture."""
 
-import builtins
 import io
 import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from actors.large_vlm import GuidedQuestion
-from infra.s3 import DEFAULT
 from jobs.calibrate import sample_job
 from jobs.calibrate_config import CalibrationConfig, prunings_of
 from jobs.cli import main
-from jobs.frontier import show_frontier
 from jobs.run import run_job
 from pipeline.build import Loaders
 from sgl import statistics
-from sgl.errors import ConfigurationError
 from sgl.types import Answer, Failure, Pruning
 from tests.jobs.test_calibrate import Large, Small
 from tests.pipeline.fakes import Load
@@ -110,6 +104,40 @@ def test_programs_get_the_same_and_the_figure_is_written(
     assert result["recovered"]["value"] > 0.8
 
 
+def test_a_way_that_always_failed_has_no_retention(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [record(f"a{place:02}", "yes", "no", "yes", None) for place in range(10)]
+    output = make_output(tmp_path, rows, types=TYPES)
+    assert main(["evaluate", str(output), "--frontier", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert "NaN" not in text
+    ways = json.loads(text)["ways"]
+    assert [one["average_retention"] for one in ways] == [1.0, 0.7, None]
+    assert main(["evaluate", str(output), "--frontier"]) == 0
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_ways_that_differ_only_in_their_pruner_have_names_and_costs_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study's output: the same layer and keep ratio, guided and at random."""
+    monkeypatch.setenv("COLUMNS", "220")
+    rows = [record(f"a{place:02}", "yes", "no", "yes", "no") for place in range(10)]
+    for row in rows:
+        guided, other = row["probe"]
+        other |= {**guided, "answer": "no", "pruner": "random"}
+    output = make_output(tmp_path / "study", rows, types=TYPES)
+    assert main(["evaluate", str(output), "--frontier", "--figures", str(tmp_path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "prune only, pruned 0.4:0.5 70% 100.0%" in text
+    assert "prune only, random 0.4:0.5 70% 0.0%" in text
+    result = json.loads((tmp_path / "frontier.json").read_text())
+    points = result["costs"]["flops"]["prune only"]["points"]
+    costs = {one["pruned"]["pruner"]: one["cost"]["value"] for one in points}
+    assert costs == {"guided": 0.9, "random": 0.6}
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -128,24 +156,6 @@ def test_what_does_not_go_together_ends_with_one_line(
 ) -> None:
     assert main(["evaluate", str(folder), *options]) == 2
     assert capsys.readouterr().err.startswith(f"sgl: {told}")
-
-
-def test_a_missing_matplotlib_is_told_by_the_extra_that_brings_it(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find = builtins.__import__
-
-    def without(name: str, *more: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return find(name, *more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    options = SimpleNamespace(
-        output=str(folder), metric=[], cluster=None, json=False, figures=str(tmp_path / "figures")
-    )
-    with pytest.raises(ConfigurationError, match=r"sgl-cascade\[evaluate\]"):
-        show_frontier(options, DEFAULT)  # type: ignore[arg-type]
 
 
 def test_ways_to_prune_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

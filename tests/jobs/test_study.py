@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from jobs.cli import main
+from jobs.json_text import json_text
 from jobs.pruners_figure import draw_pruners
 from jobs.settings import checked
 from jobs.study import (
@@ -24,9 +24,10 @@ from jobs.study import (
     study_table,
 )
 from pipeline.config import JobConfig
-from sgl.errors import ConfigurationError
 from sgl.pruners import PRUNERS
 from testbed.generate import write_parquet
+from tests.pipeline.test_study import row as row_of
+from tests.pipeline.test_study import studied
 
 COUNT = 6
 
@@ -93,6 +94,30 @@ def test_all_pruners_on_the_testbed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "figures" / "pruners.png").stat().st_size > 10_000
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_has_no_value_is_null(tmp_path: Path) -> None:
+    """The unpruned model is never right, and one way failed on all records."""
+    rows = [row_of(i, None, "yes", answers=["maybe"]) for i in range(6)]
+    found = studied(tmp_path, rows)
+    guided, random = json.loads(json_text(plain(found, ())))["pruned"]
+    assert (guided["average_retention"], guided["flops_share"]) == (None, None)
+    assert (guided["share_of_unpruned"], random["share_of_unpruned"]) == (None, None)
+    assert (random["average_retention"], random["flops_share"]) == (0.6875, 0.6)
+    assert "nan" not in text_of(study_table(found))
+    draw_pruners(plain(found, ()), tmp_path / "pruners.png")
+
+
+def test_an_interval_without_width_is_told_with_what_it_leaves_open(tmp_path: Path) -> None:
+    same = [row_of(i, "yes", "yes") for i in range(20)]
+    (line,) = (one for one in remarks(studied(tmp_path / "a", same), ()) if "width" in one)
+    assert "not one of 20 records differs" in line
+    assert "that 13.9% of all records have" in line
+    (line,) = (one for one in remarks(studied(tmp_path / "b", same, "page"), ()) if "width" in one)
+    assert "not one of 2 images differs" in line
+    some = [row_of(i, "yes" if i % 3 else "no", "yes" if i % 2 else "no") for i in range(20)]
+    assert not any("width" in one for one in remarks(studied(tmp_path / "c", some), ()))
+
+
 def test_pruners_are_named_and_random_is_always_there() -> None:
     assert set(pruners_named("all")) == set(PRUNERS)
     assert pruners_named("guided, fastv") == ("guided", "fastv", "random")
@@ -117,16 +142,6 @@ def test_mistakes_end_with_one_line(
     assert main(["evaluate", str(tmp_path / "out"), *arguments]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_without_matplotlib_it_is_said_before_anything_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "jobs.pruners_figure", None)
-    config = StudyConfig(pruners=("random",))
-    with pytest.raises(ConfigurationError, match=r"needs matplotlib, .* the extra 'evaluate'"):
-        show_study(job_in(tmp_path), config, figures=str(tmp_path / "f"), as_json=False)
-    assert not (tmp_path / "study").exists()
 
 
 def test_the_figure_is_the_same_at_each_drawing(tmp_path: Path) -> None:

@@ -99,10 +99,9 @@ def test_graded_measures_are_right_from_a_half_on(tmp_path: Path) -> None:
     rows = [sure(small(name, said), answers=["abcd"]) for name, said in (("a", "abcx"), ("b", "x"))]
     assert candidates(tmp_path / "anls", *rows, metric="anls").right.tolist() == [True, False]
     assert candidates(tmp_path / "exact", *rows).right.tolist() == [False, False]
-    kinds = candidates(
-        tmp_path / "kinds", *rows, metrics={"text": "anls"}, by="kind", metric="exact_match"
-    )
-    assert kinds.right.tolist() == [False, False]
+    rows = [sure(small(kind, "abcx"), answers=["abcd"], kind=kind) for kind in ("text", "word")]
+    kinds = candidates(tmp_path / "kinds", *rows, metrics={"text": "anls"}, by="kind")
+    assert kinds.right.tolist() == [True, False]
 
 
 def test_records_of_one_image_are_one_cluster(tmp_path: Path) -> None:

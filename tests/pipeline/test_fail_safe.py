@@ -190,8 +190,20 @@ def test_outcomes_are_announced_before_and_told_after(tmp_path: Path) -> None:
     rows = {row["id"]: row for row in out.to_pylist()}
     probed = [name for name, row in rows.items() if row["probe"] is not None]
     assert sorted(monitor.announced) == sorted(probed)
-    for name, agreed in monitor.outcomes:
-        assert agreed == float(rows[name]["answer"] == rows[name]["probe"][0]["answer"])
+    known = dict(monitor.outcomes)
+    assert known.keys() == rows.keys()
+    for name in probed:
+        assert known[name] == float(rows[name]["answer"] == rows[name]["probe"][0]["answer"])
+
+
+def test_a_record_that_fails_in_its_next_life_is_not_waited_for(tmp_path: Path) -> None:
+    """Announced before its block was lost; done again, it fails ahead of the large stage."""
+    table, monitor = read_table(tmp_path, 10, questions=["", POISON]), FakeMonitor()
+    out = large(small(table, None), FakeLarge(), monitor)
+    failed = [row["id"] for row in out.to_pylist() if row["route"] == "failed"]
+    assert len(failed) == 2
+    assert not set(failed) & set(monitor.announced)
+    assert [dict(monitor.outcomes).get(name, "silence") for name in failed] == [None, None]
 
 
 @pytest.mark.parametrize("metric", ["exact_match", "anls"])

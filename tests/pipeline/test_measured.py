@@ -11,6 +11,7 @@ from pipeline.measured import Measured, measure
 from pipeline.output import Output
 from pipeline.probe import Promise
 from pipeline.schema import OUTPUT, PROBE
+from sgl.statistics import wilson
 from tests.pipeline.outputs import base_of, output_at, put
 
 PROMISE = Promise(agreement=0.9, delta=0.05)
@@ -52,6 +53,13 @@ def test_agreement_and_what_the_large_model_alone_would_have_cost(tmp_path: Path
     assert found.cascade is not None
     assert (found.cascade.records, found.cascade.agreement.value) == (100, pytest.approx(0.95))
     assert not found.breaks(PROMISE)
+
+
+def test_a_few_that_all_agree_are_no_certainty(tmp_path: Path) -> None:
+    """Resamples of eight agreements cannot differ."""
+    found = measured(tmp_path, [row(i, True) for i in range(8)])
+    assert found.agreement == wilson(8, 8)
+    assert found.agreement.low == pytest.approx(0.676, abs=1e-3)
 
 
 def test_an_answer_of_another_pruner_is_not_the_large_model_alone(tmp_path: Path) -> None:

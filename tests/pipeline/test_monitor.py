@@ -132,6 +132,40 @@ def test_a_record_without_outcome_holds_nothing_up(tmp_path: Path) -> None:
     assert alarm.records < 30
 
 
+def test_a_record_that_is_lost_does_not_make_it_deaf(tmp_path: Path) -> None:
+    now = [0.0]
+    monitor = Monitor(output_at(tmp_path), "run", PROMISE, OnAlarm.LARGE, lambda: now[0])
+    monitor.announce(["lost"])
+    tell(monitor, [0.0] * 99)
+    now[0] = 600.0
+    monitor.observe([])
+    assert monitor.alarm() is None, "only 99 later ones have reported"
+    tell(monitor, [0.0], start=99)
+    alarm = monitor.alarm()
+    assert alarm is not None
+    # It counts no more, whatever it says in the end.
+    before = alarm.records
+    monitor.observe([("lost", 0.0)])
+    assert monitor.alarm() == alarm
+    assert before < 30
+
+
+def test_slow_records_are_waited_for(tmp_path: Path) -> None:
+    """Ten minutes from when they were last announced; as they are, when a block is done again."""
+    now = [0.0]
+    monitor = Monitor(output_at(tmp_path), "run", PROMISE, OnAlarm.LARGE, lambda: now[0])
+    monitor.announce(["slow", "r0"])
+    tell(monitor, [0.0] * 500)
+    now[0] = 590.0
+    monitor.announce(["slow"])
+    now[0] = 1000.0
+    monitor.observe([])
+    assert monitor.alarm() is None
+    now[0] = 1190.0
+    monitor.observe([])
+    assert monitor.alarm() is not None
+
+
 def test_an_alarm_is_false_as_seldom_as_is_said(tmp_path: Path) -> None:
     """However often one looks, and in the worst case that the promise allows."""
     random = np.random.default_rng(4)
@@ -180,7 +214,9 @@ def test_a_monitor_that_dies_begins_again_with_the_rows(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_monitor_that_is_gone_for_good_is_no_alarm(tmp_path: Path) -> None:
+def test_a_monitor_that_is_gone_for_good_is_no_alarm_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     import ray
 
     remote = RemoteMonitor.start(output_at(tmp_path), "run", PROMISE, OnAlarm.LARGE)
@@ -189,3 +225,7 @@ def test_a_monitor_that_is_gone_for_good_is_no_alarm(tmp_path: Path) -> None:
     remote.observe([("r1", 0.0)])
     assert remote.failing_safe().exception(60) is not None
     assert remote.alarm() is None
+    assert remote.alarm() is None
+    told = [one.getMessage() for one in caplog.records if one.name == "pipeline.monitor"]
+    assert len(told) == 1
+    assert "nothing watches the promise" in told[0]

@@ -84,6 +84,23 @@ def test_four_records_counted_by_hand() -> None:
     assert figures(made[RANDOM])[25] == pytest.approx((6.0, 0.5))
 
 
+def test_a_pruner_without_guidance_is_not_charged_the_small_model() -> None:
+    """The example with its pruned answers from another pruner: 4 where it was 2 + 4."""
+    other = Pruned(HALF.prune_layer, HALF.keep_ratio, "fastv")
+    made = strategies(replace(EXAMPLE, sample=replace(EXAMPLE.sample, prunings=(UNPRUNED, other))))
+    guided = strategies(EXAMPLE)
+    assert figures(made[PRUNE]) == [(4.0, 0.5)]
+    # All or nobody to the small model; halfway, half of its cost and half of the other's.
+    ends = sorted(figures(made[RANDOM_PRUNED]))
+    assert (ends[0], ends[-1]) == ((2.0, 0.25), (4.0, 0.5))
+    assert sorted(figures(guided[RANDOM_PRUNED]))[-1] == (6.0, 0.5)
+    # A cascade asks the small model first, whatever prunes.
+    assert figures(made[BOTH]) == figures(guided[BOTH])
+    # At the lowest price: 2 where the small one is right; where not, the other pruner for 4, the
+    # unpruned model for 10.
+    assert figures(made[ORACLE])[-1] == ((2 + 4 + 10 + 4) / 4, 1.0)
+
+
 def test_the_routing_gain_counted_by_hand() -> None:
     # Gains in the order of scores 1, 0, 1, 0, of a perfect order 1, 1, 0, 0; each step is 1/4 wide.
     by_score, perfect, chance = (

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgl import statistics
-from sgl.statistics import Bootstrap, mean_score, wilson
+from sgl.statistics import Bootstrap, mean_score, unseen, wilson
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -79,3 +79,8 @@ def test_resamples_do_not_depend_on_how_many_are_held_in_memory(
     monkeypatch.setattr(statistics, "_CELLS", 60)
     assert Bootstrap(clusters).mean(values) == at_once
     assert Bootstrap([f"c{one:02d}" for one in clusters]).mean(values) == at_once
+
+
+@pytest.mark.parametrize("trials", [1, 8, 300])
+def test_what_none_of_the_trials_shows_is_unseen_with_five_percent(trials: int) -> None:
+    assert (1 - unseen(trials)) ** trials == pytest.approx(0.05)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import sgl
 from sgl.attention import RowCapture
 from sgl.decoder import prefill
+from sgl.equal_retention import RETENTIONS, place_at
 from sgl.exit_quality import auroc, exit_curve
 from sgl.statistics import Bootstrap
 from testbed import GUIDES, model_path
@@ -137,3 +138,14 @@ def test_the_shipped_pair_discriminates(tmp_path: Path) -> None:
         "exit.png",
     ]
     assert all(path.stat().st_size > 10_000 for path in paths)
+
+
+def test_presets_are_the_places_of_equal_retention() -> None:
+    """Those of twelve layers, written out; and with them the place of every other pruner."""
+    layers = 12
+    for preset, retention in zip(PRESETS, RETENTIONS, strict=True):
+        assert place_at("guided", retention, layers) == pytest.approx(preset)
+        places = {one.ranking: one for one in all_settings(layers) if one.preset == preset}
+        fastv = places.pop("FastV")
+        assert (fastv.layer, fastv.keep_ratio) == place_at("fastv", retention, layers)
+        assert {(one.layer, one.keep_ratio) for one in places.values()} == {preset}
