@@ -199,16 +199,19 @@ class _Tables:
 def _rows(table: pa.Table, wanted: Wanted, reference: AnswerStore | None) -> Iterator[Row]:
     ids = table["id"].to_pylist()
     if reference is None:
-        accepted = [_texts(cell) for cell in table[wanted.reference].to_pylist()]
+        accepted = [texts_in(cell) for cell in table[wanted.reference].to_pylist()]
     else:
         known = reference.find(ids)
-        accepted = [_texts(known.get(name)) for name in ids]
+        accepted = [texts_in(known.get(name)) for name in ids]
     empty: list[Any] = [None] * table.num_rows
     columns = [
         table["route"].to_pylist(),
         zip(*(table[role].to_pylist() for role in ROLES), strict=True),
         accepted,
-        [_texts(cell) for cell in (table[_OPTIONS].to_pylist() if _has_options(table) else empty)],
+        [
+            texts_in(cell)
+            for cell in (table[_OPTIONS].to_pylist() if _has_options(table) else empty)
+        ],
         map(_named, table[wanted.by].to_pylist()) if wanted.by else [""] * table.num_rows,
         map(_named, table[wanted.cluster].to_pylist()) if wanted.cluster else empty,
     ]
@@ -219,7 +222,8 @@ def _has_options(table: pa.Table) -> bool:
     return _OPTIONS in table.column_names and _are_texts(table.schema.field(_OPTIONS).type)
 
 
-def _texts(cell: str | list[str | None] | None) -> list[str]:
+def texts_in(cell: str | list[str | None] | None) -> list[str]:
+    """Of a cell of accepted answers, or of answer options; of a null one none."""
     if isinstance(cell, str):
         return [cell]
     return [text for text in cell or [] if text is not None]
