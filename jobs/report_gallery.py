@@ -1,7 +1,4 @@
-"""The gallery of a report: sampled rows with their pictures, and what the models looked at.
-
-An output holds no pixels: pictures are read again from the input, where it is still there.
-"""
+"""The gallery of a report: sampled rows with their pictures, and what the models looked at."""
 
 import base64
 import io
@@ -14,22 +11,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
-from pydantic import ValidationError
 
 from infra.s3 import StorageConfig
-from jobs.token_map import Floats, Pixels, draw_heat, draw_kept, kept_tokens, scaled
+from jobs.record_pictures import (
+    Grids,
+    TokenLayout,
+    input_records,
+    job_of,
+    kept_of,
+    layouts_of,
+    tokens_in,
+    was_guided,
+)
+from jobs.token_map import Floats, Pixels, draw_heat, draw_kept, scaled
 from pipeline.config import JobConfig
-from pipeline.images import decode
-from pipeline.references import Fetcher
 from pipeline.report.examples import Row
 from pipeline.report.facts import Facts
 from pipeline.rowfiles import read
 from pipeline.schema import IMPORTANCE
 from pipeline.scoring import opened
-from pipeline.source import drawn, id_columns, open_source
-from pipeline.web import Web
 from sgl.errors import SglError
-from sgl.types import TokenGrid
 
 logger = logging.getLogger(__name__)
 
@@ -88,17 +89,19 @@ def gallery_of(facts: Facts, storage: StorageConfig) -> Gallery:
     rows = {row["id"]: row for some in facts.samples.values() for row in some}
     if not rows:
         return Gallery({}, "")
-    job, remark = _job_of(facts, storage)
-    pictures: dict[str, Pixels] = {}
+    output, _ = opened(facts.output, storage)
+    job = job_of(output.record())
+    pictures: dict[str, tuple[Pixels, ...]] = {}
+    remark = "no pictures: the settings of this output are not of this version"
     if job is not None:
         pictures, remark = _pictures(job, set(rows))
     maps = _importance(facts, rows.values(), storage) if pictures else {}
     if pictures and not maps:
         no_maps = "no importance maps: the run did not write them (output.write_importance)"
         remark = f"{remark}; {no_maps}" if remark else no_maps
-    grids = _Grids(facts) if maps else None
+    layouts = layouts_of(job) if job is not None and maps else {}
     drawn_ = {
-        name: tuple(_drawings(row, pictures.get(name), maps.get(name), grids))
+        name: tuple(_drawings(row, pictures.get(name, ()), maps.get(name), layouts))
         for name, row in rows.items()
     }
     cards = {
@@ -109,51 +112,16 @@ def gallery_of(facts: Facts, storage: StorageConfig) -> Gallery:
     return Gallery(cards, remark)
 
 
-def _job_of(facts: Facts, storage: StorageConfig) -> tuple[JobConfig | None, str]:
-    output, _ = opened(facts.output, storage)
-    record = output.record()
+def _pictures(job: JobConfig, wanted: set[str]) -> tuple[dict[str, tuple[Pixels, ...]], str]:
+    """The pictures of each record that still has all of them."""
     try:
-        return JobConfig.model_validate(record.job if record else {}), ""
-    except ValidationError:
-        return None, "no pictures: the settings of this output are not of this version"
-
-
-def _pictures(job: JobConfig, wanted: set[str]) -> tuple[dict[str, Pixels], str]:
-    """The first picture of each record that still has one."""
-    try:
-        references = dict(_references(job, wanted))
+        records = input_records(job, wanted)
     except (SglError, OSError) as error:
         logger.info("the input cannot be read again", exc_info=error)
         return {}, "no pictures: the input is gone, or cannot be read any more"
-    web = Web(job.input.http) if job.input.http else None
-    fetcher = Fetcher(job.input.max_image_bytes, web, job.storage)
-    found = {}
-    for name, images in references.items():
-        try:
-            data = fetcher.fetch(images[0] if images else None)
-            found[name] = decode(data, job.input.max_image_pixels)
-        except (SglError, OSError) as error:
-            logger.info("the picture of %s cannot be read again", name, exc_info=error)
+    found = {name: one.pictures for name, one in records.items() if one.pictures}
     missing = len(wanted - found.keys())
     return found, f"{missing} pictures are gone, or cannot be read any more" if missing else ""
-
-
-def _references(job: JobConfig, wanted: set[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Image references of some records; only parts of the input that hold one are read whole."""
-    source = drawn(open_source(job.input, job.storage))
-    left = set(wanted)
-    for part in source.parts:
-        if not left:
-            return
-        ids = (one["id"] for one in source.tables(part, id_columns(source, part)))
-        if not any(left & set(some.to_pylist()) for some in ids):
-            continue
-        for table in source.tables(part):
-            if not left:
-                return
-            chosen = table.filter(pc.is_in(table["id"], pa.array(sorted(left), pa.string())))
-            left -= set(chosen["id"].to_pylist())
-            yield from zip(chosen["id"].to_pylist(), chosen["image"].to_pylist(), strict=True)
 
 
 def _importance(facts: Facts, rows: Iterable[Row], storage: StorageConfig) -> dict[str, Floats]:
@@ -175,60 +143,44 @@ def _importance(facts: Facts, rows: Iterable[Row], storage: StorageConfig) -> di
     return found
 
 
-class _Grids:
-    """Where the small model's visual tokens lie; needs its checkpoint's settings, no weights."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._path = facts.settings.small.path
-        self._family: Any = None
-
-    def of(self, pixels: Pixels) -> tuple[TokenGrid, ...]:
-        """Grids of a record with this picture alone."""
-        if self._family is None:
-            from sgl.loading import load_encoder
-
-            self._family = load_encoder(self._path or "").family
-        (layout,) = self._family.layouts([pixels.shape[:2]])
-        grids: tuple[TokenGrid, ...] = layout.grids
-        return grids
-
-
 def _drawings(
-    row: Mapping[str, Any], pixels: Pixels | None, importance: Floats | None, grids: _Grids | None
+    row: Mapping[str, Any],
+    pictures: tuple[Pixels, ...],
+    importance: Floats | None,
+    layouts: Mapping[str, TokenLayout],
 ) -> Iterator[Picture]:
-    if pixels is None:
+    if not pictures:
         return
-    small = scaled(pixels, _LONGEST)
-    lay = _laid_out(grids, pixels, importance)
-    if lay is None or importance is None:
+    small = scaled(pictures[0], _LONGEST)
+    ranked = _laid_out(layouts.get("small"), pictures, importance)
+    if ranked is None or importance is None:
         yield Picture("picture", _uri(small))
         return
-    if (kept := row.get("kept_tokens")) is not None and row["route"] == "large":
-        told = f"kept by the large model: {kept} of {row['visual_tokens']} visual tokens"
-        chosen = kept_tokens(importance, _carried(kept, row["visual_tokens"], len(importance)))
-        yield Picture(told, _uri(draw_kept(small, lay, chosen)))
+    pruned = _laid_out(layouts.get("large"), pictures) if was_guided(row) else None
+    if pruned is not None:
+        told = (
+            f"kept by the large model: {row['kept_tokens']} of {row['visual_tokens']} visual tokens"
+        )
+        chosen = kept_of(importance, ranked, pruned, row["kept_tokens"])
+        yield Picture(told, _uri(draw_kept(small, pruned, chosen)))
     else:
         yield Picture("picture", _uri(small))
-    yield Picture("importance to the small model", _uri(draw_heat(small, lay, importance)))
+    yield Picture("importance to the small model", _uri(draw_heat(small, ranked, importance)))
 
 
 def _laid_out(
-    grids: _Grids | None, pixels: Pixels, importance: Floats | None
-) -> tuple[TokenGrid, ...] | None:
-    """Grids that fit a ranking; None where they do not, as of a record with several pictures."""
-    if grids is None or importance is None:
+    layout: TokenLayout | None, pictures: tuple[Pixels, ...], importance: Floats | None = None
+) -> Grids | None:
+    """Grids of a model, as many tokens as a ranking has; None where it cannot be."""
+    if layout is None:
         return None
     try:
-        found = grids.of(pixels)
+        found = layout.grids(pictures)
     except (SglError, OSError) as error:
-        logger.info("the small model's visual tokens cannot be laid out", exc_info=error)
+        logger.info("a model's visual tokens cannot be laid out", exc_info=error)
         return None
-    return found if sum(one.rows * one.columns for one in found) == len(importance) else None
-
-
-def _carried(kept: int, of: int, tokens: int) -> int:
-    """As many of the small model's tokens as the large one kept of its own, by share."""
-    return kept if of == tokens else max(1, round(kept / of * tokens))
+    fits = importance is None or tokens_in(found) == len(importance)
+    return found if fits else None
 
 
 def _uri(pixels: Pixels) -> str:

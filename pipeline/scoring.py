@@ -209,10 +209,10 @@ class _Tables:
 def _rows(table: pa.Table, wanted: Wanted, reference: AnswerStore | None) -> Iterator[Row]:
     ids = table["id"].to_pylist()
     if reference is None:
-        accepted = [_texts(cell) for cell in table[wanted.reference].to_pylist()]
+        accepted = [texts_in(cell) for cell in table[wanted.reference].to_pylist()]
     else:
         known = reference.find(ids)
-        accepted = [_texts(known.get(name)) for name in ids]
+        accepted = [texts_in(known.get(name)) for name in ids]
     empty: list[Any] = [None] * table.num_rows
     given = OPTIONS in table.column_names
     columns = [
@@ -226,7 +226,8 @@ def _rows(table: pa.Table, wanted: Wanted, reference: AnswerStore | None) -> Ite
     return (Row(*cells) for cells in zip(*columns, strict=True))
 
 
-def _texts(cell: str | list[str | None] | None) -> list[str]:
+def texts_in(cell: str | list[str | None] | None) -> list[str]:
+    """Of a cell of accepted answers, or of answer options; of a null one none."""
     if isinstance(cell, str):
         return [cell]
     return [text for text in cell or [] if text is not None]

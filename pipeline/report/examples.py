@@ -24,7 +24,8 @@ _CANDIDATES = 64
 _COLUMNS = (
     *("id", "question", "answer", "small_answer", "route", "exit_score", "confidence"),
     *("consistency", "threshold", "visual_tokens", "kept_tokens", "average_retention"),
-    *("prune_layer", "keep_ratio", "small_gpu_s", "large_gpu_s", "cost_usd", "flops", "file"),
+    *("pruner", "prune_layer", "keep_ratio", "small_gpu_s", "large_gpu_s", "cost_usd", "flops"),
+    "file",
 )
 Row = dict[str, Any]
 

@@ -184,8 +184,9 @@ def test_the_gallery_shows_pictures_of_an_input_that_is_there(tmp_path: Path) ->
     assert "no importance maps" in page.read_text().lower()
 
 
-def test_where_the_run_wrote_them_importance_and_kept_tokens_are_drawn(tmp_path: Path) -> None:
-    folder = with_input(tmp_path / "job", rows(80))
+def drawn_over(tmp_path: Path, some: list[dict[str, Any]]) -> tuple[int, list[str]]:
+    """Visual tokens of each picture, and the captions of a gallery whose run wrote rankings."""
+    folder = with_input(tmp_path / "job", some)
     from sgl.loading import load_encoder
 
     (layout,) = load_encoder(model_path("small")).family.layouts([(64, 96)])
@@ -202,9 +203,19 @@ def test_where_the_run_wrote_them_importance_and_kept_tokens_are_drawn(tmp_path:
         pq.write_table(table.append_column(IMPORTANCE, column), path)
     page = tmp_path / "r.html"
     assert report(str(folder), "--html", str(page), "--gallery", "1") == 0
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text())
+    return tokens, re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text())
+
+
+def test_where_the_run_wrote_them_importance_and_kept_tokens_are_drawn(tmp_path: Path) -> None:
+    tokens, captions = drawn_over(tmp_path, rows(80))
     assert captions.count("importance to the small model") == 4
     assert captions.count(f"kept by the large model: 16 of {tokens} visual tokens") == 3
+
+
+def test_what_another_pruner_kept_is_not_drawn_by_the_small_models_ranking(tmp_path: Path) -> None:
+    _, captions = drawn_over(tmp_path, [one | {"pruner": "fastv"} for one in rows(80)])
+    assert captions.count("importance to the small model") == 4
+    assert not [told for told in captions if told.startswith("kept by the large model")]
 
 
 def test_an_input_that_is_gone_is_said(tmp_path: Path) -> None:
