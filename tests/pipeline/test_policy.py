@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from actors.config import GuidanceConfig, PruningConfig
-from pipeline.config import JobConfig, Mode
+from actors.config import GuidanceConfig, ModelConfig, PruningConfig
+from pipeline.config import ColumnsConfig, JobConfig, Mode
 from pipeline.policy import (
     Guarantee,
     Policy,
@@ -102,11 +102,42 @@ def test_it_holds_for_other_data_and_machines_and_not_for_other_models(job: JobC
     policy = policy_for(job)
     check_policy(policy, job)
     check_policy(policy, job.model_copy(update={"threshold": 0.1, "mode": Mode.SMALL}))
-    elsewhere = job.input.model_copy(update={"path": "/other", "limit": 5})
-    check_policy(policy, job.model_copy(update={"input": elsewhere, "rows_per_block": 3}))
+    columns = ColumnsConfig(question="text", id="key")
+    elsewhere = {"path": "/other", "limit": 5, "image_root": "/pictures", "columns": columns}
+    data = job.input.model_copy(update=elsewhere)
+    check_policy(policy, job.model_copy(update={"input": data, "rows_per_block": 3}))
+    noted = GuidanceConfig(all_criteria=True)
+    check_policy(policy, job.model_copy(update={"guidance": noted}))
     chosen = GuidanceConfig(criterion=Criterion.CONFIDENCE)
     with pytest.raises(ConfigurationError, match=r"guidance\.criterion.*calibrate again"):
         check_policy(policy, job.model_copy(update={"guidance": chosen}))
     other = GuidanceConfig(consistency=ConsistencyForm.GEOMETRIC)
     with pytest.raises(ConfigurationError, match=r"guidance\.consistency.*calibrate again"):
         check_policy(policy, job.model_copy(update={"guidance": other}))
+    options = job.input.model_copy(update={"options": ("A", "B")})
+    with pytest.raises(ConfigurationError, match=r"input\.options.*calibrate again"):
+        check_policy(policy, job.model_copy(update={"input": options}))
+
+
+def with_models(job: JobConfig, **models: ModelConfig | None) -> JobConfig:
+    return job.model_copy(update={"models": job.models.model_copy(update=models)})
+
+
+@pytest.mark.parametrize("role", ["small", "large"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("path", "other"), ("revision", "v2"), ("dtype", "float16")]
+)
+def test_another_model_is_refused_by_name(role: str, name: str, value: str, job: JobConfig) -> None:
+    model = job.model(role).model_copy(update={name: value})
+    with pytest.raises(ConfigurationError, match=rf"models\.{role}\.{name}.*calibrate again"):
+        check_policy(policy_for(job), with_models(job, **{role: model}))
+    faster = job.model(role).model_copy(update={"batch_size": 2})
+    check_policy(policy_for(job), with_models(job, **{role: faster}))
+
+
+def test_where_every_record_exits_the_large_model_need_not_be_there(job: JobConfig) -> None:
+    policy = policy_for(job, mode=Mode.SMALL, threshold=0.0)
+    small = job.model_copy(update={"mode": Mode.SMALL, "threshold": None})
+    check_policy(policy, with_models(small, large=None))
+    with pytest.raises(ConfigurationError, match=r"models\.small\.path"):
+        check_policy(policy, with_models(small, large=None, small=ModelConfig(path="other")))
