@@ -18,9 +18,12 @@ from pipeline.config import JobConfig, Mode
 from pipeline.output import JobRecord
 from pipeline.preflight import Resources
 from sgl.errors import ConfigurationError
+from sgl.types import Criterion
 
 ENGINE = 1
 """Raised whenever the code itself begins to give other answers to the same settings."""
+CHANCE = 2
+"""Raised whenever sgl.chance begins to give other numbers."""
 
 _TOLD = ("transformers", "torch", "ray", "pillow", "tokenizers")
 _READ = frozenset({".json", ".jinja", ".model", ".txt", ".safetensors", ".bin"})
@@ -57,7 +60,18 @@ def identity_of(job: JobConfig) -> dict[str, str]:
             found |= _flat("probe", job.probe)
             # Rows say what an alarm did to them, and whoever was warned may go on fail-safe.
             del found["probe.on_alarm"]
-    return found
+    return found | _chance(job)
+
+
+def _chance(job: JobConfig) -> dict[str, str]:
+    """The settings of a job by which its rows go by chance, and by which numbers these go."""
+    probe = job.probe if job.mode is Mode.CASCADE else None
+    drawn = {
+        "guidance": job.uses("small") and job.guidance.criterion is Criterion.RANDOM,
+        "pruning": job.prunes and job.pruning.pruner == "random",
+        "probe": probe and (probe.share < 1 or any(w.pruner == "random" for w in probe.prunings)),
+    }
+    return {f"{name}.chance": str(CHANCE) for name, by_chance in drawn.items() if by_chance}
 
 
 def fingerprint_of(identity: Mapping[str, str]) -> str:

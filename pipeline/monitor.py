@@ -23,20 +23,19 @@ from typing import Any
 import numpy as np
 import ray
 
-from pipeline.draw import hash_of
 from pipeline.driver_node import on_driver_node
 from pipeline.fail_safe import Outcome
 from pipeline.outcomes import probed_rows
 from pipeline.output import Alarm, Output
 from pipeline.probe import OnAlarm, Promise
 from sgl.bounds import DriftTest
+from sgl.chance import Purpose, hash_of
 from sgl.errors import StorageError
 from sgl.metrics import metric_named
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -120,14 +119,14 @@ class Monitor:
 
     def announce(self, ids: Sequence[str]) -> None:
         """See MonitorClient; a record that comes again, as after a death, keeps its place."""
-        for key in (hash_of(name, _SEED) for name in ids):
+        for key in (hash_of(name, Purpose.ORDER) for name in ids):
             if key not in self._seen:
                 self._waiting.setdefault(key, _UNKNOWN)
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """See MonitorClient; a record that comes again counts once."""
         for name, agreed in outcomes:
-            key = hash_of(name, _SEED)
+            key = hash_of(name, Purpose.ORDER)
             if key not in self._seen:
                 self._waiting[key] = agreed
         while self._waiting:

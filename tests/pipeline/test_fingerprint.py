@@ -82,6 +82,27 @@ def test_outputs_from_before_pruners_could_be_chosen_go_on() -> None:
     assert of(job(probe=probe)) != fingerprint_of(identity)
 
 
+@pytest.mark.parametrize(
+    ("settings", "drawn"),
+    [
+        ({}, None),
+        ({"guidance": {"criterion": "random"}}, "guidance"),
+        ({"guidance": {"criterion": "random"}, "mode": "large"}, None),
+        ({"pruning": {"pruner": "random"}}, "pruning"),
+        ({"pruning": {"pruner": "random"}, "mode": "small"}, None),
+        ({"probe": {"share": 0.5}}, "probe"),
+        ({"probe": {"share": 0.5}, "mode": "large"}, None),
+        ({"probe": {"share": 1}}, None),
+        ({"probe": {"share": 1, "prunings": [{"pruner": "random"}]}}, "probe"),
+    ],
+)
+def test_rows_that_were_drawn_by_other_numbers_are_not_added_to(
+    settings: dict[str, Any], drawn: str | None
+) -> None:
+    names = [name for name in identity_of(job(**settings)) if name.endswith(".chance")]
+    assert names == ([f"{drawn}.chance"] if drawn else [])
+
+
 def test_the_large_mode_looks_at_pruners_that_need_no_small_model() -> None:
     alone = job(mode="large")
     assert of(job(mode="large", pruning={"keep_ratio": 0.5})) == of(alone)
