@@ -96,10 +96,10 @@ def prunings_of(texts: Sequence[str]) -> tuple[PruningConfig, ...] | None:
     return tuple(dict.fromkeys(map(pruning_of, texts))) or None
 
 
-def in_users_unit(name: str, bound: float) -> float:
-    """An upper bound of a mean loss, as the target of that name is written."""
-    scaled = {"agreement": 1 - bound, "budget_usd_per_1k": 1000 * bound}
-    return scaled.get(name, bound)
+def in_users_unit(name: str, loss: float) -> float:
+    """A mean loss, as the target of that name is written."""
+    scaled = {"agreement": 1 - loss, "budget_usd_per_1k": 1000 * loss}
+    return scaled.get(name, loss)
 
 
 def calibration_of(values: Mapping[str, Any]) -> CalibrationConfig:

@@ -20,20 +20,18 @@ def told(seen: Observations, config: CalibrationConfig, choice: Choice) -> list[
         for reason, count in seen.left_out.items()
     ]
     promised = ", ".join(f"{name} {value:g}" for name, value in config.targets().items())
+    seemed = ", ".join(
+        f"{name} {in_users_unit(name, loss):.4g}" for name, loss in choice.estimates.items()
+    )
     if choice.candidate:
-        kept = ", ".join(
-            f"{name} {in_users_unit(name, bound):.4g}" for name, bound in choice.bounds.items()
-        )
         lines.append(
             f"with a chance of at least {1 - config.delta:.0%} the mean over the records that this "
-            f"sample was drawn from keeps {promised}; shown on {choice.records:,} records: {kept}"
+            f"sample was drawn from keeps {promised}; no more is promised. On the "
+            f"{choice.records:,} records of the test it was (an estimate): {seemed}"
         )
     elif choice.nearest is None:
         lines.append("every cascade is dearer than the large model alone; use mode large")
     else:
-        reach = ", ".join(
-            f"{name} {in_users_unit(name, bound):.4g}" for name, bound in choice.bounds.items()
-        )
         needed = (
             f"about {choice.needed:,} records would probably do"
             if choice.needed
@@ -41,7 +39,8 @@ def told(seen: Observations, config: CalibrationConfig, choice: Choice) -> list[
         )
         lines.append(
             f"{promised} cannot be shown for any cascade that is cheaper than the large model "
-            f"alone. The nearest, {described(choice.nearest)}, is shown to keep {reach}; {needed}"
+            f"alone. The nearest, {described(choice.nearest)}, came to {seemed} on "
+            f"{choice.records:,} records (an estimate); {needed}"
         )
     return lines
 

@@ -28,14 +28,14 @@ class Guarantee(StrictModel):
 
     Attributes:
         target: agreement, max-accuracy-drop, escalation-rate or budget-usd-per-1k.
-        value: of the target, as the user wrote it.
-        bound: what holds with the confidence of all of them together, in the same unit, as far as
-            the test's records show; at least as good as the value.
+        value: of the target, as the user wrote it; this is what is promised.
+        estimate: what the chosen cascade came to on the records of the test, in the same unit. They
+            are those that it was chosen by, so that it is likely to look better than it is.
     """
 
     target: str
     value: float
-    bound: float
+    estimate: float
 
 
 class Policy(StrictModel):
@@ -56,7 +56,7 @@ class Policy(StrictModel):
         identity: of the models and settings that it is for, by name.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     mode: Mode
     threshold: float
     pruning: PruningConfig
@@ -162,4 +162,6 @@ def read_policy(path: Path) -> Policy:
     except OSError as error:
         raise ConfigurationError(f"--policy {path}: cannot be read") from error
     except (yaml.YAMLError, ValidationError) as error:
-        raise ConfigurationError(f"--policy {path}: is no policy of this version") from error
+        raise ConfigurationError(
+            f"--policy {path}: is no policy of this version; calibrate again"
+        ) from error

@@ -108,10 +108,10 @@ def test_from_a_dataset_to_a_policy_that_a_run_goes_by(
     # The score below which the small model is wrong, within what 245 records can tell apart.
     assert 0.24 <= policy.threshold <= 0.5
     assert (policy.mode, policy.pruning) == (Mode.CASCADE, GENTLE)
-    assert policy.guarantees[0].bound >= 0.95
+    assert policy.guarantees[0].estimate >= 0.95
     assert policy.records == 245
     assert policy.cost["policy"] < policy.cost["large_only"] / 2
-    assert "keeps agreement 0.95" in text(screen)
+    assert "keeps agreement 0.95; no more is promised" in text(screen)
     rows = pq.read_table(Path(job.output.path) / "rows")
     assert rows.num_rows == 350
     assert set(rows["route"].to_pylist()) == {"large"}
