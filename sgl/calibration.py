@@ -181,8 +181,8 @@ def calibrate(
     """
     shuffled = np.random.default_rng(seed).permutation(len(sample.scores))
     first = int(len(shuffled) * LEARNING_SHARE)
-    search = _Search(sample, targets, aim)
     learn, test = shuffled[:first], shuffled[first:]
+    search = _Search(sample, targets, aim, learn)
     tested: list[Candidate] = []
     safe: list[Candidate] = []
     for candidate in search.path(learn):
@@ -192,13 +192,14 @@ def calibrate(
         safe.append(candidate)
     if not search.grid:
         return Choice(None, {}, (), len(test))
-    if not safe:
+    # By all records: cost and aim are no part of the guarantee, and any of the safe may be taken.
+    cheaper = [one for one in safe if search.is_cheaper(one, shuffled)]
+    if not cheaper:
         nearest = min(search.grid, key=lambda one: search.p_value(one, shuffled))
         needed = search.needed(nearest, delta, shuffled)
         estimates = search.estimates(nearest, test)
         return Choice(None, estimates, tuple(tested), len(test), nearest, needed)
-    # By all records: the aim is no part of the guarantee.
-    best = min(safe, key=lambda one: search.aims(one, shuffled))
+    best = min(cheaper, key=lambda one: search.aims(one, shuffled))
     return Choice(best, search.estimates(best, test), tuple(tested), len(test))
 
 
@@ -206,15 +207,25 @@ Records: TypeAlias = npt.NDArray[np.int64]
 
 
 class _Search:
-    """The grid over one sample, and what is known of its candidates on some of the records."""
+    """The grid over one sample, and what is known of its candidates on some of the records.
 
-    def __init__(self, sample: Sample, targets: Sequence[Target], aim: Losses | None) -> None:
+    Candidates are those that are cheaper than the large model alone on the records that order them:
+    what is tested must not depend on the records of the test.
+    """
+
+    def __init__(
+        self, sample: Sample, targets: Sequence[Target], aim: Losses | None, learn: Records
+    ) -> None:
         self._sample = sample
         self._targets = targets
         self._aim = aim
-        most = sample.cost(LARGE_ONLY).mean()
         every = [Candidate(t, way) for way in sample.prunings for t in thresholds()]
-        self.grid = [one for one in every if sample.cost(one).mean() < most]
+        self.grid = [one for one in every if self.is_cheaper(one, learn)]
+
+    def is_cheaper(self, candidate: Candidate, records: Records) -> bool:
+        """Than the large model alone."""
+        costs = (self._sample.cost(one)[records].mean() for one in (candidate, LARGE_ONLY))
+        return bool(np.less(*costs))
 
     def aims(self, candidate: Candidate, records: Records) -> float:
         """Mean of what is to be small."""

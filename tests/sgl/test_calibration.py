@@ -149,6 +149,20 @@ def test_nothing_dearer_than_the_large_model_alone_is_a_candidate() -> None:
     assert sample.cost(Candidate(NOBODY_EXITS, HALF)).tolist() == [6.0] * 500
 
 
+def test_what_is_tested_does_not_depend_on_costs_of_the_test() -> None:
+    """Only what is chosen among the safe may."""
+    sample, losses = some(*population(), np.arange(1000))
+    target = [Target("agreement", 0.1, losses)]
+    learn = np.random.default_rng(0).permutation(1000)[:300]
+    dear = np.full(1000, 100.0)
+    dear[learn] = 1.0
+    as_learnt = calibrate(sample, target, DELTA)
+    dearer = calibrate(replace(sample, small_cost=dear), target, DELTA)
+    assert dearer.tested == as_learnt.tested
+    assert as_learnt.candidate is not None
+    assert dearer.candidate is None
+
+
 def test_more_records_are_needed_for_less_room() -> None:
     losses = np.zeros(1000)
     losses[:10] = 1
