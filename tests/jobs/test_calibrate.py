@@ -16,16 +16,24 @@ from actors.batching import Watch, unwatched
 from actors.config import PruningConfig
 from actors.large_vlm import GuidedQuestion
 from jobs import calibrate as module
-from jobs.calibrate import INFEASIBLE, calibrate_to, policy_of, prices_of, run_calibration
+from jobs.calibrate import (
+    INFEASIBLE,
+    calibrate_to,
+    policy_of,
+    prices_of,
+    run_calibration,
+    targets_of,
+)
 from jobs.calibrate_config import CalibrationConfig, calibration_of
-from jobs.calibrate_tables import described, sizes_needed
+from jobs.calibrate_tables import described, kinds_of, sizes_needed, told
 from jobs.cli import main
 from jobs.run import run_job
 from pipeline.build import Loaders
 from pipeline.config import JobConfig, Mode
 from pipeline.observations import observe
 from pipeline.policy import read_policy, settings_of
-from sgl.calibration import Candidate, Choice, Pruned
+from sgl.bounds import mean_p
+from sgl.calibration import LEARNING_SHARE, Candidate, Choice, Pruned
 from sgl.errors import ConfigurationError
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, score_of
@@ -172,6 +180,17 @@ def test_the_pruner_that_was_chosen_is_the_policys(tmp_path: Path) -> None:
         assert described(candidate) == words
 
 
+@pytest.mark.parametrize(("values", "says"), [({}, False), ({"budget_usd_per_1k": 0.5}, True)])
+def test_what_a_budget_rests_on_is_said(values: dict[str, Any], says: bool, tmp_path: Path) -> None:
+    config = CalibrationConfig(agreement=0.5, **values)
+    rows = [row(i, "yes", "no", exit_score=0.5) for i in range(20)]
+    seen = observe(output_of(tmp_path, rows), (GUIDED, RANDOM), None)
+    candidate = Candidate(0.9, Pruned(0.4, 0.5))
+    estimates = dict.fromkeys(config.targets(), 0.0001)
+    lines = told(seen, config, Choice(candidate, estimates, (candidate,), 20))
+    assert any("of the cost this is an estimate" in line for line in lines) == says
+
+
 def test_a_budget_needs_prices(source: Path, tmp_path: Path) -> None:
     config = CalibrationConfig(budget_usd_per_1k=0.5)
     job = job_on(source, tmp_path)
@@ -213,3 +232,21 @@ def test_the_size_of_a_sample_is_told_before_anything_runs(
     assert column == sorted(column)
     # Nothing wrong among 29 shows at most a tenth; the rest of 41 only orders.
     assert 35 <= column[0] <= 45
+
+
+@pytest.mark.parametrize("values", [{"max_accuracy_drop": 0.1}, {"agreement": 0.9}])
+@pytest.mark.parametrize("metric", ["exact_match", "anls"])
+def test_the_size_is_that_of_the_test_that_will_be_made(
+    values: dict[str, float], metric: str, tmp_path: Path
+) -> None:
+    config = CalibrationConfig(**values, metric=metric)  # type: ignore[arg-type]
+    rows = [row(i, "yes", "no", exit_score=0.5) | {"answers": ["yes"]} for i in range(20)]
+    seen = observe(output_of(tmp_path, rows), (GUIDED, RANDOM), None)
+    (target,) = targets_of(seen, config)
+    assert kinds_of(config) == {target.name: target.losses.kind}
+    cells = list(sizes_needed(config).columns[1].cells)
+    size = int(str(cells[2]).replace(",", ""))
+    losses = (np.arange(size) % 20 == 0).astype(float)
+    tested = losses[: size - int(size * LEARNING_SHARE)]
+    assert mean_p(tested, 0.1, target.losses.kind) <= config.delta
+    assert mean_p(tested[: len(tested) // 4], 0.1, target.losses.kind) > config.delta
