@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from actors.config import PruningConfig, StrictModel
+from actors.config import PruningConfig, Seed, StrictModel
 from sgl.errors import ConfigurationError
 from sgl.metrics import DEFAULT as DEFAULT_METRIC
 from sgl.metrics import METRICS
@@ -41,7 +41,7 @@ class CalibrationConfig(StrictModel):
     delta: float = Field(default=0.05, gt=0, lt=1)
     metric: str = DEFAULT_METRIC
     prunings: tuple[PruningConfig, ...] = PRESETS
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("metric")
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from actors.config import PruningConfig, StrictModel
+from actors.config import PruningConfig, Seed, StrictModel
 from pipeline.handover import Rate
 from sgl.chance import MOST, Purpose, hash_of
 from sgl.metrics import DEFAULT as DEFAULT_METRIC
@@ -43,7 +43,7 @@ class ProbeConfig(StrictModel):
     """
 
     share: float = Field(gt=0, le=1)
-    seed: int = 0
+    seed: Seed = 0
     prunings: tuple[PruningConfig, ...] = Field(default=(UNPRUNED,), min_length=1)
     on_alarm: OnAlarm = OnAlarm.WARN
 

@@ -213,6 +213,8 @@ def test_a_budget_needs_prices(source: Path, tmp_path: Path) -> None:
         ({"agreement": 0.9, "metric": "bleu"}, "--metric: there is no metric 'bleu'"),
         ({"agreement": 0.9, "records": 5}, "--records: "),
         ({"agreement": 0.9, "delta": 0}, "--delta: "),
+        ({"agreement": 0.9, "seed": -1}, "--seed: "),
+        ({"agreement": 0.9, "seed": 2**63}, "--seed: "),
         ({"max_accuracy_drop": 0}, "--max-accuracy-drop: "),
     ],
 )

@@ -153,7 +153,10 @@ def test_a_sample_and_a_probe_of_the_same_seed_have_nothing_to_do_with_each_othe
     assert 20 < (sample & probe).sum() < 90
 
 
-@pytest.mark.parametrize("settings", [{"share": 0}, {"share": 2}, {"share": 0.1, "prunings": []}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"share": 0}, {"share": 2}, {"share": 0.1, "prunings": []}, {"share": 1, "seed": -1}],
+)
 def test_impossible_slices_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ProbeConfig.model_validate(settings)
