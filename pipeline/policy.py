@@ -87,6 +87,12 @@ def _without(identity: Mapping[str, str], names: Sequence[str]) -> dict[str, str
     return {name: value for name, value in identity.items() if not is_meant(name)}
 
 
+def decided_by(policy: Policy) -> frozenset[str]:
+    """Settings that a job has of its policy."""
+    promises = _agreement(policy) is not None
+    return frozenset({"mode", "threshold", "pruning", *(["promise"] if promises else [])})
+
+
 def settings_of(policy: Policy, written: Mapping[str, Any]) -> dict[str, Any]:
     """A job's settings with what the policy decides.
 
@@ -97,15 +103,14 @@ def settings_of(policy: Policy, written: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: they decide the same.
     """
-    both = sorted({"mode", "threshold", "pruning", "promise"} & written.keys())
-    if both:
+    if both := sorted(decided_by(policy) & written.keys()):
         raise ConfigurationError(
             f"--policy: it decides {', '.join(both)}, which the job writes too; leave one out"
         )
     chosen: dict[str, Any] = {"mode": policy.mode.value}
     if policy.mode is Mode.CASCADE:
         chosen |= {"threshold": policy.threshold, "pruning": policy.pruning.model_dump()}
-    if policy.mode is Mode.CASCADE and (agreement := _agreement(policy)) is not None:
+    if (agreement := _agreement(policy)) is not None:
         chosen["promise"] = {
             "agreement": agreement,
             "delta": policy.delta,

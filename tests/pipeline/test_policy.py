@@ -92,8 +92,12 @@ def test_it_decides_threshold_pruning_and_mode(job: JobConfig) -> None:
         "promise": {"agreement": 0.9, "delta": 0.1, "metric": "exact_match"},
     }
     small = policy_for(job, mode=Mode.SMALL, threshold=0.0)
-    assert settings_of(small, written) == {**written, "mode": "small"}
-    for name, value in (("threshold", 0.5), ("pruning", {}), ("mode", "large")):
+    promise = settings_of(policy, written)["promise"]
+    assert settings_of(small, written) == {**written, "mode": "small", "promise": promise}
+    cheap = Guarantee(target="escalation_rate", value=0.3, estimate=0.2)
+    own = {**written, "promise": {"agreement": 0.5}}
+    assert settings_of(policy_for(job, guarantees=[cheap]), own)["promise"] == own["promise"]
+    for name, value in (("threshold", 0.5), ("pruning", {}), ("mode", "large"), ("promise", {})):
         with pytest.raises(ConfigurationError, match=f"decides {name}, which the job writes too"):
             settings_of(policy, {**written, name: value})
 
