@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from jobs.evaluate_options import add_evaluate
-from jobs.job_options import PRUNERS, add_cascade, add_sources, job_of
+from jobs.job_options import add_cascade, add_choices, add_sources, job_of
 from sgl.errors import AlarmError, AuditError, ConfigurationError, OutputBusyError, ReplicaError
 
 _ALARMED = 6
@@ -84,9 +84,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
     add_sources(parser)
     add_cascade(parser)
-    parser.add_argument(
-        "--pruner", choices=PRUNERS, help="who chooses the visual tokens; default: guided"
-    )
+    add_choices(parser)
     parser.add_argument("--policy", metavar="FILE", help="of sgl calibrate: threshold and pruning")
     parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
 
@@ -155,9 +153,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         return 0
     from jobs.calibrate import calibrate_to
 
-    # The job decides nothing of what is to be chosen; a threshold is wanted of every cascade.
-    options.threshold = 1.0
-    return calibrate_to(options.policy, job_of(options), config, console)
+    return calibrate_to(options.policy, job_of(options, undecided=True), config, console)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -46,8 +46,17 @@ def add_sources(parser: argparse._ActionsContainer) -> None:
 
 
 def add_cascade(parser: argparse.ArgumentParser) -> None:
-    """Where the rows go, and how the cascade answers."""
+    """Where the rows go, and what the cascade exits by."""
     parser.add_argument("--output", metavar="DIR", help="where rows and checkpoint go")
+    parser.add_argument(
+        "--criterion",
+        choices=[one.value for one in Criterion],
+        help="what the exit score is; default: mean, the paper's",
+    )
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """What a calibration would choose."""
     parser.add_argument("--mode", choices=("cascade", "small", "large"), help="default: cascade")
     parser.add_argument(
         "--threshold",
@@ -56,9 +65,7 @@ def add_cascade(parser: argparse.ArgumentParser) -> None:
         help="exit score, 0 to 1, from which the small model's answer stands",
     )
     parser.add_argument(
-        "--criterion",
-        choices=[one.value for one in Criterion],
-        help="what the exit score is; default: mean, the paper's",
+        "--pruner", choices=PRUNERS, help="who chooses the visual tokens; default: guided"
     )
     parser.add_argument(
         "--prune-layer",
@@ -71,8 +78,10 @@ def add_cascade(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfig":
-    """The job of parsed options.
+def job_of(
+    options: argparse.Namespace, policy: str | None = None, *, undecided: bool = False
+) -> "JobConfig":
+    """The job of parsed options; see jobs.settings.load_job.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
@@ -80,4 +89,4 @@ def job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfig
     from jobs.settings import load_job
 
     flags = {name: getattr(options, option, None) for option, name in SETTINGS.items()}
-    return load_job(options.config, options.assignments, flags, policy)
+    return load_job(options.config, options.assignments, flags, policy, undecided=undecided)

@@ -223,6 +223,13 @@ def test_mistakes_are_explained(values: dict[str, Any], says: str) -> None:
         calibration_of(values)
 
 
+@pytest.mark.parametrize("option", ["--mode", "--threshold", "--prune-layer", "--keep-ratio"])
+def test_what_is_to_be_chosen_is_no_option(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--plan", "--agreement", "0.9", option, "0.5"])
+    assert f"unrecognized arguments: {option}" in capsys.readouterr().err
+
+
 def test_the_size_of_a_sample_is_told_before_anything_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
