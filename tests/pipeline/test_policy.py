@@ -16,6 +16,7 @@ from pipeline.policy import (
     settings_of,
     write_policy,
 )
+from pipeline.probe import ProbeConfig
 from sgl.errors import ConfigurationError
 from sgl.types import ConsistencyForm, Criterion
 from tests.pipeline.inputs import job_of
@@ -68,7 +69,9 @@ def test_its_pruner_goes_with_it_and_policies_without_one_are_guided(
     written = settings_of(found, {"input": {"path": "in"}, "output": {"path": "out"}})
     assert written["pruning"]["pruner"] == "uniform"
     assert identity_for(job) == identity_for(
-        job.model_copy(update={"pruning": PruningConfig(pruner="uniform")})
+        job.model_copy(
+            update={"pruning": PruningConfig(pruner="random"), "probe": ProbeConfig(share=0.1)}
+        )
     )
 
 
