@@ -1,6 +1,6 @@
 """Settings of the models on devices: frozen, strict, light to import."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,10 @@ class StrictModel(BaseModel):
     """Base of every setting: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What every generator of random numbers takes."""
 
 
 class ModelConfig(StrictModel):

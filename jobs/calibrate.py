@@ -119,7 +119,9 @@ def policy_of(
         threshold=candidate.threshold,
         pruning=PruningConfig.model_validate(asdict(pruned)),
         guarantees=tuple(
-            Guarantee(target=name, value=value, bound=in_users_unit(name, choice.bounds[name]))
+            Guarantee(
+                target=name, value=value, estimate=in_users_unit(name, choice.estimates[name])
+            )
             for name, value in config.targets().items()
         ),
         delta=config.delta,

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from actors.config import PruningConfig, StrictModel
+from actors.config import PruningConfig, Seed, StrictModel
 from sgl.errors import ConfigurationError
 from sgl.metrics import DEFAULT as DEFAULT_METRIC
 from sgl.metrics import METRICS
@@ -41,7 +41,7 @@ class CalibrationConfig(StrictModel):
     delta: float = Field(default=0.05, gt=0, lt=1)
     metric: str = DEFAULT_METRIC
     prunings: tuple[PruningConfig, ...] = PRESETS
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("metric")
     @classmethod
@@ -96,10 +96,10 @@ def prunings_of(texts: Sequence[str]) -> tuple[PruningConfig, ...] | None:
     return tuple(dict.fromkeys(map(pruning_of, texts))) or None
 
 
-def in_users_unit(name: str, bound: float) -> float:
-    """An upper bound of a mean loss, as the target of that name is written."""
-    scaled = {"agreement": 1 - bound, "budget_usd_per_1k": 1000 * bound}
-    return scaled.get(name, bound)
+def in_users_unit(name: str, loss: float) -> float:
+    """A mean loss, as the target of that name is written."""
+    scaled = {"agreement": 1 - loss, "budget_usd_per_1k": 1000 * loss}
+    return scaled.get(name, loss)
 
 
 def calibration_of(values: Mapping[str, Any]) -> CalibrationConfig:

@@ -7,10 +7,16 @@ import numpy as np
 from rich.table import Table
 
 from jobs.calibrate_config import CalibrationConfig, in_users_unit
-from pipeline.observations import Observations
+from pipeline.observations import HEADROOM, Observations, kind_of
 from sgl import calibration
-from sgl.bounds import BINARY
+from sgl.bounds import BINARY, DIFFERENCE, Kind
 from sgl.calibration import LARGE_ONLY, NOBODY_EXITS, Candidate, Choice, Pruned, records_needed
+
+_BUDGET = (
+    "of the cost this is an estimate: it supposes that no record costs more than "
+    f"{HEADROOM:g} times the dearest of the sample, and that device-seconds are what they were in "
+    "this run; start-up and idle devices are not in it"
+)
 
 
 def told(seen: Observations, config: CalibrationConfig, choice: Choice) -> list[str]:
@@ -20,20 +26,20 @@ def told(seen: Observations, config: CalibrationConfig, choice: Choice) -> list[
         for reason, count in seen.left_out.items()
     ]
     promised = ", ".join(f"{name} {value:g}" for name, value in config.targets().items())
+    seemed = ", ".join(
+        f"{name} {in_users_unit(name, loss):.4g}" for name, loss in choice.estimates.items()
+    )
     if choice.candidate:
-        kept = ", ".join(
-            f"{name} {in_users_unit(name, bound):.4g}" for name, bound in choice.bounds.items()
-        )
         lines.append(
             f"with a chance of at least {1 - config.delta:.0%} the mean over the records that this "
-            f"sample was drawn from keeps {promised}; shown on {choice.records:,} records: {kept}"
+            f"sample was drawn from keeps {promised}; no more is promised. On the "
+            f"{choice.records:,} records of the test it was (an estimate): {seemed}"
         )
+        if config.budget_usd_per_1k is not None:
+            lines.append(_BUDGET)
     elif choice.nearest is None:
         lines.append("every cascade is dearer than the large model alone; use mode large")
     else:
-        reach = ", ".join(
-            f"{name} {in_users_unit(name, bound):.4g}" for name, bound in choice.bounds.items()
-        )
         needed = (
             f"about {choice.needed:,} records would probably do"
             if choice.needed
@@ -41,7 +47,8 @@ def told(seen: Observations, config: CalibrationConfig, choice: Choice) -> list[
         )
         lines.append(
             f"{promised} cannot be shown for any cascade that is cheaper than the large model "
-            f"alone. The nearest, {described(choice.nearest)}, is shown to keep {reach}; {needed}"
+            f"alone. The nearest, {described(choice.nearest)}, came to {seemed} on "
+            f"{choice.records:,} records (an estimate); {needed}"
         )
     return lines
 
@@ -100,20 +107,32 @@ def sizes_needed(config: CalibrationConfig) -> Table:
     table = Table("true loss, of the target's room", box=None, header_style="bold")
     for name, value in config.targets().items():
         table.add_column(f"{name} {value:g}", justify="right")
+    kinds = kinds_of(config)
     for share in (0.0, 0.25, 0.5, 0.75):
         cells = []
         for name, value in config.targets().items():
             limit = 1 - value if name == "agreement" else value
-            cells.append(_size(limit, share, config.delta, name))
+            cells.append(_size(limit, share, config.delta, kinds[name]))
         table.add_row(f"{share:.0%}", *cells)
     return table
 
 
-def _size(limit: float, share: float, delta: float, name: str) -> str:
-    if name == "budget_usd_per_1k":
+def kinds_of(config: CalibrationConfig) -> dict[str, Kind | None]:
+    """What is known of each target's losses before any is seen; None: not enough to plan by."""
+    kinds = {
+        "agreement": kind_of(config.metric),
+        "max_accuracy_drop": DIFFERENCE,
+        "escalation_rate": BINARY,
+        "budget_usd_per_1k": None,
+    }
+    return {name: kinds[name] for name in config.targets()}
+
+
+def _size(limit: float, share: float, delta: float, kind: Kind | None) -> str:
+    if kind is None:
         return "depends on the spread"
     # Enough coins of that mean to draw from.
     count = 10_000
     losses = (np.arange(count) < math.floor(count * limit * share)).astype(float)
-    size = records_needed(losses, limit, delta, BINARY)
+    size = records_needed(losses, limit, delta, kind)
     return "more than a million" if size is None else f"{size:,}"

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from jobs import inspect_record, report
 from jobs.evaluate_options import add_evaluate
-from jobs.job_options import PRUNERS, add_cascade, add_sources, job_of
+from jobs.job_options import add_cascade, add_choices, add_sources, job_of
 from sgl.errors import (
     AlarmError,
     AuditError,
@@ -107,9 +107,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
     add_sources(parser)
     add_cascade(parser)
-    parser.add_argument(
-        "--pruner", choices=PRUNERS, help="who chooses the visual tokens; default: guided"
-    )
+    add_choices(parser)
     parser.add_argument(
         "--max-usd", type=float, metavar="X", help="stop when the output has cost so much"
     )
@@ -193,9 +191,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         return 0
     from jobs.calibrate import calibrate_to
 
-    # The job decides nothing of what is to be chosen; a threshold is wanted of every cascade.
-    options.threshold = 1.0
-    job = job_of(options)
+    job = job_of(options, undecided=True)
     return calibrate_to(options.policy, job, config, _console(job))
 
 

@@ -50,8 +50,23 @@ def add_sources(parser: argparse._ActionsContainer) -> None:
 
 
 def add_cascade(parser: argparse.ArgumentParser) -> None:
-    """Where the rows go, and how the cascade answers."""
+    """Where the rows go, what the cascade exits by, what devices cost, and how it is told."""
     parser.add_argument("--output", metavar="DIR", help="where rows and checkpoint go")
+    parser.add_argument(
+        "--criterion",
+        choices=[one.value for one in Criterion],
+        help="what the exit score is; default: mean, the paper's",
+    )
+    add_price_option(parser)
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        help="json: an object per line, with the run's id",
+    )
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """What a calibration would choose."""
     parser.add_argument("--mode", choices=("cascade", "small", "large"), help="default: cascade")
     parser.add_argument(
         "--threshold",
@@ -60,9 +75,7 @@ def add_cascade(parser: argparse.ArgumentParser) -> None:
         help="exit score, 0 to 1, from which the small model's answer stands",
     )
     parser.add_argument(
-        "--criterion",
-        choices=[one.value for one in Criterion],
-        help="what the exit score is; default: mean, the paper's",
+        "--pruner", choices=PRUNERS, help="who chooses the visual tokens; default: guided"
     )
     parser.add_argument(
         "--prune-layer",
@@ -73,16 +86,12 @@ def add_cascade(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-ratio", type=float, metavar="R", help="share of the visual tokens kept above it"
     )
-    add_price_option(parser)
-    parser.add_argument(
-        "--log-format",
-        choices=("text", "json"),
-        help="json: an object per line, with the run's id",
-    )
 
 
-def job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfig":
-    """The job of parsed options.
+def job_of(
+    options: argparse.Namespace, policy: str | None = None, *, undecided: bool = False
+) -> "JobConfig":
+    """The job of parsed options; see jobs.settings.load_job.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
@@ -92,4 +101,4 @@ def job_of(options: argparse.Namespace, policy: str | None = None) -> "JobConfig
     flags = {name: getattr(options, option, None) for option, name in SETTINGS.items()}
     if "prices" in options:
         flags |= price_flags(options)
-    return load_job(options.config, options.assignments, flags, policy)
+    return load_job(options.config, options.assignments, flags, policy, undecided=undecided)

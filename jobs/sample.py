@@ -14,8 +14,8 @@ def sample_job(
     """A cascade from which nothing exits, unpruned, and every record of which is probed.
 
     Args:
-        job: its input, models and output; what it says of mode, threshold and pruning is not
-            looked at.
+        job: its input, models and output; what it says of mode, threshold, pruning, probe and
+            promise is not looked at.
         records: drawn at random from the input.
         prunings: of the probe.
         seed: of the draw.
@@ -27,5 +27,6 @@ def sample_job(
         "pruning": UNPRUNED.model_dump(),
         "probe": ProbeConfig(share=1.0, prunings=tuple(prunings)).model_dump(),
     }
+    data.pop("promise", None)
     data["input"] |= {"sample": records, "sample_seed": seed}
     return JobConfig.model_validate(data)

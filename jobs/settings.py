@@ -1,6 +1,7 @@
 """From a YAML file, `--set` and flags to a checked JobConfig; every mistake in one clear line."""
 
 import difflib
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +12,19 @@ from pydantic import BaseModel, ValidationError
 
 from actors.config import ModelConfig
 from infra.s3 import StorageConfig
-from pipeline.config import JobConfig
-from pipeline.policy import check_policy, read_policy, settings_of
+from pipeline.config import JobConfig, Mode
+from pipeline.policy import check_policy, decided_by, read_policy, settings_of
+from sgl.calibration import NOBODY_EXITS
 from sgl.errors import ConfigurationError
 from testbed import model_path
 
 TESTBED = "testbed"
 """As a model's path: the trained pair that ships with this repository."""
+_CALIBRATED = (
+    *("mode", "threshold", "pruning", "probe", "promise"),
+    *("input.sample", "input.sample_seed"),
+)
+_NOTHING = object()
 
 
 def load_job(
@@ -25,6 +32,8 @@ def load_job(
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
     policy: str | None = None,
+    *,
+    undecided: bool = False,
 ) -> JobConfig:
     """One job; flags win over `--set`, which wins over the file.
 
@@ -32,12 +41,18 @@ def load_job(
         path: of a YAML file; None starts from nothing.
         assignments: "a.b=value", the value in YAML.
         flags: dotted name -> value; None values are passed over.
-        policy: file of a calibrated policy, which decides mode, threshold and pruning.
+        policy: file of a calibrated policy, which decides mode, threshold and pruning. What the
+            YAML file says of them is passed over and told; flags and `--set` must not.
+        undecided: these are still to be chosen, by a calibration, and so is what watches them;
+            what is written of them is passed over and told.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
     """
     data = {} if path is None else _read(path)
+    chosen = None if policy is None else read_policy(Path(policy))
+    if chosen:
+        _pass_over(data, sorted(decided_by(chosen)), "--policy decides it")
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
@@ -46,9 +61,11 @@ def load_job(
     for name, value in (flags or {}).items():
         if value is not None:
             _assign(data, name, value)
-    if policy is None:
+    if undecided:
+        _pass_over(data, _CALIBRATED, "a calibration chooses it, and draws its own sample")
+        data |= {"mode": Mode.CASCADE.value, "threshold": NOBODY_EXITS}
+    if chosen is None:
         return checked(data)
-    chosen = read_policy(Path(policy))
     job = checked(settings_of(chosen, data))
     check_policy(chosen, job)
     return job
@@ -89,6 +106,23 @@ def _read(path: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigurationError(f"--config {path}: holds no settings")
     return data
+
+
+def _pass_over(data: dict[str, Any], names: Sequence[str], reason: str) -> None:
+    """Take settings out, and say which."""
+    written = [name for name in names if _take(data, name)]
+    if written:
+        print(f"sgl: not looked at, as {reason}: {', '.join(written)}", file=sys.stderr)
+
+
+def _take(data: dict[str, Any], name: str) -> bool:
+    *parents, last = name.split(".")
+    for parent in parents:
+        below = data.get(parent)
+        if not isinstance(below, dict):
+            return False
+        data = below
+    return data.pop(last, _NOTHING) is not _NOTHING
 
 
 def _parse(text: str, what: str) -> Any:

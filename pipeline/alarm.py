@@ -30,7 +30,7 @@ def watched(job: JobConfig) -> tuple[ProbeConfig, Promise] | None:
 
 
 def check_alarm(job: JobConfig, records: int) -> list[str]:
-    """Refuse a reaction to an alarm that cannot come.
+    """Refuse a reaction to an alarm that cannot come; say where nobody watches a promise.
 
     Args:
         job: any.
@@ -42,22 +42,40 @@ def check_alarm(job: JobConfig, records: int) -> list[str]:
     Raises:
         ConfigurationError: names the setting and the remedy.
     """
-    if job.mode is not Mode.CASCADE or job.probe is None:
-        return []
     if job.promise is not None:
         metric_named(job.promise.metric)
-    reacts = job.probe.on_alarm is not OnAlarm.WARN
+    if job.mode is Mode.CASCADE and job.probe is not None:
+        _check_reaction(job, job.probe)
+    if job.promise is None:
+        return []
+    if (given := watched(job)) is None:
+        return [f"nothing watches the promise: {_unwatched(job)}"]
+    return _too_small(*given, records)
+
+
+def _check_reaction(job: JobConfig, probe: ProbeConfig) -> None:
+    reacts = probe.on_alarm is not OnAlarm.WARN
     if reacts and job.promise is None:
         raise ConfigurationError(
-            f"probe.on_alarm: '{job.probe.on_alarm}' needs a promise that can be broken; write "
+            f"probe.on_alarm: '{probe.on_alarm}' needs a promise that can be broken; write "
             "promise.agreement, or give a --policy that promises agreement"
         )
-    if reacts and not job.probe.compares:
+    if reacts and not probe.compares:
         raise ConfigurationError(
-            f"probe.on_alarm: '{job.probe.on_alarm}' needs the unpruned large model's answers to "
+            f"probe.on_alarm: '{probe.on_alarm}' needs the unpruned large model's answers to "
             "compare with; add a keep ratio of 1 to probe.prunings"
         )
-    return _too_small(job.probe, job.promise, records) if job.promise else []
+
+
+def _unwatched(job: JobConfig) -> str:
+    """Why, and what to write."""
+    if job.mode is not Mode.CASCADE:
+        return f"mode '{job.mode}' runs one model, and has no other answers to compare with"
+    if job.probe is None:
+        return "there is no probe; write probe.share, as in --set probe.share=0.005"
+    return (
+        "the probe has no unpruned answers to compare with; add a keep ratio of 1 to probe.prunings"
+    )
 
 
 def _too_small(probe: ProbeConfig, promise: Promise, records: int) -> list[str]:

@@ -12,6 +12,7 @@ from actors.config import (
     GuidanceConfig,
     ModelConfig,
     PruningConfig,
+    Seed,
     StrictModel,
 )
 from infra.pricing import PricingConfig
@@ -95,7 +96,7 @@ class InputConfig(StrictModel):
     drop: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
     sample: int | None = Field(default=None, ge=1)
-    sample_seed: int = 0
+    sample_seed: Seed = 0
     max_image_pixels: int = Field(default=100_000_000, ge=1)
     max_image_bytes: int = Field(default=100_000_000, ge=1)
     http: HttpConfig | None = None

@@ -1,20 +1,12 @@
 """A random sample of the input, the same on every run: the records whose ids hash lowest."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-MOST = 2**64
-
-
-def hash_of(record_id: str, seed: int) -> int:
-    """A number from 0 to 2**64 - 1 that looks random, and another one for every seed."""
-    key = seed.to_bytes(8, "little", signed=True)
-    digest = hashlib.blake2b(record_id.encode(), digest_size=8, key=key).digest()
-    return int.from_bytes(digest, "little")
+from sgl.chance import Purpose, hash_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +30,8 @@ class Draw:
 
 def hashes_of(ids: pa.ChunkedArray, seed: int) -> npt.NDArray[np.uint64]:
     """(n,) hashes."""
-    return np.array([hash_of(name, seed) for name in ids.to_pylist()], np.uint64)
+    hashes = [hash_of(name, Purpose.SAMPLE, seed) for name in ids.to_pylist()]
+    return np.array(hashes, np.uint64)
 
 
 class Lowest:

@@ -13,20 +13,34 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from actors.config import ModelConfig
-from pipeline.config import JobConfig, Mode
+from actors.config import GuidanceConfig, ModelConfig
+from pipeline.config import InputConfig, JobConfig, Mode
 from pipeline.output import JobRecord
 from pipeline.preflight import Resources
 from sgl.errors import ConfigurationError
+from sgl.types import Criterion
 
 ENGINE = 1
 """Raised whenever the code itself begins to give other answers to the same settings."""
+CHANCE = 2
+"""Raised whenever sgl.chance begins to give other numbers."""
 
 _TOLD = ("transformers", "torch", "ray", "pillow", "tokenizers")
 _READ = frozenset({".json", ".jinja", ".model", ".txt", ".safetensors", ".bin"})
 _SMALL_FILE = 32 << 20
 _WINDOW = 4096
 _WINDOWS = 256
+
+_LATER = {
+    f"{section}.{name}": json.dumps(model.model_fields[name].default)
+    for section, model, names in (
+        ("input", InputConfig, ("options",)),
+        ("guidance", GuidanceConfig, ("criterion", "all_criteria")),
+    )
+    for name in names
+}
+"""Settings from after there were outputs, and the defaults by which those go on. Whoever adds a
+setting of answers adds it here; of pruners see PruningConfig, whose data also stand in lists."""
 
 
 def identity_of(job: JobConfig) -> dict[str, str]:
@@ -57,7 +71,23 @@ def identity_of(job: JobConfig) -> dict[str, str]:
             found |= _flat("probe", job.probe)
             # Rows say what an alarm did to them, and whoever was warned may go on fail-safe.
             del found["probe.on_alarm"]
-    return found
+    return _as_before(found | _chance(job))
+
+
+def _as_before(identity: dict[str, str]) -> dict[str, str]:
+    """An identity without later settings that are at their defaults and so change no answer."""
+    return {name: text for name, text in identity.items() if _LATER.get(name) != text}
+
+
+def _chance(job: JobConfig) -> dict[str, str]:
+    """The settings of a job by which its rows go by chance, and by which numbers these go."""
+    probe = job.probe if job.mode is Mode.CASCADE else None
+    drawn = {
+        "guidance": job.uses("small") and job.guidance.criterion is Criterion.RANDOM,
+        "pruning": job.prunes and job.pruning.pruner == "random",
+        "probe": probe and (probe.share < 1 or any(w.pruner == "random" for w in probe.prunings)),
+    }
+    return {f"{name}.chance": str(CHANCE) for name, by_chance in drawn.items() if by_chance}
 
 
 def fingerprint_of(identity: Mapping[str, str]) -> str:

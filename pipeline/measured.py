@@ -9,17 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.draw import hash_of
 from pipeline.outcomes import probed_rows
 from pipeline.output import Output
 from pipeline.probe import Promise
 from sgl.bounds import Floats, betting_p
+from sgl.chance import Purpose, hash_of
 from sgl.metrics import DEFAULT as DEFAULT_METRIC
 from sgl.metrics import metric_named
 from sgl.statistics import Bootstrap, Estimate, mean_score
-
-_ORDER = -1
-"""Seed of the hashes that put the records in order."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def measure(output: Output, promise: Promise | None) -> Measured | None:
     """
     score = metric_named(promise.metric if promise else DEFAULT_METRIC)
     # A random order, and the same whenever one looks: ids may be in order of difficulty.
-    rows = sorted(probed_rows(output), key=lambda row: (hash_of(row.id, _ORDER), row.id))
+    rows = sorted(probed_rows(output), key=lambda row: (hash_of(row.id, Purpose.ORDER), row.id))
     if not rows:
         return None
     agreed = np.array([score(row.answer, [row.reference], row.options) for row in rows])

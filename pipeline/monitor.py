@@ -9,7 +9,8 @@ The bet takes records in the order in which they were announced, and waits for t
 the order in which they finish, those with short answers, which agree more or less often than
 others, would come first, and the alarm would be false more often than it says. A record that is
 lost on the way must not make it deaf: one that is silent for ten minutes, while a hundred later
-ones have reported, is passed over and counts no more.
+ones have reported, is passed over and counts no more. The rows that a monitor begins with
+come in an order by their ids, and not anew in another one at each start.
 
 Half of the promise's delta is for this test, the other half for that over all rows at the end,
 whose order is random (pipeline/measured.py): docs/decisions/0034.
@@ -26,20 +27,19 @@ from typing import Any, TypeGuard
 import numpy as np
 import ray
 
-from pipeline.draw import hash_of
 from pipeline.driver_node import on_driver_node
 from pipeline.fail_safe import Outcome
 from pipeline.outcomes import probed_rows
 from pipeline.output import Alarm, Output
 from pipeline.probe import OnAlarm, Promise
 from sgl.bounds import DriftTest
+from sgl.chance import Purpose, hash_of
 from sgl.errors import StorageError
 from sgl.metrics import metric_named
 
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
-_SEED = 0
 _LOST_AFTER_S = 600.0
 _LOST_AFTER = 100
 _GONE = (
@@ -132,17 +132,17 @@ class Monitor:
         self._waiting: dict[int, float | _Unknown | None] = {}
         self._alarm = standing_alarm(output, promise)
         score = metric_named(promise.metric)
-        self.observe(
-            [
-                (row.id, score(row.answer, [row.reference], row.options))
-                for row in probed_rows(output)
-                if not row.fail_safe
-            ]
-        )
+        outcomes = [
+            (row.id, score(row.answer, [row.reference], row.options))
+            for row in probed_rows(output)
+            if not row.fail_safe
+        ]
+        # The order of the files is by when rows were done. By hash, lives bet alike.
+        self.observe(sorted(outcomes, key=lambda one: (hash_of(one[0], Purpose.ORDER), one[0])))
 
     def announce(self, ids: Sequence[str]) -> None:
         """See MonitorClient; a record that comes again, as after a death, keeps its place."""
-        for key in (hash_of(name, _SEED) for name in ids):
+        for key in (hash_of(name, Purpose.ORDER) for name in ids):
             known = self._waiting.get(key)
             if key not in self._seen and (key not in self._waiting or isinstance(known, _Unknown)):
                 self._waiting[key] = _Unknown(self._clock())
@@ -150,7 +150,7 @@ class Monitor:
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """See MonitorClient; a record that comes again counts once."""
         for name, agreed in outcomes:
-            key = hash_of(name, _SEED)
+            key = hash_of(name, Purpose.ORDER)
             if key not in self._seen:
                 self._waiting[key] = agreed
         while self._waiting:

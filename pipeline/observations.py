@@ -27,7 +27,7 @@ _READ = (
     *("id", "route", "error", "exit_score", "small_answer", "answer", "answers", OPTIONS),
     *("small_flops", "large_flops", "small_gpu_s", "large_gpu_s", PROBE.name),
 )
-_HEADROOM = 2.0
+HEADROOM = 2.0
 """The dearest record there can be is taken to cost at most so many times the dearest seen."""
 
 
@@ -112,7 +112,7 @@ class Observations:
     def costs(self) -> Losses:
         """Of each record, in `unit`."""
         large = self.small_cost + np.stack(list(self.large_cost.values()))
-        return Losses(self.small_cost, large, Kind(0.0, float(large.max()) * _HEADROOM))
+        return Losses(self.small_cost, large, Kind(0.0, float(large.max()) * HEADROOM))
 
 
 def kind_of(metric: str) -> Kind:

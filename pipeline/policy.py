@@ -4,7 +4,7 @@ A file that people can read. `sgl run --policy` takes its threshold and pruning,
 a job whose models or settings are not those that it was made with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,10 @@ from pipeline.config import JobConfig, Mode
 from pipeline.fingerprint import identity_of
 from sgl.errors import ConfigurationError
 
-_CHOSEN = ("mode", "threshold", "pruning", "probe", "output", "input.drop")
-"""What a policy decides itself, or what changes no answer."""
+_CHOSEN = ("mode", "threshold", "pruning", "probe")
+"""What a policy decides itself, or what watches it."""
+_UNHEARD = ("output", "input.drop", "input.columns", "input.image_root", "guidance.all_criteria")
+"""What changes rows and no answer: what is carried and noted, where the records are looked for."""
 _DIFFERENCES = 4
 
 
@@ -26,14 +28,14 @@ class Guarantee(StrictModel):
 
     Attributes:
         target: agreement, max-accuracy-drop, escalation-rate or budget-usd-per-1k.
-        value: of the target, as the user wrote it.
-        bound: what holds with the confidence of all of them together, in the same unit, as far as
-            the test's records show; at least as good as the value.
+        value: of the target, as the user wrote it; this is what is promised.
+        estimate: what the chosen cascade came to on the records of the test, in the same unit. They
+            are those that it was chosen by, so that it is likely to look better than it is.
     """
 
     target: str
     value: float
-    bound: float
+    estimate: float
 
 
 class Policy(StrictModel):
@@ -54,7 +56,7 @@ class Policy(StrictModel):
         identity: of the models and settings that it is for, by name.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     mode: Mode
     threshold: float
     pruning: PruningConfig
@@ -71,10 +73,24 @@ class Policy(StrictModel):
 
 def identity_for(job: JobConfig) -> dict[str, str]:
     """What must be the same for a policy to hold: models, guidance, decoding, preprocessing."""
-    both = job.model_copy(update={"mode": Mode.CASCADE, "threshold": job.threshold or 0.0})
-    return {
-        name: value for name, value in identity_of(both).items() if not name.startswith(_CHOSEN)
-    }
+    if job.models.small and job.models.large:
+        job = job.model_copy(update={"mode": Mode.CASCADE, "threshold": job.threshold or 0.0})
+    return _without(identity_of(job), (*_CHOSEN, *_UNHEARD))
+
+
+def _without(identity: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """An identity less some settings, each with all that is below it."""
+
+    def is_meant(setting: str) -> bool:
+        return any(setting == one or setting.startswith(f"{one}.") for one in names)
+
+    return {name: value for name, value in identity.items() if not is_meant(name)}
+
+
+def decided_by(policy: Policy) -> frozenset[str]:
+    """Settings that a job has of its policy."""
+    promises = _agreement(policy) is not None
+    return frozenset({"mode", "threshold", "pruning", *(["promise"] if promises else [])})
 
 
 def settings_of(policy: Policy, written: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,15 +103,14 @@ def settings_of(policy: Policy, written: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: they decide the same.
     """
-    both = sorted({"mode", "threshold", "pruning", "promise"} & written.keys())
-    if both:
+    if both := sorted(decided_by(policy) & written.keys()):
         raise ConfigurationError(
             f"--policy: it decides {', '.join(both)}, which the job writes too; leave one out"
         )
     chosen: dict[str, Any] = {"mode": policy.mode.value}
     if policy.mode is Mode.CASCADE:
         chosen |= {"threshold": policy.threshold, "pruning": policy.pruning.model_dump()}
-    if policy.mode is Mode.CASCADE and (agreement := _agreement(policy)) is not None:
+    if (agreement := _agreement(policy)) is not None:
         chosen["promise"] = {
             "agreement": agreement,
             "delta": policy.delta,
@@ -115,12 +130,11 @@ def check_policy(policy: Policy, job: JobConfig) -> None:
     Raises:
         ConfigurationError: names the settings that differ.
     """
-    here = identity_for(job)
-    names = [
-        name
-        for name in sorted(here.keys() | policy.identity.keys())
-        if here.get(name) != policy.identity.get(name)
-    ]
+    # Where every record exits, the large model is asked nothing, and need not be there.
+    unasked = ("models.large",) if policy.mode is Mode.SMALL else ()
+    here, there = (_without(one, unasked) for one in (identity_for(job), policy.identity))
+    every = sorted(here.keys() | there.keys())
+    names = [name for name in every if here.get(name) != there.get(name)]
     if names:
         more = f" and {len(names) - _DIFFERENCES} more" if len(names) > _DIFFERENCES else ""
         raise ConfigurationError(
@@ -153,4 +167,6 @@ def read_policy(path: Path) -> Policy:
     except OSError as error:
         raise ConfigurationError(f"--policy {path}: cannot be read") from error
     except (yaml.YAMLError, ValidationError) as error:
-        raise ConfigurationError(f"--policy {path}: is no policy of this version") from error
+        raise ConfigurationError(
+            f"--policy {path}: is no policy of this version; calibrate again"
+        ) from error

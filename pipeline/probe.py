@@ -2,7 +2,8 @@
 
 Unpruned, as a rule: then the run can say how often its answers are those of the large model alone,
 and notice when that changes. With a share of 1 and several prunings it is what calibration needs.
-Which records are probed depends on their ids alone, so that a run that is resumed probes the same.
+Which records are probed depends on their ids alone, so that a run that is resumed probes the same;
+those that a calibration drew are no likelier than others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,9 @@ from typing import Any
 
 from pydantic import Field
 
-from actors.config import PruningConfig, StrictModel
-from pipeline.draw import MOST, hash_of
+from actors.config import PruningConfig, Seed, StrictModel
 from pipeline.handover import Rate
+from sgl.chance import MOST, Purpose, hash_of
 from sgl.metrics import DEFAULT as DEFAULT_METRIC
 from sgl.types import Answer, Failure
 
@@ -42,13 +43,13 @@ class ProbeConfig(StrictModel):
     """
 
     share: float = Field(gt=0, le=1)
-    seed: int = 0
+    seed: Seed = 0
     prunings: tuple[PruningConfig, ...] = Field(default=(UNPRUNED,), min_length=1)
     on_alarm: OnAlarm = OnAlarm.WARN
 
     def chooses(self, record_id: str) -> bool:
         """Whether a record is in the slice."""
-        return hash_of(record_id, self.seed) < self.share * MOST
+        return hash_of(record_id, Purpose.PROBE, self.seed) < self.share * MOST
 
     @property
     def compares(self) -> bool:

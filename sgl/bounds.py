@@ -1,4 +1,4 @@
-"""P-values and confidence bounds for the mean of a loss, valid at any sample size.
+"""P-values for the mean of a loss, valid at any sample size.
 
 Everything here is for independent records of one distribution and losses from 0 to 1 (or a known
 interval). The null hypothesis is always "the mean loss is above the limit"; a small p-value is
@@ -17,7 +17,6 @@ two scores, nearly always nought, a matter of hundreds of records and not of ten
 Shapes: n records.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,8 +54,6 @@ _ANEW = 100
 """Records from one bet to the next of a test for drift."""
 _MOST_BETS = 64
 """Of those held at the same time; what is given up was staked and is lost, which is fair too."""
-_STEPS = 40
-"""Of a bisection: to a billionth of the range."""
 
 
 def binomial_p(failures: int, records: int, limit: float) -> float:
@@ -254,28 +251,9 @@ def mean_p(losses: Floats, limit: float, kind: Kind) -> float:
     return betting_p(losses, limit, kind)
 
 
-def upper_bound(losses: Floats, delta: float, kind: Kind) -> float:
-    """The mean loss is at most this, with probability 1 - delta.
-
-    Args:
-        losses: (n,), in an order that does not depend on them.
-        delta: 0 to 1.
-        kind: of the losses.
-    """
-    return _least(lambda limit: mean_p(losses, limit, kind) <= delta, kind.low, kind.high)
-
-
 def proportion_interval(successes: int, records: int, level: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's two-sided interval of a proportion; (0, 1) of no records."""
     if not records:
         return 0.0, 1.0
     interval = stats.binomtest(successes, records).proportion_ci(level, method="exact")
     return float(interval.low), float(interval.high)
-
-
-def _least(passes: Callable[[float], bool], low: float, high: float) -> float:
-    """The least number that passes, where all above one do."""
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if passes(middle) else (middle, high)
-    return high

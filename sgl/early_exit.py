@@ -19,17 +19,15 @@ Departure from the paper: the product of the consistency pass falls with the ans
 that a caption would never exit; `ConsistencyForm.GEOMETRIC` takes the per-token mean instead.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from sgl.chance import Purpose, share_of
 from sgl.types import Certainty, ConsistencyForm, Criterion
 
 QUANTILE = 0.1
-_SALT = b"exit"
-"""Other numbers than those by which samples and probes are drawn."""
 
 
 def needs_consistency(criterion: Criterion) -> bool:
@@ -94,8 +92,7 @@ def quantile(log_probs: Sequence[float], share: float = QUANTILE) -> float:
 
 def random(record_id: str) -> float:
     """The same on every run and machine."""
-    digest = hashlib.blake2b(record_id.encode(), digest_size=8, key=_SALT).digest()
-    return (int.from_bytes(digest, "little") >> 11) / 2**53
+    return share_of(record_id, Purpose.EXIT)
 
 
 def certainty(

@@ -19,13 +19,13 @@ Shapes: B records, T prompt tokens, V visual tokens of one record, K the prune l
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sgl.attention import MAX_SCORES, RowCapture
+from sgl.chance import Purpose, hash_of
 from sgl.diversity import MAX_DISTANCES, most_diverse
 from sgl.errors import ConfigurationError
 from sgl.families import Family
@@ -120,8 +120,7 @@ class Random(Ranked):
         return spread(importance, scene.visual_BT), _nothing(scene)
 
     def _generator(self, id_: str) -> np.random.Generator:
-        digest = blake2b(f"{self._seed}:{id_}".encode(), digest_size=8).digest()
-        return np.random.default_rng(int.from_bytes(digest, "little"))
+        return np.random.default_rng(hash_of(id_, Purpose.TOKENS, self._seed))
 
 
 class Uniform(OneCut):

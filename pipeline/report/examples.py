@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.draw import hash_of
 from pipeline.report.latency import durations_of
 from pipeline.report.quality import Judged, Yardstick
 from pipeline.report.rows import Chunk, Flags, Floats
+from sgl.chance import Purpose, hash_of
 from sgl.types import Route
 
 _SHOWN = 10
@@ -127,7 +127,10 @@ class Samples:
             if len(places) > _CANDIDATES:
                 places = np.sort(self._random.choice(places, _CANDIDATES, replace=False))
             ids = chunk.table["id"].take(pa.array(places)).to_pylist()
-            ranked = [(hash_of(name, 0), int(at)) for name, at in zip(ids, places, strict=True)]
+            ranked = [
+                (hash_of(name, Purpose.GALLERY), int(at))
+                for name, at in zip(ids, places, strict=True)
+            ]
             fresh = heapq.nsmallest(self._count, ranked)
             rows = [(number, row_at(chunk, place)) for number, place in fresh]
             merged = sorted(self._kept[kind] + rows, key=lambda one: one[0])

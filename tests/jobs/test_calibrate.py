@@ -24,9 +24,10 @@ from jobs.calibrate import (
     policy_of,
     prices_of,
     run_calibration,
+    targets_of,
 )
 from jobs.calibrate_config import CalibrationConfig, calibration_of
-from jobs.calibrate_tables import described, sizes_needed
+from jobs.calibrate_tables import described, kinds_of, sizes_needed, told
 from jobs.cli import main
 from jobs.run import run_job
 from pipeline.build import Loaders
@@ -35,7 +36,8 @@ from pipeline.observations import Prices, observe
 from pipeline.output import Output
 from pipeline.policy import read_policy, settings_of
 from pipeline.run_record import PoolRecord, begun
-from sgl.calibration import Candidate, Choice, Pruned
+from sgl.bounds import mean_p
+from sgl.calibration import LEARNING_SHARE, Candidate, Choice, Pruned
 from sgl.errors import ConfigurationError
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, score_of
@@ -118,10 +120,10 @@ def test_from_a_dataset_to_a_policy_that_a_run_goes_by(
     # The score below which the small model is wrong, within what 245 records can tell apart.
     assert 0.24 <= policy.threshold <= 0.5
     assert (policy.mode, policy.pruning) == (Mode.CASCADE, GENTLE)
-    assert policy.guarantees[0].bound >= 0.95
+    assert policy.guarantees[0].estimate >= 0.95
     assert policy.records == 245
     assert policy.cost["policy"] < policy.cost["large_only"] / 2
-    assert "keeps agreement 0.95" in text(screen)
+    assert "keeps agreement 0.95; no more is promised" in text(screen)
     rows = pq.read_table(Path(job.output.path) / "rows")
     assert rows.num_rows == 350
     assert set(rows["route"].to_pylist()) == {"large"}
@@ -182,6 +184,17 @@ def test_the_pruner_that_was_chosen_is_the_policys(tmp_path: Path) -> None:
         assert described(candidate) == words
 
 
+@pytest.mark.parametrize(("values", "says"), [({}, False), ({"budget_usd_per_1k": 0.5}, True)])
+def test_what_a_budget_rests_on_is_said(values: dict[str, Any], says: bool, tmp_path: Path) -> None:
+    config = CalibrationConfig(agreement=0.5, **values)
+    rows = [row(i, "yes", "no", exit_score=0.5) for i in range(20)]
+    seen = observe(output_of(tmp_path, rows), (GUIDED, RANDOM), None)
+    candidate = Candidate(0.9, Pruned(0.4, 0.5))
+    estimates = dict.fromkeys(config.targets(), 0.0001)
+    lines = told(seen, config, Choice(candidate, estimates, (candidate,), 20))
+    assert any("of the cost this is an estimate" in line for line in lines) == says
+
+
 def test_a_budget_needs_prices_of_the_job_or_of_the_run_that_wrote_the_sample(
     source: Path, tmp_path: Path
 ) -> None:
@@ -217,12 +230,21 @@ def test_cost_is_flops_unless_money_is_spoken_of(source: Path, tmp_path: Path) -
         ({"agreement": 0.9, "metric": "bleu"}, "--metric: there is no metric 'bleu'"),
         ({"agreement": 0.9, "records": 5}, "--records: "),
         ({"agreement": 0.9, "delta": 0}, "--delta: "),
+        ({"agreement": 0.9, "seed": -1}, "--seed: "),
+        ({"agreement": 0.9, "seed": 2**63}, "--seed: "),
         ({"max_accuracy_drop": 0}, "--max-accuracy-drop: "),
     ],
 )
 def test_mistakes_are_explained(values: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         calibration_of(values)
+
+
+@pytest.mark.parametrize("option", ["--mode", "--threshold", "--prune-layer", "--keep-ratio"])
+def test_what_is_to_be_chosen_is_no_option(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--plan", "--agreement", "0.9", option, "0.5"])
+    assert f"unrecognized arguments: {option}" in capsys.readouterr().err
 
 
 def test_the_size_of_a_sample_is_told_before_anything_runs(
@@ -236,3 +258,21 @@ def test_the_size_of_a_sample_is_told_before_anything_runs(
     assert column == sorted(column)
     # Nothing wrong among 29 shows at most a tenth; the rest of 41 only orders.
     assert 35 <= column[0] <= 45
+
+
+@pytest.mark.parametrize("values", [{"max_accuracy_drop": 0.1}, {"agreement": 0.9}])
+@pytest.mark.parametrize("metric", ["exact_match", "anls"])
+def test_the_size_is_that_of_the_test_that_will_be_made(
+    values: dict[str, float], metric: str, tmp_path: Path
+) -> None:
+    config = CalibrationConfig(**values, metric=metric)  # type: ignore[arg-type]
+    rows = [row(i, "yes", "no", exit_score=0.5) | {"answers": ["yes"]} for i in range(20)]
+    seen = observe(output_of(tmp_path, rows), (GUIDED, RANDOM), None)
+    (target,) = targets_of(seen, config)
+    assert kinds_of(config) == {target.name: target.losses.kind}
+    cells = list(sizes_needed(config).columns[1].cells)
+    size = int(str(cells[2]).replace(",", ""))
+    losses = (np.arange(size) % 20 == 0).astype(float)
+    tested = losses[: size - int(size * LEARNING_SHARE)]
+    assert mean_p(tested, 0.1, target.losses.kind) <= config.delta
+    assert mean_p(tested[: len(tested) // 4], 0.1, target.losses.kind) > config.delta

@@ -2,9 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from actors.config import PruningConfig
 from jobs.settings import load_job
+from pipeline.config import Mode
+from pipeline.policy import write_policy
 from sgl.errors import ConfigurationError
 from testbed import model_path
+from tests.pipeline.test_policy import policy_for
 
 MINIMAL = """
 input: {path: in.parquet}
@@ -35,6 +39,51 @@ def test_assigned_values_are_yaml(config: str) -> None:
     assert job.input.drop == ("a", "b")
     assert job.pools.large.num_gpus == 2
     assert job.input.limit is None
+
+
+@pytest.fixture
+def policy(config: str, tmp_path: Path) -> str:
+    path = tmp_path / "policy.yaml"
+    write_policy(policy_for(load_job(config)), path)
+    return str(path)
+
+
+def test_a_policy_goes_before_the_file_which_is_told(
+    config: str, policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open(config, "a") as file:
+        file.write("mode: large\npruning: {keep_ratio: 0.9}\npromise: {agreement: 0.1}\n")
+    job = load_job(config, policy=policy)
+    assert (job.mode, job.threshold) == (Mode.CASCADE, 0.7400000000000001)
+    assert job.pruning == PruningConfig(prune_layer=0.4, keep_ratio=0.4)
+    assert job.promise is not None
+    assert job.promise.agreement == 0.9
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not looked at, as --policy decides it: mode, promise, pruning, threshold" in line
+
+
+def test_the_command_line_does_not_contradict_a_policy(config: str, policy: str) -> None:
+    with pytest.raises(ConfigurationError, match="--policy: it decides threshold"):
+        load_job(config, ["threshold=0.1"], policy=policy)
+    with pytest.raises(ConfigurationError, match="--policy: it decides pruning"):
+        load_job(config, flags={"pruning.pruner": "random"}, policy=policy)
+
+
+def test_what_a_calibration_chooses_is_not_asked_of_the_file(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [
+        *("mode=large", "pruning.pruner=random", "probe.share=0.1", "promise.agreement=0.9"),
+        *("input.sample=7", "input.sample_seed=3", "input.limit=9"),
+    ]
+    job = load_job(config, settings, undecided=True)
+    assert (job.mode, job.probe, job.promise) == (Mode.CASCADE, None, None)
+    assert (job.input.sample, job.input.sample_seed, job.input.limit) == (None, 0, 9)
+    (line,) = capsys.readouterr().err.splitlines()
+    names = "mode, threshold, pruning, probe, promise, input.sample, input.sample_seed"
+    assert line.endswith(names)
+    with pytest.raises(ConfigurationError, match=r"models\.small"):
+        load_job(config, ["mode=large", "models={large: {path: a}}"], undecided=True)
 
 
 def test_flags_alone_make_a_job() -> None:

@@ -61,6 +61,23 @@ def test_a_warning_needs_no_promise_and_other_modes_no_probe() -> None:
     assert watched(job("large")) is not None
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"probe": None}, "no probe; write probe.share"),
+        ({"probe": {"share": 0.5, "prunings": [{"keep_ratio": 0.5}]}}, "add a keep ratio of 1"),
+        ({"probe": {"share": 0.5}, "mode": "small"}, "mode 'small'"),
+        ({"mode": "large"}, "mode 'large'"),
+    ],
+)
+def test_a_promise_that_nobody_watches_is_said(settings: dict[str, Any], says: str) -> None:
+    promised = job_of("in", "out", promise=PROMISE.model_dump(), **settings)
+    (line,) = check_alarm(promised, 1000)
+    assert line.startswith("nothing watches the promise: ")
+    assert says in line
+    assert check_alarm(job_of("in", "out", **settings), 1000) == []
+
+
 def test_a_share_that_can_never_raise_it_is_told_with_one_that_can() -> None:
     needed = least_records(PROMISE, most=1000)
     assert 3 < needed < 20

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from pipeline.config import InputConfig
 from pipeline.draw import Lowest, hashes_of
@@ -52,6 +53,12 @@ def test_another_seed_draws_others_and_a_larger_sample_holds_a_smaller_one(tmp_p
     assert first != other
     assert len(first & other) < 30
     assert first < set(ids_of(source_of(path, sample=80)))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seeds_that_nothing_can_be_drawn_by_are_refused(seed: int) -> None:
+    with pytest.raises(ValidationError, match="sample_seed"):
+        InputConfig(path="in", sample_seed=seed)
 
 
 def test_a_limit_comes_first(tmp_path: Path) -> None:

@@ -73,6 +73,44 @@ def test_the_fingerprint_outlives_a_change_of_devices(change: dict[str, Any]) ->
     assert of(job(**change)) == of(job())
 
 
+def test_what_was_added_since_changes_no_identity_by_its_default() -> None:
+    """Outputs that were begun before go on: these are the names that there were."""
+    assert sorted(identity_of(job())) == [
+        "decoding.max_new_tokens",
+        "decoding.min_new_tokens",
+        "engine",
+        "guidance.consistency",
+        "guidance.consistency_keep_ratio",
+        "guidance.include_last_visual_row",
+        "input.columns.answers",
+        "input.columns.id",
+        "input.columns.image",
+        "input.columns.max_new_tokens",
+        "input.columns.question",
+        "input.drop",
+        "input.image_root",
+        "input.max_image_bytes",
+        "input.max_image_pixels",
+        "input.text_only",
+        "mode",
+        "models.large.dtype",
+        "models.large.path",
+        "models.large.revision",
+        "models.small.dtype",
+        "models.small.path",
+        "models.small.revision",
+        "output.write_importance",
+        "pruning.keep_ratio",
+        "pruning.prune_layer",
+        "threshold",
+    ]
+    assert of(job()) == "0227a95029c5"
+    changed = job(input={"options": ["A"]}, guidance={"criterion": "margin", "all_criteria": True})
+    assert {"input.options", "guidance.criterion", "guidance.all_criteria"} < {
+        *identity_of(changed)
+    }
+
+
 def test_outputs_from_before_pruners_could_be_chosen_go_on() -> None:
     assert of(job(pruning={"pruner": "guided"})) == of(job())
     probe = {"share": 0.1, "prunings": [{"keep_ratio": 0.5}]}
@@ -80,6 +118,27 @@ def test_outputs_from_before_pruners_could_be_chosen_go_on() -> None:
     assert not any("pruner" in text for item in identity.items() for text in item)
     probe["prunings"] = [{"keep_ratio": 0.5, "pruner": "own"}]
     assert of(job(probe=probe)) != fingerprint_of(identity)
+
+
+@pytest.mark.parametrize(
+    ("settings", "drawn"),
+    [
+        ({}, None),
+        ({"guidance": {"criterion": "random"}}, "guidance"),
+        ({"guidance": {"criterion": "random"}, "mode": "large"}, None),
+        ({"pruning": {"pruner": "random"}}, "pruning"),
+        ({"pruning": {"pruner": "random"}, "mode": "small"}, None),
+        ({"probe": {"share": 0.5}}, "probe"),
+        ({"probe": {"share": 0.5}, "mode": "large"}, None),
+        ({"probe": {"share": 1}}, None),
+        ({"probe": {"share": 1, "prunings": [{"pruner": "random"}]}}, "probe"),
+    ],
+)
+def test_rows_that_were_drawn_by_other_numbers_are_not_added_to(
+    settings: dict[str, Any], drawn: str | None
+) -> None:
+    names = [name for name in identity_of(job(**settings)) if name.endswith(".chance")]
+    assert names == ([f"{drawn}.chance"] if drawn else [])
 
 
 def test_the_large_mode_looks_at_pruners_that_need_no_small_model() -> None:

@@ -26,10 +26,16 @@ def tell(monitor: Monitor, agreed: list[float], start: int = 0) -> None:
         monitor.observe([(f"r{number}", one)])
 
 
-def put_rows(output: Output, agreed: list[bool], decision: str = "exited", task: int = 0) -> None:
+def put_rows(
+    output: Output,
+    agreed: list[bool],
+    decision: str = "exited",
+    task: int = 0,
+    first: int | None = None,
+) -> None:
     rows = [
         {
-            "id": f"r{task}-{number}",
+            "id": f"r{task}-{number}" if first is None else f"r{first + number}",
             "answer": "yes" if one else "no",
             "flops": 1.0,
             "decision": decision,
@@ -97,6 +103,19 @@ def test_a_monitor_begins_with_what_the_rows_say(tmp_path: Path) -> None:
     assert alarm.records > 38
     put_rows(output_at(tmp_path / "b"), [False] * 60)
     assert monitor_of(output_at(tmp_path / "b")).failing_safe()
+
+
+def test_every_life_bets_on_the_rows_in_the_same_order(tmp_path: Path) -> None:
+    """However they lie in files: else each start would be another chance of a false alarm."""
+    agreed = [True] * 40 + [False] * 12
+    alarms = set()
+    for name, order in (("a", range(52)), ("b", range(51, -1, -1))):
+        output = output_at(tmp_path / name)
+        for task, number in enumerate(order):
+            put_rows(output, [agreed[number]], task=task, first=number)
+        alarm = monitor_of(output).alarm()
+        alarms.add(alarm and (alarm.records, alarm.latest, alarm.p))
+    assert len(alarms) == 1
 
 
 def test_rows_of_after_an_alarm_prove_nothing(tmp_path: Path) -> None:

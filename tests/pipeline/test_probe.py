@@ -3,12 +3,15 @@
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from actors.config import PruningConfig
 from actors.large_vlm import GuidedQuestion
+from pipeline.config import InputConfig
+from pipeline.draw import Lowest, hashes_of
 from pipeline.handover import Rate
 from pipeline.large_stage import LargeSettings, LargeStage
 from pipeline.probe import UNPRUNED, ProbeConfig
@@ -138,7 +141,22 @@ def test_the_slice_is_as_large_as_asked_the_same_again_and_another_by_seed() -> 
     assert abs(mean - 0.5) < 0.05
 
 
-@pytest.mark.parametrize("settings", [{"share": 0}, {"share": 2}, {"share": 0.1, "prunings": []}])
+def test_a_sample_and_a_probe_of_the_same_seed_have_nothing_to_do_with_each_other() -> None:
+    """As by default: else the probe would hold a policy against the records that it was made by."""
+    names = pa.chunked_array([[f"r{i}" for i in range(20_000)]])
+    lowest = Lowest(1000)
+    lowest.add(hashes_of(names, InputConfig(path="in").sample_seed))
+    sample = lowest.draw(InputConfig(path="in").sample_seed).chosen(names)
+    probe = np.array([ProbeConfig(share=0.05).chooses(name) for name in names.to_pylist()])
+    assert sample.sum() == 1000
+    # 50 by chance.
+    assert 20 < (sample & probe).sum() < 90
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"share": 0}, {"share": 2}, {"share": 0.1, "prunings": []}, {"share": 1, "seed": -1}],
+)
 def test_impossible_slices_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ProbeConfig.model_validate(settings)

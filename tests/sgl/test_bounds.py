@@ -18,7 +18,6 @@ from sgl.bounds import (
     hoeffding_bentkus_p,
     mean_p,
     proportion_interval,
-    upper_bound,
 )
 
 LIMIT, DELTA, RECORDS, TRIALS = 0.1, 0.1, 120, 2000
@@ -86,23 +85,9 @@ def test_a_limit_outside_the_range_needs_no_records() -> None:
 
 def test_figures_of_the_textbook() -> None:
     # The rule of three: no failure among n leaves a mean of at most 3 / n, roughly.
-    assert upper_bound(np.zeros(300), 0.05, BINARY) == pytest.approx(
-        1 - 0.05 ** (1 / 300), abs=1e-6
-    )
     assert binomial_p(0, 59, 0.05) < 0.05 < binomial_p(0, 58, 0.05)
     assert proportion_interval(0, 10) == pytest.approx((0.0, 0.3085), abs=1e-4)
     assert proportion_interval(0, 0) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("draw", "kind"), [(coins, BINARY), (shares, SHARE), (differences, DIFFERENCE)]
-)
-def test_upper_bounds_cover(draw, kind: Kind) -> None:  # type: ignore[no-untyped-def]
-    random = np.random.default_rng(7)
-    bounds = np.array([upper_bound(draw(random), DELTA, kind) for _ in range(300)])
-    missed = (bounds < LIMIT).mean()
-    assert missed <= DELTA + 3 * np.sqrt(DELTA * (1 - DELTA) / 300)
-    assert np.median(bounds) < 0.35
 
 
 @given(
