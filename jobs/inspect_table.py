@@ -113,7 +113,8 @@ def _scores(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     against = "" if threshold is None else f", threshold {threshold:.4g}"
     yield "exit score", f"{row['exit_score']:.4g}{against}"
     told = [f"{name} {row[name]:.4g}" for name in _SCORES if row.get(name) is not None]
-    yield "scores", ", ".join(told)
+    if told:
+        yield "scores", ", ".join(told)
     criterion = row.get("criterion")
     if row.get("consistency") is None and criterion and not needs_consistency(Criterion(criterion)):
         yield "", f"no consistency: criterion {criterion} needs no second pass"
@@ -144,14 +145,16 @@ def _spent(row: Mapping[str, Any], role: str) -> Iterator[tuple[str, str]]:
     }
     if cells["gpu_s"] is None:
         return
-    parts = [f"{cells['prompt_tokens']} prompt tokens, {cells['completion_tokens']} of the answer"]
-    if cells["batch_rows"]:
-        parts.append(
-            f"in a batch of {cells['batch_rows']}, padded to {cells['padded_tokens']} tokens"
-        )
-    parts += [f"{cells['gpu_s']:.4g} device-seconds"]
-    parts += [f"{cells['flops']:.3g} FLOPs"] if cells["flops"] is not None else []
-    yield f"{role} model spent", "; ".join(parts)
+    told = {
+        "prompt_tokens": "{} prompt tokens",
+        "completion_tokens": "{} of the answer",
+        "batch_rows": "in a batch of {}",
+        "padded_tokens": "padded to {} tokens",
+        "gpu_s": "{:.4g} device-seconds",
+        "flops": "{:.3g} FLOPs",
+    }
+    parts = [text.format(cells[name]) for name, text in told.items() if cells[name] is not None]
+    yield f"{role} model spent", ", ".join(parts)
     start, end = cells["started_at"], cells["finished_at"]
     if start and end:
         yield "", f"from {_moment(start)} to {_moment(end)}, {(end - start).total_seconds():.2f} s"

@@ -3,71 +3,23 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from actors.equal_retention import way_at
 from infra.s3 import StorageConfig
-from jobs.explained import explained, told_apart
-from jobs.record_pictures import (
-    Grids,
-    InputRecord,
-    Mask,
-    TokenLayout,
-    input_records,
-    job_of,
-    kept_of,
-    layouts_of,
-    tokens_in,
-    was_guided,
-)
-from jobs.token_map import Floats, Pixels
+from jobs.explained import explained
+from jobs.record_pictures import InputRecord, input_records, job_of, layouts_of
+from jobs.record_ranking import Kept, Ranking, guided_again, kept_sets, ranking_of
+from jobs.token_map import Pixels
 from pipeline.config import JobConfig, absolute_path
 from pipeline.lookup import find_row
 from pipeline.output import JobRecord, Output
 from pipeline.run_record import run_records
-from pipeline.schema import IMPORTANCE
 from pipeline.scoring import texts_in
-from sgl.equal_retention import RETENTIONS
 from sgl.errors import ConfigurationError, SglError
 from sgl.metrics import metric_named
-from sgl.types import Failure, Guidance, ImageQuestion
 
 logger = logging.getLogger(__name__)
-
-_TOLERANCE = 1e-3
-"""Between exit scores of the same record; batches of another make-up round otherwise."""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """How important each visual token is to the small model.
-
-    Attributes:
-        importance: (V,).
-        grids: of those tokens.
-        origin: where it is from, in words.
-    """
-
-    importance: Floats
-    grids: Grids
-    origin: str
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Tokens that the large model keeps.
-
-    Attributes:
-        told: how they came about.
-        tokens: (W,) which of its tokens.
-        grids: of all of them.
-    """
-
-    told: str
-    tokens: Mask
-    grids: Grids
 
 
 @dataclass
@@ -161,10 +113,11 @@ def _look(found: Inspected, job: JobConfig, record: JobRecord, recompute: bool) 
         return
     layouts = layouts_of(job)
     try:
-        found.ranking = _ranking(found, job, record, source, layouts, recompute)
+        again = partial(guided_again, found.row, source, job, record) if recompute else None
+        found.ranking = ranking_of(found.row, source, layouts.get("small"), again, found.remarks)
         if found.ranking is not None:
-            found.kept = _kept(found, found.ranking, layouts.get("large"))
-            _tell_overviews(found, found.ranking.grids)
+            large = layouts.get("large")
+            found.kept = kept_sets(found.row, found.ranking, source, large, found.remarks)
     except ConfigurationError:
         raise
     except (SglError, OSError) as error:
@@ -186,111 +139,3 @@ def _source(found: Inspected, job: JobConfig) -> InputRecord | None:
         found.remarks.append(f"no pictures: {source.problem}")
         return None
     return source
-
-
-def _ranking(
-    found: Inspected,
-    job: JobConfig,
-    record: JobRecord,
-    source: InputRecord,
-    layouts: Mapping[str, TokenLayout],
-    recompute: bool,
-) -> Ranking | None:
-    if "small" not in layouts:
-        found.remarks.append("no importance map: mode large has no small model that ranks")
-        return None
-    cell = found.row.get(IMPORTANCE.name)
-    if cell:
-        grids = layouts["small"].grids(source.pictures)
-        importance = np.array(cell, dtype=np.float32)
-        if tokens_in(grids) == len(importance):
-            return Ranking(importance, grids, "as the run wrote it")
-        found.remarks.append("no importance map: the pictures are not those of the run any more")
-        return None
-    if not recompute:
-        found.remarks.append(
-            "no importance map: the row has none (output.write_importance writes them); "
-            "--recompute runs the small model on this record again"
-        )
-        return None
-    guidance = _guided(found.row, job, record, source)
-    if isinstance(guidance, Failure):
-        told = f"{guidance.type}: {guidance.message}"
-        found.remarks.append(f"no importance map: the small model fails on this record, {told}")
-        return None
-    origin = f"recomputed now, not of the run; {_compared(found.row, guidance)}"
-    return Ranking(guidance.importance, guidance.grids, origin)
-
-
-def _guided(
-    row: Mapping[str, Any], job: JobConfig, record: JobRecord, source: InputRecord
-) -> Guidance | Failure:
-    """Run the small model on one record, in the run's precision, on one device."""
-    from actors.small_vlm import SmallVLM
-
-    own: dict[str, Any] = {"device": "auto", "tensor_parallel": None, "batch_size": 1}
-    if precision := record.precision.get("small"):
-        own["dtype"] = precision
-    question = ImageQuestion(
-        row["id"], row["question"] or "", source.pictures, source.max_new_tokens
-    )
-    try:
-        model = SmallVLM(job.model("small").model_copy(update=own), job.guidance, job.decoding)
-    except SglError as error:
-        raise ConfigurationError(f"--recompute: {error}") from error
-    (result,) = model.run([question])
-    return result
-
-
-def _compared(row: Mapping[str, Any], guidance: Guidance) -> str:
-    score = row.get("exit_score")
-    if score is None:
-        return f"exit score {guidance.exit_score:.4g}"
-    if guidance.answer == row["small_answer"] and abs(guidance.exit_score - score) < _TOLERANCE:
-        return "answer and exit score are those of the row"
-    now, then = told_apart(guidance.exit_score, score)
-    return f"it now says {guidance.answer!r} with exit score {now}, in the run {then}"
-
-
-def _kept(found: Inspected, ranking: Ranking, large: TokenLayout | None) -> list[Kept]:
-    if large is None:
-        found.remarks.append("no kept tokens: mode small has no large model that is pruned")
-        return []
-    grids, layers = large.grids(found.pictures), large.layers
-    kept = [_at(retention, ranking, grids, layers) for retention in RETENTIONS]
-    row = found.row
-    if was_guided(row) and row["kept_tokens"] < tokens_in(grids):
-        layer = int(layers * row["prune_layer"])
-        told = f"as it ran, {row['average_retention']:.0%}"
-        kept.append(_chosen(told, ranking, grids, row["kept_tokens"], layer, layers))
-    elif row.get("pruner") and not was_guided(row):
-        found.remarks.append(
-            f"not drawn as it ran: pruner {row['pruner']} chose its tokens, and no row tells which"
-        )
-    return kept
-
-
-def _tell_overviews(found: Inspected, grids: Grids) -> None:
-    overviews = tokens_in([grid for grid in grids if grid.thumbnail])
-    if 0 < overviews < tokens_in(grids):
-        found.remarks.append(
-            f"tiles are drawn; {overviews} of the {tokens_in(grids)} tokens are of overviews, "
-            "which are not"
-        )
-
-
-def _at(retention: float, ranking: Ranking, grids: Grids, layers: int) -> Kept:
-    from sgl.ranking import keep_count
-
-    way = way_at("guided", retention, layers)
-    assert way is not None, "guided pruning has a layer at every retention"
-    kept = keep_count(tokens_in(grids), way.keep_ratio)
-    layer = int(layers * way.prune_layer)
-    return _chosen(f"{retention:.0%} average retention", ranking, grids, kept, layer, layers)
-
-
-def _chosen(told: str, ranking: Ranking, grids: Grids, kept: int, layer: int, layers: int) -> Kept:
-    """The guided pruner's choice; `layer` is the first with fewer tokens."""
-    where = f"{kept} of {tokens_in(grids)} tokens from layer {layer} of {layers}"
-    tokens = kept_of(ranking.importance, ranking.grids, grids, kept)
-    return Kept(f"{told}: {where}", tokens, grids)
