@@ -137,11 +137,17 @@ def quality(
 ) -> Quality:
     """Every figure of one criterion; arguments as of ExitOrder."""
     order = ExitOrder(scores, right, large)
+    wanted = {"exits_area": order.exits_area, "calibration_error": order.calibration_error}
+    if right.any() and not right.all():
+        wanted["auroc"] = order.auroc
+    if large is not None:
+        wanted["cascade_area"] = order.cascade_area
+    found = dict(zip(wanted, bootstrap.estimates(list(wanted.values())), strict=True))
     return Quality(
-        auroc=None if right.all() or not right.any() else bootstrap.estimate(order.auroc),
-        exits_area=bootstrap.estimate(order.exits_area),
-        cascade_area=None if large is None else bootstrap.estimate(order.cascade_area),
-        calibration_error=bootstrap.estimate(order.calibration_error),
+        auroc=found.get("auroc"),
+        exits_area=found["exits_area"],
+        cascade_area=found.get("cascade_area"),
+        calibration_error=found["calibration_error"],
     )
 
 

@@ -4,7 +4,7 @@ Records about one image are not independent, so whole images are resampled (clus
 over records would be too narrow.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -52,11 +52,19 @@ class Bootstrap:
 
     def estimate(self, statistic: Statistic) -> Estimate:
         """Of all records; the interval leaves out resamples without a value."""
-        value = statistic(np.ones(len(self._of_record)))
+        return self.estimates([statistic])[0]
+
+    def estimates(self, statistics: Sequence[Statistic]) -> list[Estimate]:
+        """Of several figures: drawing the resamples takes longer than most that is done on them."""
+        every = np.ones(len(self._of_record))
         weights = (
             row[self._of_record].astype(np.float64) for draws in self._draws() for row in draws
         )
-        return estimate_of(value, np.array([statistic(one) for one in weights]))
+        resampled = np.array([[statistic(one) for statistic in statistics] for one in weights])
+        return [
+            estimate_of(statistic(every), found)
+            for statistic, found in zip(statistics, resampled.T, strict=True)
+        ]
 
     def mean(self, values: npt.ArrayLike, where: npt.NDArray[np.bool_] | None = None) -> Estimate:
         """Of (n,) values, or of some of them."""

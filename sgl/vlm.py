@@ -20,19 +20,11 @@ from sgl.memory import BatchMemory
 from sgl.prompt import PromptBatch, build_prompts
 from sgl.pruners import PRUNERS
 from sgl.pruning import Pruner, Scene
-from sgl.ranking import staged_retention, top_visual_tokens
+from sgl.ranking import top_visual_tokens
+from sgl.results import guidances, large_answers, prunings_of
 from sgl.scoring import score_answers
 from sgl.selection import Plan
-from sgl.types import (
-    Answer,
-    Certainty,
-    ConsistencyForm,
-    Criterion,
-    Guidance,
-    ImageQuestion,
-    Pruning,
-    Route,
-)
+from sgl.types import Answer, Certainty, ConsistencyForm, Criterion, Guidance, ImageQuestion
 
 
 class VLM:
@@ -113,11 +105,8 @@ class VLM:
             uncertainty=True,
         )
         importance_BT = self.sum_over_heads(capture.importance_BT)
-        again = (
-            consistency_keep_ratio
-            if all_criteria or early_exit.needs_consistency(criterion)
-            else None
-        )
+        steady = all_criteria or early_exit.needs_consistency(criterion)
+        again = consistency_keep_ratio if steady else None
         certainties = self._certainties(prompt, importance_BT, answers, again, consistency)
         flops = self._meter.guidance_flops(
             batch.layouts,
@@ -132,20 +121,10 @@ class VLM:
             flops=flops,
             seconds=watch.seconds(),
         )
-        return [
-            Guidance(
-                id=record.id,
-                answer=self.decode(answers.token_ids[b]),
-                token_ids=tuple(answers.token_ids[b]),
-                certainty=certainties[b],
-                criterion=criterion,
-                exit_score=early_exit.exit_score(criterion, certainties[b], record.id),
-                importance=importance_BT[b, prompt.visual_BT[b]].cpu().numpy(),
-                grids=batch.layouts[b].grids,
-                usage=usage[b],
-            )
-            for b, record in enumerate(records)
-        ]
+        texts = self._texts(answers)
+        return guidances(
+            records, batch, answers, texts, certainties, importance_BT, usage, criterion
+        )
 
     @torch.inference_mode()
     def answer(
@@ -182,10 +161,7 @@ class VLM:
             ValueError: prune_layer or keep_ratio is no share.
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
-        if not (0 <= prune_layer <= 1 and 0 <= keep_ratio <= 1):
-            raise ValueError(
-                f"prune_layer ({prune_layer}) and keep_ratio ({keep_ratio}) are shares, 0 to 1"
-            )
+        _check_shares(prune_layer, keep_ratio)
         watch = Stopwatch(self.model.device)
         pruner = pruner or (PRUNERS["guided"] if guidance else None)
         layer = int(self.layers * prune_layer)
@@ -209,32 +185,16 @@ class VLM:
             drafts=[self._draft(one) for one in guidance] if guidance and use_drafts else None,
             graph=self.cuda_graphs,
         )
+        visual = [layout.visual_tokens for layout in batch.layouts]
         usage = usages(
             batch,
-            kept=plan.kept([layout.visual_tokens for layout in batch.layouts]),
+            kept=plan.kept(visual),
             answers=answers.token_ids,
             flops=self._meter.answer_flops(batch.layouts, answers, plan),
             seconds=watch.seconds(),
         )
-        results = []
-        for b, record in enumerate(records):
-            visual, pruning = batch.layouts[b].visual_tokens, None
-            if pruner and visual:
-                retention = staged_retention(plan.cuts[b], self.layers, visual)
-                pruning = Pruning(prune_layer, keep_ratio, retention, pruner.name)
-            results.append(
-                Answer(
-                    id=record.id,
-                    text=self.decode(answers.token_ids[b]),
-                    token_ids=tuple(answers.token_ids[b]),
-                    route=Route.LARGE,
-                    usage=usage[b],
-                    pruning=pruning,
-                    accepted_draft_tokens=answers.accepted[b],
-                    guidance=guidance[b] if guidance else None,
-                )
-            )
-        return results
+        prunings = prunings_of(pruner, plan, visual, self.layers, prune_layer, keep_ratio)
+        return large_answers(records, guidance, answers, self._texts(answers), prunings, usage)
 
     @torch.inference_mode()
     def scene(
@@ -309,10 +269,20 @@ class VLM:
         ends = self.end_token_ids
         return [*words, eos if eos in ends else min(ends)] if ends else words
 
+    def _texts(self, answers: Generation) -> list[str]:
+        return [self.decode(ids) for ids in answers.token_ids]
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """An answer's text, special tokens removed, stripped."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         return text.strip()
+
+
+def _check_shares(prune_layer: float, keep_ratio: float) -> None:
+    if not (0 <= prune_layer <= 1 and 0 <= keep_ratio <= 1):
+        raise ValueError(
+            f"prune_layer ({prune_layer}) and keep_ratio ({keep_ratio}) are shares, 0 to 1"
+        )
 
 
 def _identity(tensor: Tensor) -> Tensor:

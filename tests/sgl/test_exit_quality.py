@@ -136,3 +136,18 @@ def test_the_curve_is_without_a_cascade_where_the_large_model_is_silent() -> Non
     curve = exit_curve(np.array([0.9, 0.1]), np.array([True, False]), points=3)
     assert [sorted(point) for point in curve] == [["accuracy_of_exits", "exit_rate"]] * 3
     assert [point["accuracy_of_exits"] for point in curve] == [1.0, 1.0, 0.5]
+
+
+def test_resamples_are_drawn_once_for_all_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than what is computed of them."""
+    random = np.random.default_rng(0)
+    scores = random.random(200)
+    right, large = random.random(200) < scores, random.random(200) < 0.9
+    bootstrap, order = Bootstrap(np.arange(200) // 2), ExitOrder(scores, right, large)
+    names = ("auroc", "exits_area", "cascade_area", "calibration_error")
+    expected = {name: bootstrap.estimate(getattr(order, name)) for name in names}
+    passes, draws = [], Bootstrap._draws
+    monkeypatch.setattr(Bootstrap, "_draws", lambda self: passes.append(1) or draws(self))
+    found = quality(bootstrap, scores, right, large)
+    assert {name: getattr(found, name) for name in names} == expected
+    assert len(passes) == 1
