@@ -11,6 +11,7 @@ from pipeline.monitor import Monitor, RemoteMonitor, standing_alarm
 from pipeline.output import Output
 from pipeline.probe import OnAlarm, Promise
 from pipeline.schema import OUTPUT, PROBE
+from tests.chaos.cluster import wait_until
 from tests.pipeline.outputs import base_of, output_at, put
 
 PROMISE = Promise(agreement=0.9, delta=0.1)
@@ -225,7 +226,12 @@ def test_a_monitor_that_dies_begins_again_with_the_rows(tmp_path: Path) -> None:
     put_rows(output, [False] * 60, task=1)
     ray.kill(remote.actor, no_restart=False)
     remote.observe([("r9", 1.0)])
-    assert remote.failing_safe().result(60)
+
+    def new_life_fails_safe() -> bool:
+        # A kill is not waited for: the life before may still answer.
+        return bool(remote.failing_safe().result(60))
+
+    wait_until(new_life_fails_safe, 60, "a monitor that begins again")
     again = RemoteMonitor.start(output, "run", PROMISE, OnAlarm.LARGE)
     assert again.safe_from_start
     assert again.alarm() == output.alarm() is not None
