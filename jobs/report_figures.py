@@ -158,6 +158,7 @@ def cost_figures(facts: Facts) -> list[Figure]:
     spent = facts.summary
     found = [
         Figure("small model, device-seconds per record", number(spent.small_gpu_s / total)),
+        Figure("of these, the consistency pass", number(spent.consistency_gpu_s / total)),
         Figure("large model, device-seconds per record", number(spent.large_gpu_s / total)),
         Figure("FLOPs per record", number((spent.small_flops + spent.large_flops) / total)),
         Figure("tokens per record", number(money.tokens.total / total), "both models"),

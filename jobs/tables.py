@@ -64,7 +64,8 @@ def _rows(s: Summary, batch_size: int, wall_s: float) -> list[tuple[str, str]]:
     rows.append(("failed", failures(s)))
     if s.accuracy is not None:
         rows.append(("accuracy", accuracy(s.accuracy)))
-    rows.append(("small model, device-seconds", f"{s.small_gpu_s:.1f}"))
+    again = f", {s.consistency_gpu_s:.1f} of them for consistency" if s.consistency_gpu_s else ""
+    rows.append(("small model, device-seconds", f"{s.small_gpu_s:.1f}{again}"))
     rows.append(("large model, device-seconds", f"{s.large_gpu_s:.1f}"))
     rows.append(("FLOPs", f"{s.small_flops + s.large_flops:.3g}"))
     if s.cost_usd is not None:

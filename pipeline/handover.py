@@ -67,6 +67,9 @@ def guided_cells(guidance: Guidance, rate: Rate) -> dict[str, Any]:
         "small_prompt_tokens": usage.prompt_tokens,
         "small_completion_tokens": usage.completion_tokens,
         "small_gpu_s": rate.device_seconds(usage),
+        "consistency_gpu_s": None
+        if usage.consistency_s is None
+        else usage.consistency_s * rate.devices,
         "cost_usd": rate.usd(usage),
         "small_flops": usage.flops,
         "flops": usage.flops,

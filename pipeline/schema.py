@@ -84,10 +84,9 @@ OUTPUT = pa.schema(
         ("large_batch_rows", pa.int32()),
         ("small_padded_tokens", pa.int32()),  # prompt tokens there, its own padding included
         ("large_padded_tokens", pa.int32()),
-        (
-            "decision",
-            pa.string(),
-        ),  # exited | escalated | fail_safe; null unless a cascade scored it
+        # exited | escalated | fail_safe | over_budget; null unless a cascade scored it
+        ("decision", pa.string()),
+        ("consistency_gpu_s", pa.float64()),  # of small_gpu_s; null without a consistency pass
     ]
 )
 """One row per input row, always, ahead of the carried columns."""

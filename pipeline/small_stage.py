@@ -43,6 +43,7 @@ WRITES = (
     *("answer", "route", "exit_score", "criterion", "confidence", "consistency", "entropy"),
     *("margin", "quantile", "small_answer"),
     *("visual_tokens", "small_prompt_tokens", "small_completion_tokens", "small_gpu_s"),
+    "consistency_gpu_s",
     *("cost_usd", "small_flops", "flops", "error", "small_started_at", "small_finished_at"),
     *("small_batch_rows", "small_padded_tokens"),
     *("decision", "images", "guidance"),

@@ -46,6 +46,7 @@ class Summary:
         failed: by error type.
         accuracy: None where no record has accepted answers.
         small_gpu_s: device-seconds of the small model.
+        consistency_gpu_s: of them, those of its consistency pass.
         large_gpu_s: of the large one.
         small_flops: of the small model.
         large_flops: of the large one.
@@ -71,6 +72,7 @@ class Summary:
     failed: dict[str, int]
     accuracy: Accuracy | None
     small_gpu_s: float
+    consistency_gpu_s: float
     large_gpu_s: float
     small_flops: float
     large_flops: float
@@ -131,6 +133,7 @@ def summarise(tables: Iterable[pa.Table], run_id: str) -> Summary:
         failed=dict(tally.failed),
         accuracy=_accuracy(tally.score),
         small_gpu_s=sums.get("small_gpu_s", 0.0),
+        consistency_gpu_s=sums.get("consistency_gpu_s", 0.0),
         large_gpu_s=sums.get("large_gpu_s", 0.0),
         small_flops=sums.get("small_flops", 0.0),
         large_flops=sums.get("large_flops", 0.0),

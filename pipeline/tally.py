@@ -15,6 +15,7 @@ from sgl.types import Route
 
 SUMMED = (
     *("small_gpu_s", "large_gpu_s", "small_flops", "large_flops", "cost_usd", "average_retention"),
+    "consistency_gpu_s",
     *("small_prompt_tokens", "large_prompt_tokens", "small_padded_tokens", "large_padded_tokens"),
 )
 GREATEST = ("prune_layer", "keep_ratio")
@@ -126,7 +127,7 @@ class Tally:
         self.failed.update(error["type"] for error in rows["error"].to_pylist() if error)
         self.batches += pc.sum(pc.divide(1.0, rows["large_batch_rows"])).as_py() or 0.0
         self.batched += rows.num_rows - rows["large_batch_rows"].null_count
-        for name in SUMMED:
+        for name in (one for one in SUMMED if one in rows.column_names):
             if number := rows.num_rows - rows[name].null_count:
                 self.sums[name] = self.sums.get(name, 0.0) + float(pc.sum(rows[name]).as_py())
                 self.values[name] += number

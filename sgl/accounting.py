@@ -97,8 +97,12 @@ def usages(
     answers: Sequence[Sequence[Any]],
     flops: Sequence[float],
     seconds: float,
+    consistency_s: float | None = None,
 ) -> list[Usage]:
-    """One usage per record; their device-seconds add up to `seconds`."""
+    """One usage per record; their device-seconds add up to `seconds`.
+
+    Likewise those of the consistency pass, which `seconds` include; None where there was none.
+    """
     total = sum(flops)
     return [
         Usage(
@@ -110,6 +114,7 @@ def usages(
             device_s=seconds * flops[b] / total,
             batch_records=len(answers),
             padded_tokens=batch.width,
+            consistency_s=None if consistency_s is None else consistency_s * flops[b] / total,
         )
         for b, answer in enumerate(answers)
     ]

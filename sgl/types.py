@@ -119,6 +119,7 @@ class Usage:
         device_s: the record's share of its batch's device-seconds, shared by FLOPs.
         batch_records: records of the forward pass that it was part of.
         padded_tokens: prompt tokens of each of them there, its own padding included.
+        consistency_s: of `device_s`, what the consistency pass took; None where there was none.
     """
 
     prompt_tokens: int
@@ -129,6 +130,7 @@ class Usage:
     device_s: float
     batch_records: int
     padded_tokens: int
+    consistency_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,9 @@ class VLM:
         importance_BT = self.sum_over_heads(capture.importance_BT)
         steady = all_criteria or early_exit.needs_consistency(criterion)
         again = consistency_keep_ratio if steady else None
+        answered_s = watch.seconds()
         certainties = self._certainties(prompt, importance_BT, answers, again, consistency)
+        seconds = watch.seconds()
         flops = self._meter.guidance_flops(
             batch.layouts,
             answers,
@@ -119,7 +121,8 @@ class VLM:
             kept=[layout.visual_tokens for layout in batch.layouts],
             answers=answers.token_ids,
             flops=flops,
-            seconds=watch.seconds(),
+            seconds=seconds,
+            consistency_s=seconds - answered_s if steady else None,
         )
         texts = self._texts(answers)
         return guidances(

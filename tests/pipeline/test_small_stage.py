@@ -131,6 +131,7 @@ def test_costs_are_seconds_times_devices_times_price(tmp_path: Path) -> None:
     assert out["small_gpu_s"].to_pylist() == [1.0, 1.0]
     assert out["cost_usd"].to_pylist() == pytest.approx([0.002, 0.002])
     assert out["flops"].to_pylist() == [1e6, 1e6]
+    assert out["consistency_gpu_s"].null_count == 2, "the fake runs no such pass"
 
 
 def test_only_declared_columns_change(tmp_path: Path) -> None:

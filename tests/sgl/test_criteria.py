@@ -81,6 +81,14 @@ def test_its_flops_are_saved(vlm: VLM) -> None:
         assert one.usage.flops - other.usage.flops == pytest.approx(saved)
 
 
+def test_its_seconds_are_a_part_of_the_records_own(vlm: VLM) -> None:
+    for one in vlm.guide(ragged_records(), max_new_tokens=MAX_NEW):
+        assert one.usage.consistency_s is not None
+        assert 0 < one.usage.consistency_s < one.usage.device_s
+    skipped = vlm.guide(ragged_records(), max_new_tokens=MAX_NEW, criterion=Criterion.MARGIN)
+    assert {one.usage.consistency_s for one in skipped} == {None}
+
+
 def test_scores_are_of_the_distributions_that_chose_the_tokens(vlm: VLM) -> None:
     """Against a decode by hand, one token and one record at a time."""
     record = ragged_records()[0]
