@@ -138,7 +138,8 @@ def test_runs_are_shown_one_at_a_time_and_printed_all(browser: Any, pair: Path) 
 def test_nothing_is_wider_than_a_telephone(browser: Any, page: Path) -> None:
     opened = Opened(browser, page)
     opened.page.set_viewport_size({"width": 390, "height": 800})
-    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+    # Charts follow the window a moment later.
+    opened.page.wait_for_function("document.documentElement.scrollWidth <= 390")
 
 
 def test_one_model_alone_and_a_run_that_was_resumed(browser: Any, tmp_path: Path) -> None:
