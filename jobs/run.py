@@ -32,7 +32,7 @@ from pipeline.resume import begin, finish
 from pipeline.source import Source, check_ids, drawn, open_source
 from pipeline.status import is_marked
 from pipeline.summary import Summary, read_rows, summarise
-from sgl.errors import AuditError
+from sgl.errors import IncompleteError
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def run_job(
                 try:
                     for line in finish(output, expected, start, record.run_id).lines():
                         say(console, line)
-                except AuditError as error:
+                except IncompleteError as error:
                     if not closed:
                         raise
                     over_budget = str(error)

@@ -3,7 +3,7 @@
 from pipeline.ids import Difference, Spill, compare, names_of
 from pipeline.output import Output
 from pipeline.rowfiles import ids, visible
-from sgl.errors import AuditError
+from sgl.errors import AuditError, IncompleteError
 
 
 def count_rows(output: Output, into: Spill, *, settled: bool = False) -> None:
@@ -23,13 +23,15 @@ def audit(output: Output, expected: Spill) -> None:
         expected: the ids of the input, each once.
 
     Raises:
-        AuditError: records are missing, doubled, or not of the input.
+        IncompleteError: records are missing.
+        AuditError: records are doubled, or not of the input.
     """
     with Spill() as found:
         count_rows(output, found)
         difference = compare(expected, found)
     if difference:
-        raise AuditError(
+        wrong = difference.doubled or difference.foreign
+        raise (AuditError if wrong else IncompleteError)(
             f"audit of {output.path}: {describe(difference, output)}; the same command again "
             "reconciles the output and does what is missing"
         )

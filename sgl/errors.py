@@ -17,6 +17,10 @@ class AuditError(SglError, RuntimeError):
     """The output does not hold every record of the input exactly once."""
 
 
+class IncompleteError(AuditError):
+    """Records have no row, and nothing else is wrong with the output."""
+
+
 class BudgetError(SglError, RuntimeError):
     """What the run may cost is spent."""
 

@@ -7,7 +7,7 @@ from pipeline.output import Output
 from pipeline.reconcile import Repairs
 from pipeline.resume import Start, begin, finish
 from pipeline.rowfiles import write_tasks
-from sgl.errors import AuditError, ConfigurationError
+from sgl.errors import AuditError, ConfigurationError, IncompleteError
 from tests.pipeline.outputs import (
     LATER,
     base_of,
@@ -94,7 +94,7 @@ def test_a_complete_output_is_marked(output: Output) -> None:
 def test_a_record_without_a_row_is_an_error_and_no_success(output: Output) -> None:
     begun = start(output)
     write_task(output, 0, ["e"], run=LATER)
-    with pytest.raises(AuditError, match="1 records have no row; the same command again"):
+    with pytest.raises(IncompleteError, match="1 records have no row; the same command again"):
         end(output, begun)
     assert output.success() is None
 
@@ -103,8 +103,9 @@ def test_a_row_that_the_run_wrote_twice_is_an_error(output: Output) -> None:
     begun = start(output)
     write_task(output, 0, ["e", "f"], run=LATER)
     write_task(output, 1, ["f"], run=LATER)
-    with pytest.raises(AuditError, match=r"1 rows stand once too often \(f\)"):
+    with pytest.raises(AuditError, match=r"1 rows stand once too often \(f\)") as doubled:
         end(output, begun)
+    assert not isinstance(doubled.value, IncompleteError)
     again = start(output)
     assert (again.left, again.repairs.doubled) == (0, 1)
     end(output, again)
