@@ -27,12 +27,12 @@ from pipeline.work import Histogram, Work
 from sgl.errors import ConfigurationError
 
 _STATES = {
-    "work": ("device_s", "open_s"),
-    "waiting": ("waiting_s", "handling_s"),
+    "work": ("device_s",),
+    "waiting": ("waiting_s",),
     "startup": ("startup_s",),
     "lost": ("lost_s",),
 }
-"""Of a replica's time, and what is in each."""
+"""Of a replica's time, and what is in each: parts that only grow, as counters must."""
 _HISTOGRAMS = {
     "exit_score": ("exit_score", "Exit scores of the small model's answers."),
     "average_retention": ("average_retention", "Visual token-layers computed, of pruned records."),
@@ -93,6 +93,7 @@ class RunCollector(Collector):
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._exits = 0
 
     def collect(self) -> Iterator[Metric]:
         """One scrape; what cannot be reached now is left out of it."""
@@ -103,7 +104,9 @@ class RunCollector(Collector):
         yield _gauge("sgl_num_requests", "Records that this run has to do.", sources.records)
         counts, work, times = sources.counts(), sources.work(), sources.times()
         if counts is not None:
-            yield from _queues(sources, counts, times)
+            exits = _exits(counts)
+            self._exits = max(self._exits, exits)
+            yield from _queues(sources, counts, times, self._exits)
         if work is not None:
             yield from _work(work)
         if times is not None:
@@ -111,7 +114,7 @@ class RunCollector(Collector):
 
 
 def _queues(
-    sources: Sources, counts: Mapping[str, StageCount], times: Times | None
+    sources: Sources, counts: Mapping[str, StageCount], times: Times | None, exits: int
 ) -> Iterator[Metric]:
     """Records before, in and behind the models."""
     fetch, small, large = (counts[stage] for stage in ("fetch", "small", "large"))
@@ -129,12 +132,16 @@ def _queues(
     told = "Records that have reached a stage and are not in a forward batch."
     yield _by(GaugeMetricFamily, "sgl_num_requests_waiting", told, "stage", waiting)
     if "small" in sources.run.pools:
-        # Those that failed before it pass through it.
-        exits = small.rows - small.escalated - small.failed - fetch.failed
         told = "Records that the small model settled."
-        yield _counter("sgl_exits", told, max(0, exits))
+        yield _counter("sgl_exits", told, exits)
         told = "Records that went on to the large model."
         yield _counter("sgl_escalations", told, small.escalated)
+
+
+def _exits(counts: Mapping[str, StageCount]) -> int:
+    """At least so many; less for a moment where failures are heard of before they pass through."""
+    small = counts["small"]
+    return max(0, small.rows - small.escalated - small.failed - counts["fetch"].failed)
 
 
 def _work(work: Mapping[str, Work]) -> Iterator[Metric]:

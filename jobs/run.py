@@ -13,6 +13,7 @@ from jobs.stream import Task, stream
 from jobs.tables import summary_table
 from pipeline.alarm import check_alarm, describe, final_alarm, refuse_stopped
 from pipeline.bill import Bill, bill_of
+from pipeline.budget import refuse_spent, spent_before
 from pipeline.build import Loaders
 from pipeline.config import JobConfig
 from pipeline.fingerprint import (
@@ -29,6 +30,7 @@ from pipeline.output import Alarm, JobRecord, Output, check_apart, check_output,
 from pipeline.preflight import check_models
 from pipeline.probe import OnAlarm
 from pipeline.resume import begin, finish
+from pipeline.run_record import run_records
 from pipeline.source import Source, check_ids, drawn, open_source
 from pipeline.status import is_marked
 from pipeline.summary import Summary, read_rows, summarise
@@ -109,6 +111,8 @@ def run_job(
             say(console, line)
         with Lease(output, record.run_id) as lease:
             check_output(output, record.identity)
+            if job.budget and retry_errors:  # which undoes rows
+                refuse_spent(job.budget, spent_before(run_records(output)))
             start = begin(output, expected, retry_errors=retry_errors)
             for line in start.repairs.lines():
                 say(console, line)
@@ -157,7 +161,7 @@ def report(outcome: Outcome, console: Console) -> None:
     if outcome.alarm and job.probe:
         say(console, describe(outcome.alarm, job.probe.on_alarm, outcome.measured))
     if outcome.over_budget:
-        say(console, f"the budget is spent: {outcome.over_budget}")
+        say(console, f"the budget is spent: {outcome.over_budget}, once the budget is larger")
     say(console, f"rows: {outcome.output.rows}")
 
 

@@ -110,7 +110,7 @@ def stream(job: JobConfig, task: Task, console: Console, loaders: Loaders | None
             say(console, f"metrics: http://{job.metrics.host}:{port}/metrics")
         with books, ledger.explained(ends), Display(console, board.counts, stages, start.left):
             write(build(job, run), job, run)
-    return purse is not None and purse.closed
+    return purse is not None and purse.stopped
 
 
 def _purse(

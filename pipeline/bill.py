@@ -143,9 +143,7 @@ def spent_by_run(tables: Iterable[pa.Table]) -> dict[str, Spent]:
 
 def _tables(output: Output) -> Iterator[pa.Table]:
     def some(name: str) -> pa.Table | None:
-        table = read(output, output.rows, name)
-        wanted = (*_READS, PROBE.name)
-        return table and table.select([n for n in table.column_names if n in wanted])
+        return read(output, output.rows, name, [*_READS, PROBE.name])
 
     return (one for one in in_parallel(some, visible(output, output.rows)) if one is not None)
 

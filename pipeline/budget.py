@@ -44,7 +44,7 @@ class Purse:
         config: the budget.
         run: as it begins.
         before: spent by earlier runs.
-        close: tells the stages; called once.
+        close: tells the stages; called again and again from then on.
         say: shows a line to the user.
         clock: time.time().
 
@@ -73,26 +73,44 @@ class Purse:
         self._say = say
         self._clock = clock
         self.closed = False
-        if config.then is WhenSpent.STOP and (told := self._over(before)):
-            raise BudgetError(f"budget: {told} by earlier runs; write a larger one")
+        refuse_spent(config, before)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether records may be missing because the budget was spent."""
+        return self.closed and self._config.then is WhenSpent.STOP
 
     def __call__(self) -> None:
         """Close the run if it is time."""
+        if self.closed:
+            self._close()  # again: whoever is told may have missed it
+            return
         now = spent_by(self._run, self._clock() - self._run.started_at)
-        if not self.closed and (told := self._over(self._before.plus(now))):
+        if told := _over(self._config, self._before.plus(now)):
             self.closed = True
             self._close()
             self._say(f"budget: {told}; {_FOLLOWS[self._config.then]}")
 
-    def _over(self, spent: Spent) -> str | None:
-        """Which limit is reached."""
-        for value, limit, unit in (
-            (spent.usd, self._config.usd, "USD"),
-            (spent.gpu_hours, self._config.gpu_hours, "device-hours"),
-        ):
-            if limit is not None and value >= limit:
-                return f"{value:.4g} of {limit:g} {unit} are spent"
-        return None
+
+def refuse_spent(config: BudgetConfig, before: Spent) -> None:
+    """Do not begin, nor undo anything, where earlier runs have spent it all.
+
+    Raises:
+        BudgetError: they have.
+    """
+    if config.then is WhenSpent.STOP and (told := _over(config, before)):
+        raise BudgetError(f"budget: {told} by earlier runs; write a larger one")
+
+
+def _over(config: BudgetConfig, spent: Spent) -> str | None:
+    """Which limit is reached."""
+    for value, limit, unit in (
+        (spent.usd, config.usd, "USD"),
+        (spent.gpu_hours, config.gpu_hours, "device-hours"),
+    ):
+        if limit is not None and value >= limit:
+            return f"{value:.4g} of {limit:g} {unit} are spent"
+    return None
 
 
 def spent_by(run: RunRecord, seconds: float) -> Spent:

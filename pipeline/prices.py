@@ -57,6 +57,10 @@ def priced(job: JobConfig, resources: Resources, nodes: Sequence[Mapping[str, An
             found[role], told[role] = _of_kinds(book, kinds if placement.num_gpus else {"cpu"})
     if None in found.values():
         # A sum of which a part has no price is no price.
+        without = ", ".join(role for role, price in found.items() if price is None)
+        for role, price in found.items():
+            if price is not None:
+                told[role] += f", not used: no price of the {without} pool"
         found = dict.fromkeys(found)
     data = job.model_dump(exclude_unset=True)
     for role, price in found.items():

@@ -78,10 +78,11 @@ def kept(
 
     def keep() -> None:
         latest = record
+        _write(output, latest)
         while True:
             ended = over.wait(every_s)
             if (now := times()) is not None:
-                latest = latest.model_copy(update={"times": now, "ended": ended})
+                latest = latest.model_copy(update={"times": _later(latest, now), "ended": ended})
             _write(output, latest)
             if ended:
                 return
@@ -93,6 +94,16 @@ def kept(
     finally:
         over.set()
         thread.join()
+
+
+def _later(before: RunRecord, now: Times) -> Times:
+    """The times, also where the ledger has died and begun anew, knowing of nothing before.
+
+    What it had booked stays; what came between is unexplained and not free.
+    """
+    if now.elapsed_s >= before.times.elapsed_s:
+        return now
+    return before.times.model_copy(update={"elapsed_s": time.time() - before.started_at})
 
 
 def _write(output: Output, record: RunRecord) -> None:

@@ -68,8 +68,11 @@ def test_it_stops_with_whole_rows_and_goes_on_with_more(tmp_path: Path) -> None:
     assert f"{COUNT - len(done):,} records have no row" in text
     assert not (tmp_path / "out" / "_SUCCESS.json").exists()
 
-    with pytest.raises(BudgetError, match="by earlier runs; write a larger one"):
-        run_job(job_in(tmp_path, budget={"usd": 1e-6}), console, loaders_in(tmp_path))
+    for retry_errors in (False, True):
+        again = job_in(tmp_path, budget={"usd": 1e-6})
+        with pytest.raises(BudgetError, match="by earlier runs; write a larger one"):
+            run_job(again, console, loaders_in(tmp_path), retry_errors=retry_errors)
+    assert ids_in(tmp_path) == done
 
     ended = run_job(job_in(tmp_path, budget={"usd": 1e12}), console, loaders_in(tmp_path))
     assert ended.over_budget is None

@@ -7,6 +7,7 @@ import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_time_and_money_are_of_all_devices_of_a_pool() -> None:
         state: of(found, "sgl_device_seconds_total", pool="large", state=state)
         for state in ("work", "waiting", "startup", "lost")
     }
-    assert spent == {"work": 20.0, "waiting": 10.0, "startup": 4.0, "lost": 1.0}
+    assert spent == {"work": 16.0, "waiting": 8.0, "startup": 4.0, "lost": 1.0}
     assert of(found, "sgl_cost_usd_total", pool="large") == 80.0
     assert "sgl_cost_usd_total[('pool', 'small')]" not in found
     assert of(found, "sgl_replica_starts_total", pool="large") == 3
@@ -108,6 +109,21 @@ def test_histograms_are_cumulative() -> None:
     assert scores == [1.0] * 9 + [2.0] * 3
     assert of(found, "sgl_exit_score_sum", model="small") == 1.0
     assert of(found, "sgl_forward_device_seconds_count", model="large") == 0.5
+
+
+def test_exits_never_fall() -> None:
+    """Failures are heard of before they pass through the small stage."""
+    counts = [COUNTS, COUNTS | {"fetch": StageCount(rows=80, failed=30)}]
+    given = sources()
+    collector = RunCollector(replace(given, counts=lambda: counts.pop(0)))
+    seen = [
+        sample.value
+        for _ in range(2)
+        for metric in collector.collect()
+        for sample in metric.samples
+        if sample.name == "sgl_exits_total"
+    ]
+    assert seen == [34, 34]
 
 
 def test_failures_have_their_stage_and_type() -> None:

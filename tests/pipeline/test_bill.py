@@ -157,6 +157,33 @@ def test_a_record_is_kept_while_the_run_lasts_and_completed_when_it_raises(tmp_p
     assert record.times.elapsed_s == 3
 
 
+def test_a_ledger_that_begins_anew_makes_no_run_cheaper(tmp_path: Path) -> None:
+    output, asked = output_in(tmp_path), threading.Event()
+    begun = RunRecord(run_id="run", started_at=time.time() - 3600, ended=False, pools=POOLS)
+    booked = Times(elapsed_s=3000, replicas=LARGE)
+    answers = [booked, Times(elapsed_s=60, replicas=())]
+
+    def times() -> Times:
+        if len(answers) == 1:
+            asked.set()
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    with kept(output, begun, times, 0.01):
+        assert asked.wait(30)
+    (record,) = run_records(output)
+    assert record.times.elapsed_s >= 3600
+    assert record.times.replicas == LARGE
+
+
+def test_a_run_that_is_killed_at_once_has_its_record(tmp_path: Path) -> None:
+    output = output_in(tmp_path)
+    begun = RunRecord(run_id="run", started_at=time.time(), ended=False, pools=POOLS)
+    with kept(output, begun, lambda: None, 600.0):
+        deadline = time.monotonic() + 30
+        while not run_records(output):
+            assert time.monotonic() < deadline
+
+
 def test_a_record_that_cannot_be_written_does_not_end_the_run(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the folder should be")
     begun = RunRecord(run_id="run", started_at=time.time(), ended=False, pools=POOLS)

@@ -66,7 +66,9 @@ class Spy:
         ({"usd": 9.0, "then": "small"}, "the small model's answers stand"),
     ],
 )
-def test_a_run_is_closed_once_when_a_limit_is_reached(limits: dict[str, Any], told: str) -> None:
+def test_a_run_is_closed_and_that_is_said_once_when_a_limit_is_reached(
+    limits: dict[str, Any], told: str
+) -> None:
     spy = Spy()
     purse = spy.purse(**limits)
     spy.now += 1799.0
@@ -76,7 +78,8 @@ def test_a_run_is_closed_once_when_a_limit_is_reached(limits: dict[str, Any], to
     purse()
     purse()
     assert purse.closed
-    assert spy.closed == 1
+    assert purse.stopped == ("then" not in limits)
+    assert spy.closed == 2, "told again, as a message may be lost"
     (line,) = spy.lines
     assert told in line
 

@@ -62,6 +62,14 @@ def test_without_one_price_for_all_there_is_none_and_the_run_says_why(
     assert "write pools.*.usd_per_hour" in one.line()
 
 
+def test_a_price_that_is_of_no_use_alone_says_so() -> None:
+    job = job_of(Path("/in"), Path("/out"))
+    small, large = (Placement(num_gpus=gpus, num_cpus=0.01) for gpus in (0.0, 1.0))
+    one = priced(job, Resources({"small": small, "large": large}), [HEAD, UNKNOWN])
+    assert usd(one.job) == [None, None]
+    assert one.told["small"].endswith("not used: no price of the large pool")
+
+
 def test_another_currency_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "prices.yaml"
     file.write_text("currency: EUR\ndate: 2026-11-01\non_demand: {h100: 2.0}\n")
