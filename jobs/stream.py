@@ -85,13 +85,13 @@ def stream(job: JobConfig, task: Task, console: Console, loaders: Loaders | None
     begins = begun(record.run_id, pools)
     if carried := carried_by(output):
         check_unchanged(carried, source.carried_schema)
+    board = BoardReporter.start(start.left)
+    purse = _purse(job, begins, output, board, console)  # it may refuse; nothing is changed so far
     output.reopen()
     output.tell(record)
     stages = ("fetch", *(role for role in ("small", "large") if job.uses(role)))
     release(output)
-    board = BoardReporter.start(start.left)
     loaders = loaders or loaders_of(job, resources)
-    purse = _purse(job, begins, output, board, console)
     slots = {role: pool.replicas for role, pool in pools.items()}
     ledger = RemoteLedger.start(job.faults, Journal(output), slots)
     books = kept(output, begins, ledger.times)

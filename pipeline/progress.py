@@ -1,7 +1,8 @@
 """Counts of a running job: stages report per block, one tiny actor adds them up.
 
-Only hints and displays rest on it; the output's rows never do. A report that is lost, or counted
-twice after a crash, changes a figure on the screen or the fill of a batch.
+Hints and displays rest on it, and the end of a budget; no answer does. A report that is lost, or
+counted twice after a crash, changes a figure on the screen or the fill of a batch. Where the board
+dies, a budget that is spent later stops nothing.
 """
 
 import time
