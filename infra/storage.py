@@ -88,17 +88,25 @@ def names_in(uri: str, storage: StorageConfig = DEFAULT) -> dict[str, int]:
 
     Empty where there is no such folder.
     """
-    filesystem, path = locate(uri, storage)
-    found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    found = _entries(uri, storage)
     files = {info.base_name: info.size for info in found if info.type == fs.FileType.File}
     return dict(sorted(files.items()))
 
 
 def folders_in(uri: str, storage: StorageConfig = DEFAULT) -> list[str]:
     """Names of the folders that lie in a folder itself, sorted."""
-    filesystem, path = locate(uri, storage)
-    found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    found = _entries(uri, storage)
     return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+
+def _entries(uri: str, storage: StorageConfig) -> list[fs.FileInfo]:
+    """What lies in a folder itself, in no order; nothing where there is no such folder."""
+    filesystem, path = locate(uri, storage)
+    try:
+        return list(filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True)))
+    except FileNotFoundError:
+        # pyarrow looks twice: a folder that is made between the two looks is an error to it.
+        return []
 
 
 def rooted_files(uri: str, storage: StorageConfig = DEFAULT) -> tuple[str, list[str]]:

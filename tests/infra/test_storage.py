@@ -1,9 +1,10 @@
+import threading
 from pathlib import Path
 
 import pytest
 
 from infra.s3 import StorageConfig
-from infra.storage import locate, read_bytes, rooted_files
+from infra.storage import locate, names_in, read_bytes, rooted_files
 
 
 def touch(root: Path, *names: str) -> None:
@@ -85,3 +86,20 @@ def test_a_uri_is_a_place_and_nothing_else(uri: str) -> None:
 def test_a_key_of_s3_may_hold_any_character() -> None:
     storage = StorageConfig(endpoint_url="http://127.0.0.1:1")
     assert locate("s3://bucket/a?b=c#d@e", storage)[1] == "bucket/a?b=c#d@e"
+
+
+def test_a_folder_that_comes_and_goes_is_no_error(tmp_path: Path) -> None:
+    folder, seen = tmp_path / "runs", threading.Event()
+
+    def come_and_go() -> None:
+        while not seen.is_set():
+            folder.mkdir()
+            folder.rmdir()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        assert all(names_in(str(folder)) == {} for _ in range(20_000))
+    finally:
+        seen.set()
+        other.join()
