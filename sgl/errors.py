@@ -45,6 +45,29 @@ class ReplicaError(SglError, RuntimeError):
     """A replica cannot start, or ends again and again; the job cannot go on as it is."""
 
 
+class OverloadedError(SglError, RuntimeError):
+    """As many requests wait as may.
+
+    Attributes:
+        retry_after_s: when there is likely to be room.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UnavailableError(SglError, RuntimeError):
+    """No replica of a pool can answer now."""
+
+
+class ExpiredError(SglError, TimeoutError):
+    """A request has not been answered within its time."""
+
+
 class StorageError(SglError, OSError):
     """The storage fails, not one object in it; what was asked for may come another time."""
 

@@ -70,21 +70,64 @@ class Certainty:
     quantile: float
 
 
+class Role(StrEnum):
+    """Who speaks in a turn of a conversation."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation.
+
+    Attributes:
+        role: who speaks.
+        parts: texts, and None where a picture stands: the record's next one.
+    """
+
+    role: Role
+    parts: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn, where they are not the likeliest ones.
+
+    Attributes:
+        temperature: above 0; logits are divided by it.
+        top_p: tokens are drawn from the fewest that hold so much of the probability; 1 is all.
+        seed: the same gives the same answer, with the same prompt and batch.
+    """
+
+    temperature: float
+    top_p: float
+    seed: int
+
+
 @dataclass(frozen=True, slots=True)
 class ImageQuestion:
     """One question about one or more images (or about none).
 
     Attributes:
         id: unique within a job.
-        question: the user's text, without image placeholders or chat markup.
-        images: the pictures, in prompt order, ahead of the question.
+        question: the user's text, without image placeholders or chat markup; not looked at where
+            there are turns.
+        images: the pictures, in prompt order; ahead of the question where there are no turns.
         max_new_tokens: limit for this record; None means the caller's default.
+        turns: a whole conversation, the user's turn last; none is the question alone.
+        stop: texts that end the answer, which then holds none of them.
+        sampling: None is greedy.
     """
 
     id: str
     question: str
     images: tuple[ImageInput, ...] = ()
     max_new_tokens: int | None = None
+    turns: tuple[Turn, ...] = ()
+    stop: tuple[str, ...] = ()
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +207,7 @@ class Guidance:
         importance: (V,) float32, the global attention map, in prompt order.
         grids: where those V tokens lie; rows * columns sum to V.
         usage: what this cost.
+        ended: whether the answer ended of itself, and not at its limit.
     """
 
     id: str
@@ -175,6 +219,7 @@ class Guidance:
     importance: npt.NDArray[np.float32]
     grids: tuple[TokenGrid, ...]
     usage: Usage
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,6 +235,7 @@ class Answer:
         pruning: how its visual tokens were pruned; None where nothing was.
         guidance: the small model's part; None where it never ran.
         accepted_draft_tokens: tokens of the answer that the guide had said before.
+        ended: whether it ended of itself, and not at its limit.
     """
 
     id: str
@@ -200,6 +246,7 @@ class Answer:
     pruning: Pruning | None = None
     guidance: Guidance | None = None
     accepted_draft_tokens: int = 0
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Online: the pair behind an OpenAI-compatible endpoint on Ray Serve."""

@@ -1,0 +1,175 @@
+"""Settings of the endpoint: frozen, strict, one YAML file; light to import (no Ray, no torch)."""
+
+from enum import StrEnum
+
+from pydantic import Field, field_validator, model_validator
+
+from actors.config import DecodingConfig, GuidanceConfig, ModelConfig, PruningConfig, StrictModel
+from infra.pricing import PricingConfig
+from infra.s3 import StorageConfig
+from pipeline.http_config import HttpConfig
+from pipeline.logs import LogsConfig
+from pipeline.ray_config import RayConfig
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Degrade(StrEnum):
+    """What becomes of a request that should escalate while the large pool cannot take it."""
+
+    SMALL = "small"
+    ERROR = "error"
+
+
+class PairConfig(StrictModel):
+    """Both models; unlike in a batch job, neither can be left out."""
+
+    small: ModelConfig
+    large: ModelConfig
+
+
+class ServePoolConfig(StrictModel):
+    """Replicas of one model.
+
+    Attributes:
+        replicas: of which there are at least so many.
+        max_replicas: at most; more than `replicas` lets Ray Serve add some while requests wait.
+        num_gpus: per replica; several are of one node, and the model is split over them.
+        num_cpus: cores reserved per replica.
+        usd_per_hour: price of one device for an hour; None takes the price book's.
+        max_waiting: requests per replica that wait; more are refused at once.
+        cohorts: batches that a replica has under way at the same time: while some decode, the next
+            one is admitted.
+        start_deadline_s: for the loading of the model.
+    """
+
+    replicas: int = Field(default=1, ge=1)
+    max_replicas: int | None = Field(default=None, ge=1)
+    num_gpus: float = Field(default=0, ge=0)
+    num_cpus: float = Field(default=0.01, gt=0)
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    max_waiting: int = Field(default=128, ge=1)
+    cohorts: int = Field(default=4, ge=1)
+    start_deadline_s: float = Field(default=1800.0, gt=0)
+
+    @model_validator(mode="after")
+    def _max_above_min(self) -> "ServePoolConfig":
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError("max_replicas: is below replicas; write more, or leave it out")
+        return self
+
+
+class ServePoolsConfig(StrictModel):
+    """Both pools."""
+
+    small: ServePoolConfig = ServePoolConfig()
+    large: ServePoolConfig = ServePoolConfig()
+
+
+class ListenConfig(StrictModel):
+    """Where the endpoint listens.
+
+    Attributes:
+        host: loopback by default; anything wider is warned of where there are no keys.
+        port: of HTTP.
+        replicas: of the process that parses requests and decodes pictures.
+        cors_origins: web pages of these origins may call it; none by default.
+        playground: whether the page at / is served.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    replicas: int = Field(default=1, ge=1)
+    cors_origins: tuple[str, ...] = ()
+    playground: bool = True
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not origin.startswith(("http://", "https://")):
+                raise ValueError(f"'{origin}' is no origin; write https://example.org")
+        return origins
+
+
+class LimitsConfig(StrictModel):
+    """What one request, and one client, may ask for. None is no limit.
+
+    Attributes:
+        max_body_bytes: of one request, checked before it is parsed.
+        max_images: of one request.
+        max_image_bytes: of one encoded picture.
+        max_image_pixels: of one picture, by its header, before it is decoded.
+        max_text_chars: of all texts of one request.
+        max_turns: of one conversation.
+        max_new_tokens: the most that a request may ask for.
+        max_in_flight: requests under way in one process that parses them; more are refused.
+        max_in_flight_bytes: of the bodies and pixels of these.
+        requests_per_minute: of one key.
+        tokens_per_minute: of one key, of prompts and answers.
+        deadline_s: a request without one of its own ends after so long; none may ask for more.
+    """
+
+    max_body_bytes: int = Field(default=32 << 20, ge=1)
+    max_images: int = Field(default=8, ge=1)
+    max_image_bytes: int = Field(default=20 << 20, ge=1)
+    max_image_pixels: int = Field(default=40_000_000, ge=1)
+    max_text_chars: int = Field(default=100_000, ge=1)
+    max_turns: int = Field(default=64, ge=1)
+    max_new_tokens: int = Field(default=1024, ge=1)
+    max_in_flight: int = Field(default=256, ge=1)
+    max_in_flight_bytes: int = Field(default=1 << 30, ge=1)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    deadline_s: float = Field(default=60.0, gt=0)
+
+
+class ServeConfig(StrictModel):
+    """One endpoint.
+
+    Attributes:
+        name: of the pair, as clients write it: "pair", "pair:small", "pair:large", "pair@0.9" or,
+            of a policy, "pair@careful".
+        threshold: exit score from which the small model's answer stands, unless a request says
+            otherwise.
+        policies: files of calibrated policies, by the name that clients choose them by.
+        policy: of these, the one that counts where a request names none; decides threshold and
+            pruning.
+        clients_choose: whether requests may bring a threshold or a pruning of their own.
+        degrade: what happens to a request that should escalate while the large pool is down.
+        keys: file of the API keys' hashes, from `sgl key`; None lets everybody in.
+        http: pictures are fetched over http(s) as this allows; None refuses all addresses but
+            data: ones.
+        drain_s: requests under way have so long at the end.
+    """
+
+    name: str = Field(default="pair", pattern=_NAME)
+    models: PairConfig
+    threshold: float | None = Field(default=None, ge=0)
+    guidance: GuidanceConfig = GuidanceConfig()
+    pruning: PruningConfig = PruningConfig()
+    decoding: DecodingConfig = DecodingConfig()
+    policies: dict[str, str] = Field(default_factory=dict)
+    policy: str | None = None
+    clients_choose: bool = True
+    degrade: Degrade = Degrade.ERROR
+    pools: ServePoolsConfig = ServePoolsConfig()
+    listen: ListenConfig = ListenConfig()
+    limits: LimitsConfig = LimitsConfig()
+    keys: str | None = None
+    http: HttpConfig | None = None
+    drain_s: float = Field(default=30.0, gt=0)
+    pricing: PricingConfig | None = None
+    logs: LogsConfig = LogsConfig()
+    storage: StorageConfig = StorageConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> "ServeConfig":
+        if self.policy is None and self.threshold is None:
+            raise ValueError("threshold: write a number from 0 to 1, or the name of a policy")
+        if self.policy is not None and self.policy not in self.policies:
+            raise ValueError(f"policy: there is no '{self.policy}' among policies")
+        if self.policy is not None and self.threshold is not None:
+            raise ValueError("threshold: the policy decides it; leave one out")
+        return self
