@@ -12,7 +12,7 @@ class ApiError(Exception):
     Args:
         status: of HTTP.
         message: what is wrong and what to do.
-        type: as OpenAI's clients know it, such as "invalid_request_error".
+        kind: as OpenAI's clients know it ("type"), such as "invalid_request_error".
         code: one word for programs.
         param: the part of the request that is at fault.
         retry_after_s: when it is worth trying again; None says nothing of it.
@@ -23,21 +23,21 @@ class ApiError(Exception):
         status: int,
         message: str,
         *,
-        type: str = "invalid_request_error",
+        kind: str = "invalid_request_error",
         code: str | None = None,
         param: str | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.type = type
+        self.kind = kind
         self.code = code
         self.param = param
         self.retry_after_s = retry_after_s
 
     def body(self) -> dict[str, Any]:
         """As JSON."""
-        told = {"message": str(self), "type": self.type, "param": self.param, "code": self.code}
+        told = {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}
         return {"error": told}
 
     def headers(self) -> Mapping[str, str]:
