@@ -41,6 +41,7 @@ def unwatched(_ids: Sequence[str]) -> AbstractContextManager[None]:
 
 Item = TypeVar("Item", bound=HasId)
 Result = TypeVar("Result")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def run_planned(
         try:
             layouts[index] = lay_out(item)
         except Exception as error:
-            outcome = _judged(error, stage)
+            outcome = judged(error, stage)
             results[index] = Failure(item.id, stage, outcome.type, outcome.message)
 
     def watched(batch: Sequence[Item]) -> list[Result]:
@@ -143,39 +144,48 @@ def _run_batch(
     try:
         return list(run(batch))
     except Exception as error:
-        outcome = _judged(error, stage)
+        outcome = judged(error, stage)
     if len(batch) == 1:
         return [Failure(batch[0].id, stage, outcome.type, outcome.message)]
     release_memory()
-    size = (len(batch) + 1) // 2 if outcome.halve else 1
-    parts = [batch[start : start + size] for start in range(0, len(batch), size)]
-    return [result for part in parts for result in _run_batch(run, part, stage)]
+    return [result for part in outcome.parts(batch) for result in _run_batch(run, part, stage)]
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """Why a batch failed, told as if it were one record's fault."""
+class Fault:
+    """Why a batch failed, told as if it were one record's fault.
+
+    Attributes:
+        type: name of the error.
+        message: for people, without internals.
+        halve: whether half of the batch may do; else its records have to run alone.
+    """
 
     type: str
     message: str
     halve: bool = False
 
+    def parts(self, batch: Sequence[Part]) -> list[Sequence[Part]]:
+        """What of a failed batch is to run again, one after the other."""
+        size = (len(batch) + 1) // 2 if self.halve else 1
+        return [batch[start : start + size] for start in range(0, len(batch), size)]
 
-def _judged(error: Exception, stage: str) -> _Outcome:
-    """Raises the error again where the device is at fault."""
+
+def judged(error: Exception, stage: str) -> Fault:
+    """Why; raises the error again where the device is at fault, and no record is."""
     import torch
 
     if is_device_error(error):
         raise error
     name = type(error).__name__
     if isinstance(error, RecordError):
-        return _Outcome(name, str(error))
+        return Fault(name, str(error))
     if isinstance(error, torch.OutOfMemoryError):
         message = f"the {stage} model's device has too little memory for this record alone"
-        return _Outcome(name, f"{message}; shrink the image or use a larger device", halve=True)
+        return Fault(name, f"{message}; shrink the image or use a larger device", halve=True)
     logger.error("a batch failed in the %s stage", stage, exc_info=error)
     message = f"the {stage} model could not process this record; the job's log has the details"
-    return _Outcome(name, message)
+    return Fault(name, message)
 
 
 def is_device_error(error: BaseException) -> bool:

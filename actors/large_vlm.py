@@ -1,12 +1,13 @@
 """The large model on one replica: records with their guidance in, answers or failures out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.batching import BatchPlanner, Watch, run_planned, unwatched
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
+from actors.engine import Running
 from actors.pruning import check_prunings, peak_bytes, pruner_of
 from actors.sharding import load_replica
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
@@ -41,6 +42,8 @@ class GuidedQuestion:
 class LargeVLM:
     """Answers, with the visual tokens pruned by the guidance of each record or by another rule.
 
+    Batches by `run`, or cohorts, which are run by others.
+
     Args:
         model: which checkpoint.
         pruning: by whom, where, and how much.
@@ -54,6 +57,8 @@ class LargeVLM:
         ModelLoadError: the checkpoint cannot be read.
         UnsupportedModelError: its architecture cannot be pruned.
     """
+
+    stage = "large"
 
     def __init__(
         self,
@@ -84,21 +89,52 @@ class LargeVLM:
         return run_planned(
             partial(self._answer, pruner=pruner),
             requests,
-            lay_out=self._lay_out,
+            lay_out=self.lay_out,
             planner=BatchPlanner(self._most, partial(self._fits, pruning=pruning, pruner=pruner)),
-            stage="large",
+            stage=self.stage,
             watch=watch,
         )
+
+    @property
+    def most(self) -> int:
+        """Records of a batch."""
+        return self._most
+
+    def kind(self, request: GuidedQuestion) -> tuple[PruningConfig, bool]:
+        """Requests of one kind can share a cohort."""
+        return request.pruning or self._pruning, request.guidance is not None
+
+    def lay_out(self, request: GuidedQuestion) -> "PromptLayout":
+        """How its prompt will be; called from other threads than `run` and cohorts.
+
+        Raises:
+            RecordError: it cannot be laid out.
+        """
+        return self._replica.encoder.lay_out(request.record, self._decoding.max_new_tokens)
+
+    def fits(self, kind: tuple[PruningConfig, bool], layouts: "Sequence[PromptLayout]") -> bool:
+        """Whether requests of such a kind and prompts can be under way at the same time."""
+        pruning, guided = kind
+        return self._fits(layouts, pruning, pruner_of(pruning, guided=guided))
+
+    def cohort(
+        self, requests: Sequence[GuidedQuestion], heard: Collection[int] = ()
+    ) -> Running[Answer]:
+        """A batch of one kind under way, of which some text is wanted as it comes.
+
+        Raises:
+            ConfigurationError: the model cannot be pruned so.
+        """
+        pruner = pruner_of(self._pruning_of(requests), guided=any(r.guidance for r in requests))
+        records, guidance, settings = self._call(requests, pruner)
+        return self._replica.engine.answering(records, guidance, heard=heard, **settings)
 
     def prompt_tokens(self, record: ImageQuestion) -> int:
         """How long its prompt will be; 0 for a record that cannot be laid out: `run` says why."""
         try:
-            return self._replica.encoder.lay_out(record, self._decoding.max_new_tokens).length
+            return self.lay_out(GuidedQuestion(record)).length
         except Exception:
             return 0
-
-    def _lay_out(self, request: GuidedQuestion) -> "PromptLayout":
-        return self._replica.encoder.lay_out(request.record, self._decoding.max_new_tokens)
 
     def _fits(
         self,
@@ -116,15 +152,20 @@ class LargeVLM:
         return ways.pop() if ways else self._pruning
 
     def _answer(self, requests: Sequence[GuidedQuestion], pruner: "Pruner | None") -> list[Answer]:
+        records, guidance, settings = self._call(requests, pruner)
+        return self._replica.engine.answer(records, guidance, **settings)
+
+    def _call(
+        self, requests: Sequence[GuidedQuestion], pruner: "Pruner | None"
+    ) -> tuple[list[ImageQuestion], list[Guidance] | None, dict[str, Any]]:
+        """Of the engine: records, their guidance and the settings."""
         guidance = [request.guidance for request in requests if request.guidance is not None]
         assert len(guidance) in (0, len(requests)), "guided and unguided requests in one batch"
         pruning = self._pruning_of(requests)
-        return self._replica.engine.answer(
-            [request.record for request in requests],
-            guidance=guidance or None,
-            prune_layer=pruning.prune_layer,
-            keep_ratio=pruning.keep_ratio,
-            max_new_tokens=self._decoding.max_new_tokens,
-            min_new_tokens=self._decoding.min_new_tokens,
-            pruner=pruner,
-        )
+        settings: dict[str, Any] = {
+            "prune_layer": pruning.prune_layer,
+            "keep_ratio": pruning.keep_ratio,
+            "pruner": pruner,
+            **self._decoding.model_dump(),
+        }
+        return [request.record for request in requests], guidance or None, settings

@@ -13,9 +13,9 @@ from actors.config import ModelConfig
 from actors.devices import room_bytes
 from actors.loading import device_type, load_model
 from actors.ranks import Rank
-from actors.sharding import Introduction, Request
+from actors.sharded_vlm import Introduction, Request
 from actors.tensor_parallel import Collectives, parameters, split
-from sgl.types import Answer, Guidance
+from sgl.cohort import Cohort, Done, Said
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 """A collective that lasts so long hangs; torch then fails or ends the rank."""
@@ -40,6 +40,7 @@ class ShardedRank:
         split(self._vlm, self._collectives)
         self._vlm.model.to(device)
         self._cpu_threads = config.cpu_threads
+        self._cohorts: dict[int, Cohort[Any]] = {}
 
     @property
     def collectives(self) -> int:
@@ -51,10 +52,28 @@ class ShardedRank:
         room = room_bytes(self._vlm.model, gpu_share=1.0, cpu_threads=self._cpu_threads)
         return Introduction(parameters(self._vlm.model), self._vlm.memory, room)
 
-    def run(self, request: Request) -> tuple[list[Guidance] | list[Answer], Any]:
-        """Run a batch; the ranks must agree on the tokens."""
-        results = getattr(self._vlm, request.method)(*request.arguments, **request.settings)
-        return results, [one.token_ids for one in results]
+    def run(self, request: Request) -> tuple[Any, Any]:
+        """Run a batch, or one step of a cohort; the ranks must agree on the tokens."""
+        if request.method == "leave":
+            self._cohorts.pop(request.cohort, None)
+            return None, None
+        if request.method == "step":
+            return self._step(request)
+        made = getattr(self._vlm, request.method)(*request.arguments, **request.settings)
+        if request.method in ("guide", "answer"):
+            return made, [one.token_ids for one in made]
+        self._cohorts[request.cohort] = made
+        return None, None
+
+    def _step(self, request: Request) -> tuple[list[Said | Done[Any]], Any]:
+        cohort = self._cohorts.pop(request.cohort)  # for good where the step fails
+        for record in request.cancelled:
+            cohort.cancel(record)
+        events = cohort.step()
+        if cohort.unfinished:
+            self._cohorts[request.cohort] = cohort
+        done = [event for event in events if isinstance(event, Done)]
+        return events, [(event.record, event.result.token_ids) for event in done]
 
 
 def _join_group(rank: Rank, device: torch.device) -> None:

@@ -8,58 +8,22 @@ divide by N and layers that `actors.tensor_parallel` knows. The second is no fas
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from actors.config import ModelConfig
+from actors.engine import Engine
 from actors.loading import device_type, load_model
-from actors.ranks import RankGroup
-from sgl.errors import ConfigurationError, DeviceError, ModelLoadError, UnsupportedModelError
-from sgl.types import Answer, ConsistencyForm, Criterion, Guidance, ImageQuestion
+from actors.sharded_vlm import ShardedVLM
+from sgl.errors import ConfigurationError, ModelLoadError, UnsupportedModelError
 
 if TYPE_CHECKING:
-    from actors.tensor_parallel import Parameters
     from sgl.layout import PromptEncoder
     from sgl.memory import BatchMemory
-    from sgl.pruning import Pruner
     from sgl.vlm import VLM
 
 logger = logging.getLogger(__name__)
-
-
-class Engine(Protocol):
-    """What a replica needs of a model, wherever it runs; see sgl.VLM."""
-
-    def guide(
-        self,
-        records: Sequence[ImageQuestion],
-        *,
-        max_new_tokens: int,
-        min_new_tokens: int,
-        consistency: ConsistencyForm,
-        consistency_keep_ratio: float,
-        include_last_visual_row: bool,
-        criterion: Criterion,
-        all_criteria: bool,
-    ) -> list[Guidance]:
-        """Answer, score and rank one batch."""
-        ...
-
-    def answer(
-        self,
-        records: Sequence[ImageQuestion],
-        guidance: Sequence[Guidance] | None = None,
-        *,
-        prune_layer: float,
-        keep_ratio: float,
-        max_new_tokens: int,
-        min_new_tokens: int,
-        pruner: "Pruner | None",
-    ) -> list[Answer]:
-        """Answer one batch, pruned where there is guidance or a pruner."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -153,85 +117,6 @@ def indivisible(text_config: Mapping[str, Any], ranks: int) -> str | None:
         if size is not None and size % ranks:
             return f"its {size} {name} do not divide by {ranks}"
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One call of a VLM's method."""
-
-    method: Literal["guide", "answer"]
-    arguments: tuple[Any, ...]
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Introduction:
-    """What a rank says of itself.
-
-    Attributes:
-        share: of the model's parameters.
-        memory: what batches need of a device that holds the whole model.
-        room_bytes: what this rank's device has for them.
-    """
-
-    share: "Parameters"
-    memory: "BatchMemory"
-    room_bytes: int
-
-
-class ShardedVLM:
-    """A VLM whose layers are split over the ranks of a group; runs what an Engine runs.
-
-    Args:
-        config: which checkpoint.
-        ranks: how many processes; the model divides by it.
-        skeleton: the native model without weights.
-
-    Attributes:
-        encoder: lays out its prompts.
-        memory: what its batches need of each rank's device.
-        room_bytes: what the fullest of these has for them.
-
-    Raises (on construction):
-        ModelLoadError: the checkpoint cannot be read.
-        DeviceError: a rank died, or holds another part of the model than its share.
-    """
-
-    def __init__(self, config: ModelConfig, ranks: int, skeleton: Any) -> None:
-        from actors.sharded_rank import ShardedRank
-        from actors.tensor_parallel import parameters
-        from sgl.loading import load_encoder
-
-        self.encoder = load_encoder(config.path, revision=config.revision)
-        self._group = RankGroup(partial(ShardedRank, config), ranks)
-        whole = parameters(skeleton)
-        introductions: list[Introduction] = self._group.introductions
-        shares = [rank.share for rank in introductions]
-        if any(share.split * ranks != whole.split for share in shares):
-            self._group.close()
-            raise DeviceError(f"the ranks hold {shares} of {whole}: they are not split")
-        logger.info(
-            "%s: %d ranks, each with %.1f M of %.1f M parameters",
-            *(config.path, ranks, shares[0].total / 1e6, whole.total / 1e6),
-        )
-
-        self.memory = introductions[0].memory.split(heads=ranks)
-        self.room_bytes = min(rank.room_bytes for rank in introductions)
-
-    def guide(self, records: Sequence[ImageQuestion], **settings: Any) -> list[Guidance]:
-        """As VLM.guide; DeviceError where the ranks have failed, and this replica with them."""
-        results: list[Guidance] = self._group.run(Request("guide", (records,), settings))
-        return results
-
-    def answer(
-        self,
-        records: Sequence[ImageQuestion],
-        guidance: Sequence[Guidance] | None = None,
-        **settings: Any,
-    ) -> list[Answer]:
-        """As VLM.answer; DeviceError where the ranks have failed, and this replica with them."""
-        results: list[Answer] = self._group.run(Request("answer", (records, guidance), settings))
-        return results
 
 
 def _skeleton(config: ModelConfig) -> Any:

@@ -1,10 +1,11 @@
 """The small model on one replica: records in, guidance or failures out."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from actors.batching import BatchPlanner, Watch, run_planned, unwatched
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig
+from actors.engine import Running
 from actors.sharding import load_replica
 from sgl.types import Failure, Guidance, ImageQuestion
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SmallVLM:
-    """Answers, scores and ranks.
+    """Answers, scores and ranks: batches by `run`, or cohorts, which are run by others.
 
     Args:
         model: which checkpoint.
@@ -28,6 +29,8 @@ class SmallVLM:
         UnsupportedModelError: its architecture cannot be guided.
     """
 
+    stage = "small"
+
     def __init__(
         self,
         model: ModelConfig,
@@ -41,6 +44,7 @@ class SmallVLM:
         self._planner = BatchPlanner(model.batch_size, self._fits)
         self._guidance = guidance
         self._decoding = decoding
+        self._settings: dict[str, Any] = guidance.model_dump() | decoding.model_dump()
 
     def run(
         self, records: Sequence[ImageQuestion], watch: Watch = unwatched
@@ -49,14 +53,38 @@ class SmallVLM:
         return run_planned(
             self._guide,
             records,
-            lay_out=self._lay_out,
+            lay_out=self.lay_out,
             planner=self._planner,
-            stage="small",
+            stage=self.stage,
             watch=watch,
         )
 
-    def _lay_out(self, record: ImageQuestion) -> "PromptLayout":
+    @property
+    def most(self) -> int:
+        """Records of a batch."""
+        return self._planner.most
+
+    def kind(self, _record: ImageQuestion) -> Hashable:
+        """All records can share a cohort."""
+        return None
+
+    def lay_out(self, record: ImageQuestion) -> "PromptLayout":
+        """How its prompt will be; called from other threads than `run` and cohorts.
+
+        Raises:
+            RecordError: it cannot be laid out.
+        """
         return self._replica.encoder.lay_out(record, self._decoding.max_new_tokens)
+
+    def fits(self, _kind: Hashable, layouts: "Sequence[PromptLayout]") -> bool:
+        """Whether records of such prompts can be under way at the same time."""
+        return self._fits(layouts)
+
+    def cohort(
+        self, records: Sequence[ImageQuestion], heard: Collection[int] = ()
+    ) -> Running[Guidance]:
+        """A batch under way, of which some records' text is wanted as it comes."""
+        return self._replica.engine.guiding(records, heard=heard, **self._settings)
 
     def _fits(self, layouts: "Sequence[PromptLayout]") -> bool:
         needed = self._replica.memory.peak_bytes(
@@ -65,13 +93,4 @@ class SmallVLM:
         return needed <= self._replica.room_bytes
 
     def _guide(self, records: Sequence[ImageQuestion]) -> list[Guidance]:
-        return self._replica.engine.guide(
-            records,
-            max_new_tokens=self._decoding.max_new_tokens,
-            min_new_tokens=self._decoding.min_new_tokens,
-            consistency=self._guidance.consistency,
-            consistency_keep_ratio=self._guidance.consistency_keep_ratio,
-            include_last_visual_row=self._guidance.include_last_visual_row,
-            criterion=self._guidance.criterion,
-            all_criteria=self._guidance.all_criteria,
-        )
+        return self._replica.engine.guide(records, **self._settings)

@@ -36,9 +36,11 @@ from benchmarks.trained import (
     load_pair,
     run_batched,
 )
+from sgl.answers import Generation, Limits
 from sgl.attention import ATTENTION_NAME
 from sgl.early_exit import exits
-from sgl.generation import HALF_LEFT, Limits, generate_greedy
+from sgl.generation import HALF_LEFT, Generating
+from sgl.language_model import LanguageModel, Prompt
 from sgl.prompt import native_inputs
 from sgl.types import Answer, ImageQuestion, Route
 from sgl.vlm import VLM
@@ -263,9 +265,10 @@ def measure_leaving(setup: Setup) -> list[Row]:
     for model, vlm in vars(setup.pair).items():
         prompt = vlm.prompts(records, MAX_NEW_TOKENS).prompt
         limits = Limits(vlm.end_token_ids, [MAX_NEW_TOKENS] * len(records))
-        generate = partial(generate_greedy, vlm.language_model, prompt, limits)
         works: dict[str, Work] = {
-            name: partial(_without_gradients, partial(generate, leave_at=share))
+            name: partial(
+                _without_gradients, partial(_leaving, vlm.language_model, prompt, limits, share)
+            )
             for name, share in (("never", 0.0), ("half left", HALF_LEFT), ("at once", 1.0))
         }
         times = take_turns(works, setup.rounds)
@@ -279,6 +282,10 @@ def measure_leaving(setup: Setup) -> list[Row]:
             if name != "never"
         ]
     return rows
+
+
+def _leaving(lm: LanguageModel, prompt: Prompt, limits: Limits, leave_at: float) -> Generation:
+    return Generating(lm, prompt, limits, leave_at=leave_at).finish()
 
 
 @torch.inference_mode()

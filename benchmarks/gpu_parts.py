@@ -14,11 +14,11 @@ from benchmarks.capture import prefill_with_capture
 from benchmarks.decoders import AFTER, BEFORE, INTERNVL3_8B, Decoder, image_prompt, run_prefill
 from benchmarks.limits import Limits, measure_limits
 from benchmarks.measure import Ratio, Work, peak_bytes, take_turns
-from sgl import attention, generation
+from sgl import answers, attention
 from sgl.attention import ColumnSums
 from sgl.decoder import decode_step, prefill
 from sgl.flops import DecoderShape, attention_flops, decode_bytes, generation_flops
-from sgl.generation import generate_greedy
+from sgl.generation import Generating
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import keep_count, top_visual_tokens
 from sgl.selection import Selection
@@ -204,7 +204,7 @@ def measure_generation(setup: Setup) -> list[Row]:
         prompt = image_prompt(setup.lm, setup.decode_visual, batch)
         selection = pruning.random_selection(setup.decoder, prompt, *PRUNED)
         for tokens in setup.answer_tokens:
-            limits = generation.Limits((), [tokens] * batch)
+            limits = answers.Limits((), [tokens] * batch)
             run = partial(_generate, setup.lm, prompt, limits, selection)
             works: dict[str, Work] = {
                 "growing": partial(run, graph=False),
@@ -281,12 +281,12 @@ def _decode_static(static: StaticDecode, batch: int, device: str) -> object:
 def _generate(
     lm: LanguageModel,
     prompt: Prompt,
-    limits: generation.Limits,
+    limits: answers.Limits,
     selection: Selection,
     *,
     graph: bool,
 ) -> object:
-    return generate_greedy(lm, prompt, limits, selections=[selection], graph=graph)
+    return Generating(lm, prompt, limits, selections=[selection], graph=graph).finish()
 
 
 PARTS: dict[str, Part] = {

@@ -24,9 +24,10 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.models.qwen2.modeling_qwen2 import eager_attention_forward
 
 from sgl import early_exit
+from sgl.answers import Limits
 from sgl.attention import ATTENTION_NAME
 from sgl.compaction import prune_prompt
-from sgl.generation import Limits, generate_greedy
+from sgl.generation import Generating
 from sgl.language_model import Prompt
 from sgl.ranking import top_visual_tokens
 from sgl.scoring import score_answers
@@ -112,7 +113,7 @@ def _answer_pruned(
     prompt = large.prompts([record], max_new_tokens).prompt
     selection = Selection(int(large.layers * prune_layer), _kept(importance_BT, prompt, keep_ratio))
     limits = Limits(large.end_token_ids, [max_new_tokens])
-    answers = generate_greedy(large.language_model, prompt, limits, selections=[selection])
+    answers = Generating(large.language_model, prompt, limits, selections=[selection]).finish()
     return answers.token_ids[0]
 
 

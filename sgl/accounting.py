@@ -1,22 +1,19 @@
-"""What a batch cost, record by record: FLOPs from the lengths, device-seconds shared by FLOPs.
+"""What a batch cost, record by record: FLOPs from the lengths, device-seconds as they pass.
 
-Padding and records that wait for their batch are nobody's own: they are in the shared seconds.
+A prefill's seconds are shared by its FLOPs; those of a decode step, which reads the same weights
+for everyone, equally by the records that it works for. Padding is nobody's own: it is in the shared
+seconds.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from sgl.flops import DecoderShape, capture_flops, scoring_flops, staged_generation_flops
-from sgl.generation import Generation
 from sgl.layout import PromptLayout
-from sgl.prompt import PromptBatch
-from sgl.ranking import keep_count
-from sgl.selection import Plan
-from sgl.types import Usage
+from sgl.ranking import Cut, keep_count
 
 
 @dataclass(frozen=True)
@@ -27,27 +24,29 @@ class Meter:
 
     def guidance_flops(
         self,
-        layouts: Sequence[PromptLayout],
-        answers: Generation,
+        layout: PromptLayout,
+        new_tokens: int,
         *,
         consistency_keep_ratio: float | None,
         include_last_visual_row: bool,
-    ) -> list[float]:
-        """Vision, generation, capture and consistency pass of each record of `VLM.guide`.
+    ) -> float:
+        """Vision, generation, capture and consistency pass of one record of `VLM.guide`.
 
         A keep ratio of None is no such pass.
         """
-        found = []
-        for layout, tokens in zip(layouts, answers.token_ids, strict=True):
-            visual, prompt = layout.visual_tokens, layout.length
-            rows = layout.rows_after_image + (include_last_visual_row and visual > 0)
-            flops = layout.vision_flops
-            flops += self.captured_flops(layout, rows=rows, new_tokens=len(tokens))
-            if consistency_keep_ratio is not None:
-                seen = prompt - visual + keep_count(visual, consistency_keep_ratio)
-                flops += scoring_flops(self.shape, prompt=seen, new_tokens=len(tokens))
-            found.append(flops)
-        return found
+        visual = layout.visual_tokens
+        rows = layout.rows_after_image + (include_last_visual_row and visual > 0)
+        flops = layout.vision_flops
+        flops += self.captured_flops(layout, rows=rows, new_tokens=new_tokens)
+        if consistency_keep_ratio is not None:
+            flops += self.scoring_flops(layout, new_tokens, consistency_keep_ratio)
+        return flops
+
+    def scoring_flops(self, layout: PromptLayout, new_tokens: int, keep_ratio: float) -> float:
+        """The consistency pass of one record, over that share of its visual tokens."""
+        visual = layout.visual_tokens
+        seen = layout.length - visual + keep_count(visual, keep_ratio)
+        return scoring_flops(self.shape, prompt=seen, new_tokens=new_tokens)
 
     def captured_flops(self, layout: PromptLayout, *, rows: int, new_tokens: int) -> float:
         """Generation of one record with a capture of so many rows of its prompt."""
@@ -58,63 +57,44 @@ class Meter:
         )
 
     def answer_flops(
-        self, layouts: Sequence[PromptLayout], answers: Generation, plan: Plan
-    ) -> list[float]:
-        """Vision, generation and pruning of each record of `VLM.answer`."""
-        found = []
-        for b, layout in enumerate(layouts):
-            text = layout.length - layout.visual_tokens
-            stages = [(cut.layer, text + cut.kept) for cut in plan.cuts[b]]
-            generated = staged_generation_flops(
-                self.shape,
-                [(0, layout.length), *stages],
-                new_tokens=len(answers.token_ids[b]),
-                drafted=answers.drafted[b],
-                accepted=answers.accepted[b],
-            )
-            found.append(layout.vision_flops + generated + plan.flops[b])
-        return found
+        self,
+        layout: PromptLayout,
+        cuts: Sequence[Cut] = (),
+        *,
+        new_tokens: int = 1,
+        drafted: int = 0,
+        accepted: int = 0,
+    ) -> float:
+        """Vision and generation of one record, pruned so; by default only the prefill."""
+        text = layout.length - layout.visual_tokens
+        stages = [(0, layout.length), *((cut.layer, text + cut.kept) for cut in cuts)]
+        return layout.vision_flops + staged_generation_flops(
+            self.shape, stages, new_tokens=new_tokens, drafted=drafted, accepted=accepted
+        )
 
 
-class Stopwatch:
-    """Seconds of a batch on a device, waiting for the device's queue at the end."""
+class SharedTime:
+    """Seconds of a batch on a device, shared among its records.
 
-    def __init__(self, device: torch.device) -> None:
+    Attributes:
+        seconds: of each record.
+    """
+
+    def __init__(self, device: torch.device, records: int) -> None:
         self._device = device
         self._started = time.perf_counter()
+        self.seconds = [0.0] * records
 
-    def seconds(self) -> float:
-        """Since construction."""
+    def start(self) -> None:
+        """What has passed since the last share was somebody else's."""
+        self._started = time.perf_counter()
+
+    def share(self, weights: Mapping[int, float]) -> None:
+        """Wait for the device, and share what has passed by these weights, by record."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        return time.perf_counter() - self._started
-
-
-def usages(
-    batch: PromptBatch,
-    *,
-    kept: Sequence[int],
-    answers: Sequence[Sequence[Any]],
-    flops: Sequence[float],
-    seconds: float,
-    consistency_s: float | None = None,
-) -> list[Usage]:
-    """One usage per record; their device-seconds add up to `seconds`.
-
-    Likewise those of the consistency pass, which `seconds` include; None where there was none.
-    """
-    total = sum(flops)
-    return [
-        Usage(
-            prompt_tokens=batch.layouts[b].length,
-            visual_tokens=batch.layouts[b].visual_tokens,
-            kept_tokens=kept[b],
-            completion_tokens=len(answer),
-            flops=flops[b],
-            device_s=seconds * flops[b] / total,
-            batch_records=len(answers),
-            padded_tokens=batch.width,
-            consistency_s=None if consistency_s is None else consistency_s * flops[b] / total,
-        )
-        for b, answer in enumerate(answers)
-    ]
+        now = time.perf_counter()
+        total = sum(weights.values())
+        for record, weight in weights.items():
+            self.seconds[record] += (now - self._started) * weight / total
+        self._started = now

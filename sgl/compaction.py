@@ -45,6 +45,20 @@ def take_tokens(prompt: Prompt, index_BW: Tensor, valid_BW: Tensor) -> Prompt:
     )
 
 
+def take_records(prompt: Prompt, index_R: Tensor) -> Prompt:
+    """Some records of a batch: (R,) int64, its rows in the order to come."""
+    return replace(
+        prompt,
+        embeds_BTD=prompt.embeds_BTD[index_R],
+        position_ids_ABT=prompt.position_ids_ABT[:, index_R],
+        valid_BT=prompt.valid_BT[index_R],
+        visual_BT=prompt.visual_BT[index_R],
+        next_position_B=prompt.next_position_B[index_R],
+        deepstack=tuple(added_BTD[index_R] for added_BTD in prompt.deepstack),
+        block_BT=None if prompt.block_BT is None else prompt.block_BT[index_R],
+    )
+
+
 def right_padded(prompt: Prompt) -> tuple[Prompt, Tensor]:
     """Left-padded prompts padded on the right, and indices (B, T) that lead back by `take`."""
     length = prompt.valid_BT.shape[1]

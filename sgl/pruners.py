@@ -30,7 +30,7 @@ from sgl.diversity import MAX_DISTANCES, most_diverse
 from sgl.errors import ConfigurationError
 from sgl.families import Family
 from sgl.flops import glance_flops, row_flops
-from sgl.generation import generate_greedy
+from sgl.generation import Generating
 from sgl.layout import PromptLayout
 from sgl.pruning import OneCut, Pruner, Ranked, Scene
 from sgl.ranking import Cut, Stage, keep_count, spread
@@ -71,7 +71,7 @@ class OwnGlobal(Ranked):
         """See `Ranked`."""
         valid_BT = scene.batch.prompt.valid_BT
         capture = RowCapture(len(scene.ids), valid_BT.shape[1], valid_BT.device)
-        first = generate_greedy(scene.lm, scene.batch.prompt, scene.limits, capture=capture)
+        first = Generating(scene.lm, scene.batch.prompt, scene.limits, capture=capture).finish()
         flops = [
             scene.meter.captured_flops(layout, rows=layout.rows_after_image, new_tokens=len(tokens))
             for layout, tokens in zip(scene.batch.layouts, first.token_ids, strict=True)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sgl.accounting import Meter
+from sgl.answers import Limits
 from sgl.families import Family
-from sgl.generation import Limits
 from sgl.language_model import LanguageModel
 from sgl.layout import PromptLayout
 from sgl.prompt import PromptBatch

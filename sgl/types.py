@@ -159,7 +159,7 @@ class Usage:
         kept_tokens: visual tokens left above the prune layer (V when nothing was pruned).
         completion_tokens: n, the end token included when it was generated.
         flops: floating point operations of all phases (a multiply-add counts two).
-        device_s: the record's share of its batch's device-seconds, shared by FLOPs.
+        device_s: the record's share of its batch's device-seconds: see sgl.accounting.
         batch_records: records of the forward pass that it was part of.
         padded_tokens: prompt tokens of each of them there, its own padding included.
         consistency_s: of `device_s`, what the consistency pass took; None where there was none.

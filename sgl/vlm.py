@@ -1,30 +1,29 @@
 """A native vision-language model that guides (small) or is guided (large)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sgl import early_exit
-from sgl.accounting import Meter, Stopwatch, usages
-from sgl.attention import RowCapture
-from sgl.compaction import prune_prompt
-from sgl.errors import ConfigurationError
+from sgl.accounting import Meter
+from sgl.answering import AnswerCohort, AnswerSettings
+from sgl.answers import Limits
+from sgl.cohort import Cohort
 from sgl.families import Family
 from sgl.flops import DecoderShape
-from sgl.generation import Generation, Limits, generate_greedy
-from sgl.language_model import LanguageModel, Prompt
+from sgl.guiding import GuideCohort, GuideSettings
+from sgl.language_model import LanguageModel
 from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptEncoder
 from sgl.memory import BatchMemory
 from sgl.prompt import PromptBatch, build_prompts
-from sgl.pruners import PRUNERS
 from sgl.pruning import Pruner, Scene
-from sgl.ranking import top_visual_tokens
-from sgl.results import guidances, large_answers, prunings_of
-from sgl.scoring import score_answers
-from sgl.selection import Plan
-from sgl.types import Answer, Certainty, ConsistencyForm, Criterion, Guidance, ImageQuestion
+from sgl.text_stream import cut_at
+from sgl.types import Answer, ConsistencyForm, Criterion, Guidance, ImageQuestion
+
+_TOKENS_ASIDE = 16
+"""Special tokens, which have no text."""
 
 
 class VLM:
@@ -33,6 +32,7 @@ class VLM:
     Attributes:
         encoder: lays out its prompts.
         memory: what its batches need.
+        meter: counts what they cost.
         layers: L, decoder layers.
         end_token_ids: any of them ends an answer.
         cuda_graphs: `answer` decodes, where answers can be long, as one CUDA graph per batch.
@@ -49,9 +49,9 @@ class VLM:
             model.get_decoder(), model.get_output_embeddings(), family.position_axes
         )
         self.layers = self.language_model.layers
-        self._meter = Meter(DecoderShape.of(family.config.text_config))
+        self.meter = Meter(DecoderShape.of(family.config.text_config))
         self.memory = BatchMemory(
-            self._meter.shape,
+            self.meter.shape,
             family.patch_values,
             model.dtype.itemsize,
             deepstack=family.deepstack_layers,
@@ -60,7 +60,6 @@ class VLM:
         self.cuda_graphs = False
         self.sum_over_heads: Callable[[Tensor], Tensor] = _identity
 
-    @torch.inference_mode()
     def guide(
         self,
         records: Sequence[ImageQuestion],
@@ -92,44 +91,33 @@ class VLM:
             RecordError: one of the records is bad; which kind, its subclass tells. NumericalError
                 names none, so that records have to be run alone to find it.
         """
-        watch = Stopwatch(self.model.device)
-        batch = self.prompts(records, max_new_tokens)
-        prompt = batch.prompt
-        capture = RowCapture(len(records), prompt.valid_BT.shape[1], prompt.valid_BT.device)
-        answers = generate_greedy(
-            self.language_model,
-            prompt,
-            self._limits(batch, min_new_tokens),
-            capture=capture,
+        settings = GuideSettings(
+            max_new_tokens=max_new_tokens,
+            min_new_tokens=min_new_tokens,
+            consistency=consistency,
+            consistency_keep_ratio=consistency_keep_ratio,
             include_last_visual_row=include_last_visual_row,
-            uncertainty=True,
+            criterion=criterion,
+            all_criteria=all_criteria,
         )
-        importance_BT = self.sum_over_heads(capture.importance_BT)
-        steady = all_criteria or early_exit.needs_consistency(criterion)
-        again = consistency_keep_ratio if steady else None
-        answered_s = watch.seconds()
-        certainties = self._certainties(prompt, importance_BT, answers, again, consistency)
-        seconds = watch.seconds()
-        flops = self._meter.guidance_flops(
-            batch.layouts,
-            answers,
-            consistency_keep_ratio=again,
-            include_last_visual_row=include_last_visual_row,
-        )
-        usage = usages(
-            batch,
-            kept=[layout.visual_tokens for layout in batch.layouts],
-            answers=answers.token_ids,
-            flops=flops,
-            seconds=seconds,
-            consistency_s=seconds - answered_s if steady else None,
-        )
-        texts = self._texts(answers)
-        return guidances(
-            records, batch, answers, texts, certainties, importance_BT, usage, criterion
-        )
+        return GuideCohort(self, records, settings).finish()
 
-    @torch.inference_mode()
+    def guiding(
+        self,
+        records: Sequence[ImageQuestion],
+        *,
+        heard: Collection[int] = (),
+        **settings: Any,
+    ) -> Cohort[Guidance]:
+        """As `guide`, one forward pass at a time: see `Cohort`.
+
+        Args:
+            records: one batch, at least one record.
+            heard: places of the records whose text is wanted as it comes.
+            settings: as of `guide`.
+        """
+        return GuideCohort(self, records, GuideSettings(**settings), heard=heard, at_once=True)
+
     def answer(
         self,
         records: Sequence[ImageQuestion],
@@ -164,40 +152,35 @@ class VLM:
             ValueError: prune_layer or keep_ratio is no share.
             RecordError: one of the records is bad; which kind, its subclass tells.
         """
-        _check_shares(prune_layer, keep_ratio)
-        watch = Stopwatch(self.model.device)
-        pruner = pruner or (PRUNERS["guided"] if guidance else None)
-        layer = int(self.layers * prune_layer)
-        if pruner and (obstacle := pruner.obstacle(self.family, layer)):
-            raise ConfigurationError(f"pruner {pruner.name!r}: {obstacle}")
-        scene = self.scene(
-            records,
-            guidance,
+        settings = AnswerSettings(
+            prune_layer=prune_layer,
+            keep_ratio=keep_ratio,
             max_new_tokens=max_new_tokens,
             min_new_tokens=min_new_tokens,
-            watch_vision=pruner is not None and pruner.watches_vision,
+            use_drafts=use_drafts,
+            pruner=pruner,
         )
-        batch, plan = scene.batch, Plan.of_nothing(len(records))
-        if pruner:
-            plan = pruner.plan(scene, layer, keep_ratio)
-        answers = generate_greedy(
-            self.language_model,
-            batch.prompt,
-            scene.limits,
-            selections=plan.selections,
-            drafts=[self._draft(one) for one in guidance] if guidance and use_drafts else None,
-            graph=self.cuda_graphs,
+        return AnswerCohort(self, records, guidance, settings).finish()
+
+    def answering(
+        self,
+        records: Sequence[ImageQuestion],
+        guidance: Sequence[Guidance] | None = None,
+        *,
+        heard: Collection[int] = (),
+        **settings: Any,
+    ) -> Cohort[Answer]:
+        """As `answer`, one forward pass at a time: see `Cohort`.
+
+        Args:
+            records: one batch, at least one record.
+            guidance: of the same records, in order.
+            heard: places of the records whose text is wanted as it comes.
+            settings: as of `answer`.
+        """
+        return AnswerCohort(
+            self, records, guidance, AnswerSettings(**settings), heard=heard, at_once=True
         )
-        visual = [layout.visual_tokens for layout in batch.layouts]
-        usage = usages(
-            batch,
-            kept=plan.kept(visual),
-            answers=answers.token_ids,
-            flops=self._meter.answer_flops(batch.layouts, answers, plan),
-            seconds=watch.seconds(),
-        )
-        prunings = prunings_of(pruner, plan, visual, self.layers, prune_layer, keep_ratio)
-        return large_answers(records, guidance, answers, self._texts(answers), prunings, usage)
 
     @torch.inference_mode()
     def scene(
@@ -213,10 +196,10 @@ class VLM:
         batch = self.prompts(records, max_new_tokens, watch_vision=watch_vision)
         return Scene(
             lm=self.language_model,
-            meter=self._meter,
+            meter=self.meter,
             ids=[record.id for record in records],
             batch=batch,
-            limits=self._limits(batch, min_new_tokens),
+            limits=self.limits(records, batch, min_new_tokens),
             complete=self.sum_over_heads,
             guidance=guidance,
         )
@@ -238,54 +221,39 @@ class VLM:
         layouts = [self.encoder.lay_out(record, max_new_tokens) for record in records]
         return build_prompts(self.model, self.encoder, records, layouts, watch_vision=watch_vision)
 
-    def _limits(self, batch: PromptBatch, min_new_tokens: int) -> Limits:
-        limits = [layout.max_new_tokens for layout in batch.layouts]
-        return Limits(self.end_token_ids, limits, min_new_tokens)
+    def limits(
+        self, records: Sequence[ImageQuestion], batch: PromptBatch, min_new_tokens: int
+    ) -> Limits:
+        """When the answers of a batch end, and how their tokens are chosen."""
+        return Limits(
+            self.end_token_ids,
+            [layout.max_new_tokens for layout in batch.layouts],
+            min_new_tokens,
+            [record.sampling for record in records],
+            partial(self._stopped, [record.stop for record in records]),
+        )
 
-    def _certainties(
-        self,
-        prompt: Prompt,
-        importance_BT: Tensor,
-        answers: Generation,
-        keep_ratio: float | None,
-        form: ConsistencyForm,
-    ) -> list[Certainty]:
-        """Of each answer, with a consistency pass that sees that share, or without one."""
-        steady: list[float | None] = [None] * len(answers.token_ids)
-        if keep_ratio is not None:
-            kept_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
-            pruned = prune_prompt(prompt, kept_BT | ~prompt.visual_BT)
-            seen_again = score_answers(self.language_model, pruned, answers.token_ids)
-            steady = [early_exit.consistency(one, form) for one in seen_again]
-        vocabulary = self._meter.shape.vocabulary
-        return [
-            early_exit.certainty(log_probs, entropies, margins, vocabulary, again)
-            for log_probs, entropies, margins, again in zip(
-                answers.log_probs, answers.entropies, answers.margins, steady, strict=True
-            )
-        ]
+    def _stopped(
+        self, stops: Sequence[tuple[str, ...]], record: int, token_ids: Sequence[int]
+    ) -> bool:
+        if not stops[record]:
+            return False
+        # A token is at least a byte, and a character at most four.
+        tail = token_ids[-4 * max(map(len, stops[record])) - _TOKENS_ASIDE :]
+        text = self.tokenizer.decode(tail, skip_special_tokens=True)
+        return any(stop in text for stop in stops[record])
 
-    def _draft(self, guidance: Guidance) -> list[int]:
+    def draft(self, guidance: Guidance) -> list[int]:
         """The guide's answer in this model's tokens, ended."""
         words: list[int] = self.tokenizer(guidance.answer, add_special_tokens=False)["input_ids"]
         eos = self.tokenizer.eos_token_id
         ends = self.end_token_ids
         return [*words, eos if eos in ends else min(ends)] if ends else words
 
-    def _texts(self, answers: Generation) -> list[str]:
-        return [self.decode(ids) for ids in answers.token_ids]
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """An answer's text, special tokens removed, stripped."""
+    def text(self, token_ids: Sequence[int], stops: Sequence[str] = ()) -> str:
+        """An answer's text up to a stop text, special tokens removed, stripped."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return text.strip()
-
-
-def _check_shares(prune_layer: float, keep_ratio: float) -> None:
-    if not (0 <= prune_layer <= 1 and 0 <= keep_ratio <= 1):
-        raise ValueError(
-            f"prune_layer ({prune_layer}) and keep_ratio ({keep_ratio}) are shares, 0 to 1"
-        )
+        return cut_at(text, stops).strip()
 
 
 def _identity(tensor: Tensor) -> Tensor:

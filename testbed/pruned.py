@@ -9,7 +9,7 @@ import torch
 
 import sgl
 from sgl.equal_retention import RETENTIONS, place_at
-from sgl.generation import generate_greedy
+from sgl.generation import Generating
 from sgl.pruners import PRUNERS
 from sgl.pruning import Pruner, Ranked, Scene
 from sgl.ranking import Cut, staged_retention
@@ -154,10 +154,10 @@ def _answer(
     drafts: Sequence[Sequence[int]],
     outcome: Outcome,
 ) -> None:
-    answers = generate_greedy(
+    answers = Generating(
         scene.lm, scene.batch.prompt, scene.limits, selections=plan.selections, drafts=drafts
-    )
-    outcome.texts += [large.decode(ids) for ids in answers.token_ids]
+    ).finish()
+    outcome.texts += [large.text(ids) for ids in answers.token_ids]
     outcome.retention += [
         staged_retention(cuts, large.layers, visual)
         for cuts, visual in zip(plan.cuts, scene.visual_tokens, strict=True)

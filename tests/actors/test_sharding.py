@@ -12,11 +12,12 @@ import pytest
 import ray
 import torch
 
-import actors.sharding
+import actors.sharded_vlm
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig, PruningConfig
 from actors.large_vlm import GuidedQuestion, LargeVLM
 from actors.loading import load_model
-from actors.sharding import Introduction, ShardedVLM, load_replica
+from actors.sharded_vlm import Introduction, ShardedVLM
+from actors.sharding import load_replica
 from actors.small_vlm import SmallVLM
 from actors.tensor_parallel import Parameters
 from pipeline.stage import end_process
@@ -207,7 +208,7 @@ def test_ranks_that_hold_the_whole_model_are_refused(
         def close(self) -> None:
             Unsplit.closed = True
 
-    monkeypatch.setattr(actors.sharding, "RankGroup", Unsplit)
+    monkeypatch.setattr(actors.sharded_vlm, "RankGroup", Unsplit)
     with pytest.raises(DeviceError, match="they are not split"):
         ShardedVLM(one_process, 2, internvl().model)
     assert Unsplit.closed

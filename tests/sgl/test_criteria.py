@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from sgl import vlm as engine
+from sgl.answers import Limits
 from sgl.cascade import run_cascade
 from sgl.decoder import prefill
 from sgl.early_exit import exit_score, needs_consistency
 from sgl.flops import scoring_flops
-from sgl.generation import Limits, generate_greedy
+from sgl.generation import Generating
 from sgl.ranking import keep_count
 from sgl.types import Criterion, Route
 from sgl.vlm import VLM
@@ -77,7 +77,7 @@ def test_its_flops_are_saved(vlm: VLM) -> None:
     for one, other in zip(paper, short, strict=True):
         visual = one.usage.visual_tokens
         seen = one.usage.prompt_tokens - visual + keep_count(visual, 0.05)
-        saved = scoring_flops(vlm._meter.shape, prompt=seen, new_tokens=len(one.token_ids))
+        saved = scoring_flops(vlm.meter.shape, prompt=seen, new_tokens=len(one.token_ids))
         assert one.usage.flops - other.usage.flops == pytest.approx(saved)
 
 
@@ -115,7 +115,7 @@ def test_uncertainty_changes_no_token_and_costs_nothing_where_not_asked_for(
 
     def answers(**settings: Any) -> Any:
         with torch.inference_mode():
-            return generate_greedy(vlm.language_model, batch.prompt, limits, **settings)
+            return Generating(vlm.language_model, batch.prompt, limits, **settings).finish()
 
     told, untold = answers(uncertainty=True), answers()
     assert (told.token_ids, told.log_probs) == (untold.token_ids, untold.log_probs)
@@ -127,7 +127,7 @@ def test_uncertainty_changes_no_token_and_costs_nothing_where_not_asked_for(
     def refuse(*_: Any) -> None:
         raise AssertionError("nobody asked")
 
-    monkeypatch.setattr("sgl.generation.entropy_and_margin", refuse)
+    monkeypatch.setattr("sgl.answers.entropy_and_margin", refuse)
     vlm.answer(records, max_new_tokens=MAX_NEW)
 
 
@@ -143,7 +143,7 @@ def test_the_cascade_exits_by_the_criterion(vlm: VLM, monkeypatch: pytest.Monkey
     def refuse(*_: Any) -> None:
         raise AssertionError("the pass is not needed")
 
-    monkeypatch.setattr(engine, "score_answers", refuse)
+    monkeypatch.setattr("sgl.guiding.score_answers", refuse)
     records = ragged_records()
     guidance = vlm.guide(records, max_new_tokens=MAX_NEW, criterion=Criterion.MARGIN)
     threshold = float(np.median([one.certainty.margin for one in guidance]))

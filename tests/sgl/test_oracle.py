@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sgl.answers import Generation, Limits
 from sgl.attention import RowCapture
 from sgl.compaction import prune_prompt
 from sgl.decoder import decode_step, prefill
 from sgl.early_exit import confidence, consistency
-from sgl.generation import Generation, Limits, generate_greedy
+from sgl.generation import Generating
 from sgl.language_model import LanguageModel, Prompt
 from sgl.ranking import spread, top_visual_tokens
 from sgl.scoring import score_answers
@@ -92,13 +93,13 @@ def prompt(case: str, size: str) -> Prompt:
 def guide(case: str) -> tuple[Prompt, Generation, Tensor]:
     batch = prompt(case, "small")
     capture = RowCapture(1, batch.embeds_BTD.shape[1], torch.device("cpu"))
-    answer = generate_greedy(
+    answer = Generating(
         oracle().small,
         batch,
         Limits({oracle().end_token}, [6]),
         capture=capture,
         include_last_visual_row=True,
-    )
+    ).finish()
     return batch, answer, capture.importance_BT
 
 
@@ -147,12 +148,12 @@ def test_pruned_large_model(case: str, pruning: tuple[float, float] | None) -> N
         importance_BT = spread([arrays[f"{case}/importance"]], batch.visual_BT)
         kept_BT = top_visual_tokens(importance_BT, batch.visual_BT, keep_ratio)
         selections = [Selection(int(lm.layers * prune_layer), kept_BT | ~batch.visual_BT)]
-    answer = generate_greedy(
+    answer = Generating(
         lm,
         batch,
         Limits({oracle().end_token}, [6]),
         selections=selections,
-    )
+    ).finish()
     assert answer.token_ids[0] == arrays[f"{name}/answer"].tolist()
     logits_BN, state = prefill(lm, batch, selections)
     steps = [logits_BN] + [

@@ -10,11 +10,12 @@ import torch
 
 from sgl import generation
 from sgl import prompt as prompts
+from sgl.answers import Limits
 from sgl.attention import ATTENTION_NAME
 from sgl.compaction import prune_prompt
 from sgl.decoder import decode_step, prefill
 from sgl.errors import EmptyQuestionError, GridMismatchError, PromptTooLongError, RecordError
-from sgl.generation import Limits, generate_greedy
+from sgl.generation import Generating
 from sgl.language_model import LanguageModel, Prompt
 from sgl.pruners import Guided
 from sgl.ranking import top_visual_tokens
@@ -173,7 +174,7 @@ def test_scores_of_an_answer_are_those_of_its_generation(vlm: VLM, keep_ratio: f
         keep_BT = top_visual_tokens(importance_BT, prompt.visual_BT, keep_ratio)
         keep_BT |= ~prompt.visual_BT
         limits = Limits(frozenset(), [3, 6, 1, 4], min_new_tokens=0)
-        answers = generate_greedy(lm, prompt, limits, selections=[Selection(0, keep_BT)])
+        answers = Generating(lm, prompt, limits, selections=[Selection(0, keep_BT)]).finish()
         scored = score_answers(lm, prune_prompt(prompt, keep_BT), answers.token_ids)
     for score, log_probs in zip(scored, answers.log_probs, strict=True):
         np.testing.assert_allclose(score, log_probs, atol=1e-4)
@@ -310,8 +311,8 @@ def test_when_they_leave_changes_no_answer(vlm: VLM, leave_at: float) -> None:
     with torch.inference_mode():
         prompt = vlm.prompts(ragged_records()).prompt
         limits = Limits(frozenset(), [1, 6, 3, 2])
-        answers = generate_greedy(vlm.language_model, prompt, limits, leave_at=leave_at)
-        usual = generate_greedy(vlm.language_model, prompt, limits)
+        answers = Generating(vlm.language_model, prompt, limits, leave_at=leave_at).finish()
+        usual = Generating(vlm.language_model, prompt, limits).finish()
     assert answers.token_ids == usual.token_ids
     assert answers.passes == usual.passes == 6
 
@@ -346,7 +347,7 @@ def test_drafts_change_no_token_of_the_answers(
         said[4],
         [],
     ]
-    monkeypatch.setattr(vlm, "_draft", lambda one: drafts[int(one.id)])
+    monkeypatch.setattr(vlm, "draft", lambda one: drafts[int(one.id)])
     drafted = vlm.answer(records, guidance, **options)
     for one, other_one in zip(plain, drafted, strict=True):
         assert one.token_ids == other_one.token_ids
@@ -360,8 +361,10 @@ def test_a_right_draft_needs_one_pass(vlm: VLM) -> None:
     (record,) = ragged_records(limit=6)[:1]
     batch = vlm.prompts([record])
     limits = Limits(frozenset(), [6])
-    plain = generate_greedy(vlm.language_model, batch.prompt, limits)
-    drafted = generate_greedy(vlm.language_model, batch.prompt, limits, drafts=[plain.token_ids[0]])
+    plain = Generating(vlm.language_model, batch.prompt, limits).finish()
+    drafted = Generating(
+        vlm.language_model, batch.prompt, limits, drafts=[plain.token_ids[0]]
+    ).finish()
     assert drafted.token_ids == plain.token_ids
     np.testing.assert_allclose(drafted.log_probs[0], plain.log_probs[0], atol=1e-5)
     assert (plain.passes, drafted.passes) == (6, 1)
