@@ -52,9 +52,9 @@ class TextStream:
         return self._say(text)
 
     def _certain(self) -> str:
-        text = cut_at(self._text, self._stops).lstrip()
+        text = cut_at(self._text, self._stops)
         held = max((_overlap(text, stop) for stop in self._stops), default=0)
-        return text[: len(text) - held].rstrip()
+        return text[: len(text) - held].strip()
 
     def _say(self, text: str) -> str:
         new = text[self._said :]

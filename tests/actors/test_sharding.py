@@ -21,6 +21,7 @@ from actors.sharding import load_replica
 from actors.small_vlm import SmallVLM
 from actors.tensor_parallel import Parameters
 from pipeline.stage import end_process
+from sgl.cohort import Done
 from sgl.errors import ConfigurationError, DeviceError, ModelLoadError
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 from sgl.vlm import VLM
@@ -148,6 +149,35 @@ def test_the_shipped_model_guides_and_answers_as_in_one_process() -> None:
     pruned = split.answer(records, guidance, prune_layer=0.19, keep_ratio=0.2)
     expected = alone.answer(records, guidance, prune_layer=0.19, keep_ratio=0.2)
     assert tokens(pruned) == tokens(expected)
+
+
+def test_cohorts_of_two_ranks_answer_as_a_batch_of_one_process(
+    one_process: ModelConfig, two_ranks: ModelConfig
+) -> None:
+    records = ragged_records()
+    split = SmallVLM(two_ranks, GuidanceConfig(), DECODING)
+    expected = {one.id: one for one in guided(one_process, records)}
+    cohort, other = split.cohort(records, [0]), split.cohort(records[1:], ())
+    cohort.cancel(3)
+    found: dict[str, Guidance] = {}
+    said = ""
+    while cohort.unfinished or other.unfinished:
+        for running in (cohort, other):
+            for event in running.step() if running.unfinished else ():
+                if isinstance(event, Done):
+                    found[event.result.id] = event.result
+                else:
+                    said += event.text
+    for name, guidance in expected.items():
+        assert found[name].token_ids == guidance.token_ids
+        np.testing.assert_allclose(found[name].importance, guidance.importance, rtol=1e-3)
+    assert said == expected[records[0].id].answer
+    abandoned = split.cohort(records)
+    abandoned.step()
+    for place in range(len(records)):
+        abandoned.cancel(place)
+    again = [one.token_ids for one in split.run(records) if isinstance(one, Guidance)]
+    assert again == [one.token_ids for one in expected.values()]
 
 
 def test_a_model_that_does_not_divide_is_spread_and_that_is_said(
