@@ -34,23 +34,26 @@ class ServePoolConfig(StrictModel):
     Attributes:
         replicas: of which there are at least so many.
         max_replicas: at most; more than `replicas` lets Ray Serve add some while requests wait.
-        num_gpus: per replica; several are of one node, and the model is split over them.
+        num_gpus: per replica; several are of one node, and the model is split over them. None means
+            1 where the cluster has GPUs, else 0.
         num_cpus: cores reserved per replica.
         usd_per_hour: price of one device for an hour; None takes the price book's.
+        upscale_delay_s: requests have to wait so long before there is another replica.
+        downscale_delay_s: it has to be needless so long before it goes again.
         max_waiting: requests per replica that wait; more are refused at once.
         cohorts: batches that a replica has under way at the same time: while some decode, the next
             one is admitted.
-        start_deadline_s: for the loading of the model.
     """
 
     replicas: int = Field(default=1, ge=1)
     max_replicas: int | None = Field(default=None, ge=1)
-    num_gpus: float = Field(default=0, ge=0)
+    num_gpus: float | None = Field(default=None, ge=0)
     num_cpus: float = Field(default=0.01, gt=0)
     usd_per_hour: float | None = Field(default=None, ge=0)
+    upscale_delay_s: float = Field(default=10.0, ge=0)
+    downscale_delay_s: float = Field(default=300.0, ge=0)
     max_waiting: int = Field(default=128, ge=1)
     cohorts: int = Field(default=4, ge=1)
-    start_deadline_s: float = Field(default=1800.0, gt=0)
 
     @model_validator(mode="after")
     def _max_above_min(self) -> "ServePoolConfig":
@@ -73,6 +76,7 @@ class ListenConfig(StrictModel):
         host: loopback by default; anything wider is warned of where there are no keys.
         port: of HTTP.
         replicas: of the process that parses requests and decodes pictures.
+        num_cpus: cores reserved for each of them.
         cors_origins: web pages of these origins may call it; none by default.
         playground: whether the page at / is served.
     """
@@ -80,6 +84,7 @@ class ListenConfig(StrictModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     replicas: int = Field(default=1, ge=1)
+    num_cpus: float = Field(default=0.1, gt=0)
     cors_origins: tuple[str, ...] = ()
     playground: bool = True
 

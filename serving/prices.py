@@ -1,0 +1,49 @@
+"""What a second of a pool's replica costs, by the same price book as a batch job's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline import prices as job_prices
+from pipeline.build import rate_of
+from pipeline.config import JobConfig
+from pipeline.pool_config import LargePoolConfig, PoolConfig, PoolsConfig
+from pipeline.preflight import Placement, Resources
+from serving.config import ServeConfig, ServePoolConfig
+from serving.policies import job_of
+from serving.surroundings import Prices
+
+_HOUR_S = 3600.0
+
+
+def priced(config: ServeConfig, nodes: Sequence[Mapping[str, Any]]) -> Prices:
+    """The prices of both pools; unpriced where one of them has none.
+
+    Args:
+        config: with GPUs resolved.
+        nodes: as ray.nodes() tells them.
+
+    Raises:
+        ConfigurationError: the price file is wrong, or is not in US dollars.
+    """
+    places = {name: _placement(getattr(config.pools, name)) for name in ("small", "large")}
+    job = job_prices.priced(_job(config), Resources(places), nodes).job
+    seconds = {name: _per_second(job, name, place) for name, place in places.items()}
+    return Prices(small_usd_per_s=seconds["small"], large_usd_per_s=seconds["large"])
+
+
+def _per_second(job: JobConfig, name: str, place: Placement) -> float | None:
+    rate = rate_of(job, name, place)
+    return None if rate.usd_per_hour is None else rate.devices * rate.usd_per_hour / _HOUR_S
+
+
+def _placement(pool: ServePoolConfig) -> Placement:
+    return Placement(num_gpus=pool.num_gpus or 0.0, num_cpus=pool.num_cpus)
+
+
+def _job(config: ServeConfig) -> JobConfig:
+    small, large = config.pools.small.usd_per_hour, config.pools.large.usd_per_hour
+    pools = PoolsConfig(
+        small=PoolConfig(usd_per_hour=small), large=LargePoolConfig(usd_per_hour=large)
+    )
+    update = {"pools": pools, "pricing": config.pricing, "storage": config.storage}
+    return job_of(config).model_copy(update=update)

@@ -1,0 +1,158 @@
+"""Both pools by their Ray Serve handles: retries where replicas die, refusals where none are left.
+
+A request that a replica had taken when it died is asked again of another one. Answers are greedy or
+drawn with a seed, so that a text that was begun goes on where it was (`actors.retold`).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from actors.large_vlm import GuidedQuestion
+from actors.retold import Retold
+from serving.backend import Delta, PoolState, Timed
+from serving.config import Degrade, ServeConfig
+from serving.pools import Event
+from sgl.errors import OverloadedError, UnavailableError
+from sgl.types import ImageQuestion
+
+logger = logging.getLogger(__name__)
+
+APPLICATION = "sgl"
+ATTEMPTS = 3
+"""A request whose replica dies so often is suspected to be why."""
+_POLL_S = 1.0
+_RETRY_S = 0.1
+_RETRY_AFTER_S = 1.0
+_RUNNING = "RUNNING"
+
+
+class PoolStates:
+    """How many replicas the pools have, asked of Ray Serve once a second, while anybody wonders.
+
+    Args:
+        wanted: replicas by pool.
+    """
+
+    def __init__(self, wanted: dict[str, int]) -> None:
+        self._wanted = wanted
+        self._known = {name: PoolState(number, number) for name, number in wanted.items()}
+        self._asked = 0.0
+        self._asking = asyncio.Lock()
+
+    async def now(self) -> dict[str, PoolState]:
+        """As of the last second."""
+        async with self._asking:
+            if time.monotonic() - self._asked > _POLL_S:
+                self._known = await asyncio.to_thread(self._ask)
+                self._asked = time.monotonic()
+        return self._known
+
+    def _ask(self) -> dict[str, PoolState]:
+        deployments = serve.status().applications[APPLICATION].deployments
+        return {
+            name: PoolState(deployments[name].replica_states.get(_RUNNING, 0), number)
+            for name, number in self._wanted.items()
+        }
+
+
+class RayBackend:
+    """See Backend.
+
+    Args:
+        config: of the endpoint.
+        small: handle of the small pool.
+        large: likewise.
+    """
+
+    def __init__(
+        self, config: ServeConfig, small: DeploymentHandle, large: DeploymentHandle
+    ) -> None:
+        self._handles = {"small": small, "large": large}
+        # Where a request can do without a pool, it does not wait for replicas to come back.
+        self._waits = {"small": True, "large": config.degrade is Degrade.ERROR}
+        self._states = PoolStates(
+            {"small": config.pools.small.replicas, "large": config.pools.large.replicas}
+        )
+
+    def guide(
+        self, question: ImageQuestion, *, timeout_s: float, stream: bool
+    ) -> AsyncIterator[Delta | Timed]:
+        """See Backend."""
+        return self._ask("small", question, timeout_s, stream)
+
+    def answer(
+        self, request: GuidedQuestion, *, timeout_s: float, stream: bool
+    ) -> AsyncIterator[Delta | Timed]:
+        """See Backend."""
+        return self._ask("large", request, timeout_s, stream)
+
+    async def states(self) -> dict[str, PoolState]:
+        """See Backend."""
+        return await self._states.now()
+
+    async def _ask(
+        self, pool: str, item: Any, timeout_s: float, stream: bool
+    ) -> AsyncIterator[Delta | Timed]:
+        deadline = time.monotonic() + timeout_s
+        retold = Retold()
+        for attempt in range(ATTEMPTS):
+            # What was never taken is refused; what was taken waits for a replica to come back.
+            await self._check(pool, patient=attempt > 0 and self._waits[pool])
+            retold.again()
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                async with aclosing(self._call(pool, item, left, stream)) as events:
+                    async for event in events:
+                        if isinstance(event, Delta):
+                            if new := retold.more(event.text):
+                                yield Delta(new)
+                        elif isinstance(event, Timed):
+                            yield event
+                            return
+                        else:
+                            raise event
+            except BackPressureError as error:
+                raise OverloadedError(
+                    f"the {pool} pool has as many requests waiting as may", _RETRY_AFTER_S
+                ) from error
+            except (RayActorError, DeploymentUnavailableError):
+                logger.warning("a replica of the %s pool died under a request", pool)
+                await asyncio.sleep(_RETRY_S)
+        raise UnavailableError(f"{ATTEMPTS} replicas of the {pool} pool died under this request")
+
+    async def _check(self, pool: str, *, patient: bool) -> None:
+        """Refuse where no replica could take the request now.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        if not patient and (await self._states.now())[pool].replicas == 0:
+            raise UnavailableError(f"the {pool} pool has no replica now")
+
+    async def _call(
+        self, pool: str, item: Any, timeout_s: float, stream: bool
+    ) -> AsyncIterator[Event]:
+        """One call of one replica; whoever stops listening cancels it."""
+        handle = self._handles[pool]
+        if not stream:
+            response = handle.ask.remote(item, timeout_s)
+            try:
+                yield await response
+            finally:
+                response.cancel()
+            return
+        events = handle.options(stream=True).ask_stream.remote(item, timeout_s)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            events.cancel()
