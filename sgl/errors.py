@@ -84,6 +84,14 @@ class EmptyQuestionError(RecordError):
     """The question has no text."""
 
 
+class ConversationError(RecordError):
+    """The model's chat template cannot write the conversation, or not as it is."""
+
+
+class ControlTokenError(RecordError):
+    """A text contains a token that structures prompts, with which it could forge a turn."""
+
+
 class ImageError(RecordError):
     """An image is missing, unreadable or of a kind that is not accepted."""
 

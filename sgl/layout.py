@@ -5,11 +5,13 @@ Lengths are exact, so that batches can be planned by them and bad records told a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from sgl.errors import EmptyQuestionError, PromptTooLongError, RecordError
+from sgl.conversation import ConversationWriter, turns_of
+from sgl.errors import PromptTooLongError, RecordError
 from sgl.families.base import Family, ImageLayout, size_of
-from sgl.types import ImageQuestion, TokenGrid
+from sgl.types import ImageQuestion, TokenGrid, Turn
 
 DEFAULT_MAX_NEW_TOKENS = 64
 
@@ -67,17 +69,20 @@ class PromptEncoder:
             max_new_tokens: if the record names no limit of its own.
 
         Raises:
-            EmptyQuestionError: the question has no text.
+            EmptyQuestionError: there is nothing to answer.
+            MalformedRecordError: the turns are no conversation about the record's images.
+            ConversationError: the chat template cannot write the conversation as it is.
+            ControlTokenError: a text contains a control token or the image placeholder.
             ImageError: an image is of a shape that the family does not take.
             PromptTooLongError: prompt and answer limit exceed the model's context.
-            RecordError: the question contains the image placeholder, or the limit is below 1.
+            RecordError: the limit is below 1.
         """
         limit = max_new_tokens if record.max_new_tokens is None else record.max_new_tokens
         if limit < 1:
             raise RecordError("max_new_tokens must be at least 1; an answer has one token or more")
-        self._check_question(record.question)
+        turns = turns_of(record)
         images = self.family.layouts([size_of(image) for image in record.images])
-        token_ids = self._tokenize(record.question, images)
+        token_ids = self._tokenize(turns, images)
         self._check_context(len(token_ids), limit)
         return PromptLayout(
             token_ids=token_ids,
@@ -88,31 +93,22 @@ class PromptEncoder:
             max_new_tokens=limit,
         )
 
-    def _check_question(self, question: str) -> None:
-        if not question.strip():
-            raise EmptyQuestionError("the question is empty; every record needs a question")
-        image_token = self.tokenizer.convert_ids_to_tokens(self.family.config.image_token_id)
-        for token in (self.family.placeholder, image_token):
-            if token in question:
-                raise RecordError(
-                    f"the question contains the model's image placeholder {token!r}; remove it"
-                )
-
     def _check_context(self, length: int, limit: int) -> None:
         context = self.family.config.text_config.max_position_embeddings
         if length + limit > context:
             raise PromptTooLongError(
                 f"{length} prompt tokens and {limit} answer tokens exceed the model's context of "
-                f"{context} tokens; shorten the question, shrink the image or lower max_new_tokens"
+                f"{context} tokens; shorten the text, shrink the image or lower max_new_tokens"
             )
 
-    def _tokenize(self, question: str, images: Sequence[ImageLayout]) -> list[int]:
-        content = [{"type": "image"} for _ in images] + [{"type": "text", "text": question}]
-        text: str = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+    @cached_property
+    def _writer(self) -> ConversationWriter:
+        return ConversationWriter(self.tokenizer, self.family)
+
+    def _tokenize(self, turns: Sequence[Turn], images: Sequence[ImageLayout]) -> list[int]:
+        text = self._writer.write(turns)
         pieces = text.split(self.family.placeholder)
-        assert len(pieces) == len(images) + 1, "the chat template wrote another number of images"
+        assert len(pieces) == len(images) + 1, "the prompt has another number of images"
         expanded = pieces[0] + "".join(
             self.family.placeholder_tokens(image.grids) + piece
             for image, piece in zip(images, pieces[1:], strict=True)

@@ -43,6 +43,8 @@ class Family(ABC):
     Attributes:
         model_types: the `config.model_type` values it serves.
         placeholder: what the chat template writes for one image.
+        region_marks: special tokens that a text may hold, as they mark regions of a picture; all
+            others are the chat template's.
         position_axes: position ids per token, 1 or, for M-RoPE, 3.
         bidirectional_images: the tokens of an image attend to each other in both directions.
         class_token: the vision tower puts a class token before an image's patches.
@@ -54,6 +56,7 @@ class Family(ABC):
 
     model_types: ClassVar[frozenset[str]]
     placeholder: ClassVar[str]
+    region_marks: ClassVar[frozenset[str]] = frozenset()
     position_axes: ClassVar[int] = 1
     bidirectional_images: ClassVar[bool] = False
     class_token: ClassVar[bool] = False

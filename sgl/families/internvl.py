@@ -22,6 +22,7 @@ class InternVL(Family):
 
     model_types = frozenset({"internvl"})
     placeholder = "<IMG_CONTEXT>"
+    region_marks = frozenset({"<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"})
     class_token = True
     image_processor_class = GotOcr2ImageProcessorPil
     # Published checkpoints leave it out or say false; the native InternVLProcessor always tiles.

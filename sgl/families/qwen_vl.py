@@ -23,6 +23,9 @@ class QwenVL(Family):
     """One grid per image, (patch rows / merge) x (patch columns / merge) tokens."""
 
     placeholder = "<|image_pad|>"
+    region_marks = frozenset(
+        f"<|{kind}_{end}|>" for kind in ("object_ref", "box", "quad") for end in ("start", "end")
+    )
     position_axes = 3
     image_processor_class = Qwen2VLImageProcessorPil
 

@@ -283,7 +283,7 @@ def questions() -> Iterator[Rotten]:
     # One token to the tests' tokenizer, which splits at blanks.
     yield Rotten("long-word", None, image, "x" * LONG, right)
     yield Rotten("null-byte-question", None, image, "what\0is\0this?", right)
-    yield Rotten("markup-question", None, image, "<image> w1 </s> <|im_end|>", right)
+    yield Rotten("markup-question", "ControlTokenError", image, "<image> w1 </s> <|im_end|>", right)
     yield Rotten("no-tokens-allowed", "RecordError", image, max_new_tokens=0)
     yield Rotten("fewer-than-none", "RecordError", image, max_new_tokens=-5)
 

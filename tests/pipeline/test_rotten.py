@@ -17,7 +17,7 @@ from tests.pipeline.inputs import checked_ids
 from tests.pipeline.rotten import Rotten
 from tests.pipeline.tables import fetch_stage
 
-MODEL_STAGES = ("PromptTooLongError",)
+MODEL_STAGES = ("ControlTokenError", "PromptTooLongError")
 """Errors that only a model finds."""
 
 
