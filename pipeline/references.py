@@ -125,9 +125,7 @@ class Fetcher:
         return data
 
     def _too_large(self, name: str) -> ImageTooLargeError:
-        return ImageTooLargeError(
-            f"{name}: more bytes than max_image_bytes ({self.max_bytes})"
-        )
+        return ImageTooLargeError(f"{name}: more bytes than max_image_bytes ({self.max_bytes})")
 
 
 def has_image(reference: dict[str, Any] | None) -> bool:
