@@ -114,7 +114,7 @@ class LimitsConfig(StrictModel):
         max_image_bytes: of one encoded picture.
         max_image_pixels: of one picture, by its header, before it is decoded.
         max_total_pixels: of all pictures of one request.
-        decode_threads: pictures that are decoded at the same time; each takes up to 25 bytes per
+        decode_threads: pictures that are decoded at the same time; each takes up to 30 bytes per
             pixel meanwhile.
         decode_deadline_s: of one picture.
         max_text_chars: of all texts of one request.

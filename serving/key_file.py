@@ -47,9 +47,9 @@ class KeyEntry(StrictModel):
 
 
 class KeyFile(StrictModel):
-    """All keys."""
+    """All keys; a file that is empty has not been written to its end."""
 
-    keys: tuple[KeyEntry, ...] = ()
+    keys: tuple[KeyEntry, ...]
 
     @field_validator("keys")
     @classmethod
@@ -72,7 +72,7 @@ def parsed(data: bytes, path: str) -> KeyFile:
         ConfigurationError: it is broken; says no more of it than where.
     """
     try:
-        return KeyFile.model_validate(yaml.safe_load(data) or {})
+        return KeyFile.model_validate(yaml.safe_load(data))
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: not YAML") from error
     except ValidationError as error:
@@ -112,7 +112,7 @@ def add_key(
         raise ConfigurationError(f"{first['loc'][0]}: {first['msg']}") from error
     while True:
         old = peek(path)
-        known = KeyFile() if old is None else parsed(old, path)
+        known = KeyFile(keys=()) if old is None else parsed(old, path)
         if name in {one.name for one in known.keys}:
             raise ConfigurationError(f"{path}: there is a key '{name}'; revoke it, or take another")
         if _written(path, old, KeyFile(keys=(*known.keys, entry))):
@@ -127,7 +127,7 @@ def revoke_key(path: str, name: str) -> None:
     """
     while True:
         old = peek(path)
-        known = KeyFile() if old is None else parsed(old, path)
+        known = KeyFile(keys=()) if old is None else parsed(old, path)
         left = tuple(one for one in known.keys if one.name != name)
         if len(left) == len(known.keys):
             raise ConfigurationError(f"{path}: there is no key '{name}'")
