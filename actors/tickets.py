@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from actors.batching import HasId
 from actors.engine import Running
@@ -36,7 +36,7 @@ class CohortModel(Protocol[_Asked, Result]):
         """How its prompt will be; called from any thread."""
         ...
 
-    def fits(self, kind: Hashable, layouts: "Sequence[PromptLayout]", /) -> bool:
+    def fits(self, kind: Any, layouts: "Sequence[PromptLayout]", /) -> bool:
         """Whether so many can be under way at the same time."""
         ...
 

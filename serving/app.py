@@ -53,7 +53,7 @@ class Ingress:
         self._backend = RayBackend(config, small, large)
         self._metrics, self._lifecycle = Metrics(), Lifecycle()
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:  # noqa: PLW3201
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         """Of Ray Serve, once the constructor has run."""
         app = create_app(
             self._config,
@@ -69,6 +69,10 @@ class Ingress:
     async def snapshot(self) -> Snapshot:
         """What this process has counted."""
         return self._metrics.snapshot()
+
+    async def under_way(self) -> int:
+        """Requests that are not answered yet."""
+        return int(self._metrics.snapshot().values.get(("num_requests_running", ()), 0))
 
     async def drain(self) -> None:
         """From now on it is not ready: whoever routes to it shall go elsewhere."""

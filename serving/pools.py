@@ -64,9 +64,7 @@ class Pool(Generic[Item, Result]):
         submit = self._continuous.submit
         try:
             # Laying out a prompt takes a millisecond or more.
-            ticket = await asyncio.to_thread(
-                submit, item, ear, timeout_s=timeout_s, heard=heard
-            )
+            ticket = await asyncio.to_thread(submit, item, ear, timeout_s=timeout_s, heard=heard)
         except RecordError as error:
             failure = Failure(item.id, self._stage, type(error).__name__, str(error))
             yield Timed(failure, queued_s=0.0, served_s=0.0)

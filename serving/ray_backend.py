@@ -7,7 +7,7 @@ drawn with a seed, so that a text that was begun goes on where it was (`actors.r
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -140,7 +140,7 @@ class RayBackend:
 
     async def _call(
         self, pool: str, item: Any, timeout_s: float, stream: bool
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """One call of one replica; whoever stops listening cancels it."""
         handle = self._handles[pool]
         if not stream:
