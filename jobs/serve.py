@@ -1,6 +1,7 @@
 """`sgl serve`: the endpoint on Ray Serve, until somebody ends it."""
 
 import argparse
+import logging
 import signal
 import sys
 import threading
@@ -28,6 +29,8 @@ _SETTINGS = {
 }
 """Options, and the settings that they stand for."""
 _POLL_S = 0.2
+_QUIET: dict[str, Any] = {"log_level": "WARNING", "enable_access_log": False}
+"""Of Ray Serve's own log, which has a line per request and process."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until the process is told to end."""
-    config = config_of(options)
-    with _told_to_end() as end:
-        serve(config, end)
+    serve(config_of(options))
     return 0
 
 
@@ -82,12 +83,11 @@ def config_of(options: argparse.Namespace) -> "ServeConfig":
     return config.model_copy(update={"models": with_testbed(config.models)})
 
 
-def serve(config: "ServeConfig", end: threading.Event) -> None:
+def serve(config: "ServeConfig") -> None:
     """Deploy, tell where, wait for the end, drain.
 
     Args:
         config: with paths that replicas find.
-        end: set when it shall end.
 
     Raises:
         ConfigurationError: before a model loads.
@@ -104,7 +104,8 @@ def serve(config: "ServeConfig", end: threading.Event) -> None:
     policies_of(config)
     for warning in warnings_of(config):
         _say(f"WARNING: {warning}")
-    with cluster(config.ray):
+    # Ray has handlers of its own, which come with it.
+    with cluster(config.ray), _told_to_end() as end:
         _start(config)
         try:
             _deploy(config)
@@ -123,11 +124,12 @@ def _start(config: "ServeConfig") -> None:
 
     from serving.browsers import is_loopback
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     near = is_loopback(config.listen.host)
     ray_serve.start(
         proxy_location="HeadOnly" if near else "EveryNode",
         http_options={"host": config.listen.host, "port": config.listen.port},
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
+        logging_config=_QUIET,
     )
 
 
@@ -139,7 +141,9 @@ def _deploy(config: "ServeConfig") -> None:
     from sgl.errors import ReplicaError
 
     try:
-        ray_serve.run(application(config), name=APPLICATION, route_prefix="/")
+        ray_serve.run(
+            application(config), name=APPLICATION, route_prefix="/", logging_config=_QUIET
+        )
     except RuntimeError as error:
         raise ReplicaError(f"the endpoint cannot start: {error}") from error
 

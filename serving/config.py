@@ -163,6 +163,8 @@ class ServeConfig(StrictModel):
             pruning.
         clients_choose: whether requests may bring a threshold or a pruning of their own.
         degrade: what happens to a request that should escalate while the large pool is down.
+        restart_wait_s: a request whose replica has died waits so long for another one; so does one
+            that should escalate, where `degrade` is error.
         keys: file of the API keys' hashes, from `sgl key`; None lets everybody in.
         http: pictures are fetched over http(s) as this allows; None refuses all addresses but
             data: ones.
@@ -182,6 +184,7 @@ class ServeConfig(StrictModel):
     pools: ServePoolsConfig = ServePoolsConfig()
     listen: ListenConfig = ListenConfig()
     limits: LimitsConfig = LimitsConfig()
+    restart_wait_s: float = Field(default=20.0, ge=0)
     keys: str | None = None
     http: HttpConfig | None = None
     drain_s: float = Field(default=30.0, gt=0)

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import numpy as np
+
 from actors.batching import HasId
 from actors.continuous import Continuous
 from actors.large_vlm import GuidedQuestion, LargeVLM
@@ -23,6 +25,9 @@ from sgl.types import Answer, Failure, Guidance, ImageQuestion
 
 STUCK_S = 600.0
 """A forward pass that takes so long hangs, and its replica is ended."""
+
+WARM_UP = ImageQuestion("warm-up", "?", (np.zeros((64, 64, 3), np.uint8),), max_new_tokens=2)
+"""The first forward passes of a process are slow; nobody shall wait for them."""
 
 Refused: TypeAlias = OverloadedError | ExpiredError | UnavailableError
 Event: TypeAlias = Delta | Timed | Refused
@@ -101,7 +106,9 @@ class SmallPool(Pool[ImageQuestion, Guidance]):
     def __init__(self, config: ServeConfig) -> None:
         def load() -> CohortModel[ImageQuestion, Guidance]:
             devices = devices_of(config.pools.small)
-            return SmallVLM(config.models.small, config.guidance, config.decoding, **devices)
+            model = SmallVLM(config.models.small, config.guidance, config.decoding, **devices)
+            model.run([WARM_UP])
+            return model
 
         super().__init__(load, "small", config.pools.small)
 
@@ -112,7 +119,9 @@ class LargePool(Pool[GuidedQuestion, Answer]):
     def __init__(self, config: ServeConfig) -> None:
         def load() -> CohortModel[GuidedQuestion, Answer]:
             devices = devices_of(config.pools.large)
-            return LargeVLM(config.models.large, config.pruning, config.decoding, **devices)
+            model = LargeVLM(config.models.large, config.pruning, config.decoding, **devices)
+            model.run([GuidedQuestion(WARM_UP)])
+            return model
 
         super().__init__(load, "large", config.pools.large)
 

@@ -31,6 +31,7 @@ ATTEMPTS = 3
 """A request whose replica dies so often is suspected to be why."""
 _POLL_S = 1.0
 _RETRY_S = 0.1
+"""The handle needs a moment to hear of a replica's death."""
 _RETRY_AFTER_S = 1.0
 _RUNNING = "RUNNING"
 
@@ -77,8 +78,13 @@ class RayBackend:
         self, config: ServeConfig, small: DeploymentHandle, large: DeploymentHandle
     ) -> None:
         self._handles = {"small": small, "large": large}
-        # Where a request can do without a pool, it does not wait for replicas to come back.
-        self._waits = {"small": True, "large": config.degrade is Degrade.ERROR}
+        # What was never begun is refused at once; what was begun waits, unless it can do without.
+        begun = config.restart_wait_s
+        self._first_wait_s = {
+            "small": 0.0,
+            "large": begun if config.degrade is Degrade.ERROR else 0.0,
+        }
+        self._wait_s = self._first_wait_s | {"small": begun}
         self._states = PoolStates(
             {"small": config.pools.small.replicas, "large": config.pools.large.replicas}
         )
@@ -105,8 +111,7 @@ class RayBackend:
         deadline = time.monotonic() + timeout_s
         retold = Retold()
         for attempt in range(ATTEMPTS):
-            # What was never taken is refused; what was taken waits for a replica to come back.
-            await self._check(pool, patient=attempt > 0 and self._waits[pool])
+            await self._replica(pool, (self._wait_s if attempt else self._first_wait_s)[pool])
             retold.again()
             left = max(0.0, deadline - time.monotonic())
             try:
@@ -129,14 +134,17 @@ class RayBackend:
                 await asyncio.sleep(_RETRY_S)
         raise UnavailableError(f"{ATTEMPTS} replicas of the {pool} pool died under this request")
 
-    async def _check(self, pool: str, *, patient: bool) -> None:
-        """Refuse where no replica could take the request now.
+    async def _replica(self, pool: str, wait_s: float) -> None:
+        """Wait until some replica could take a request.
 
         Raises:
-            UnavailableError: there is none.
+            UnavailableError: there is none after so long.
         """
-        if not patient and (await self._states.now())[pool].replicas == 0:
-            raise UnavailableError(f"the {pool} pool has no replica now")
+        until = time.monotonic() + wait_s
+        while (await self._states.now())[pool].replicas == 0:
+            if time.monotonic() >= until:
+                raise UnavailableError(f"the {pool} pool has no replica now")
+            await asyncio.sleep(_POLL_S)
 
     async def _call(
         self, pool: str, item: Any, timeout_s: float, stream: bool
