@@ -1,0 +1,212 @@
+"""The whole endpoint: `sgl serve`, Ray Serve, the trained pair, the official client."""
+
+import asyncio
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from openai import APIStatusError, AsyncOpenAI, OpenAI
+
+import sgl
+from sgl.types import Criterion, ImageQuestion, Route
+from testbed import model_path
+from tests.serving.live import RECORDS, Live, endpoint, messages_of, wait_for
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+THRESHOLD, PRUNE_LAYER, KEEP_RATIO = 0.964, 0.09, 0.4
+"""Of jobs/serve.yaml."""
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    options = ["--set", "listen.replicas=2", "--set", "pools.small.replicas=2"]
+    with endpoint(tmp_path_factory.mktemp("live"), options) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def client(live: Live) -> Iterator[OpenAI]:
+    with OpenAI(api_key="none", base_url=f"{live.url}/v1", max_retries=0) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[sgl.Answer]:
+    records = [
+        ImageQuestion(one.id, one.question.text, (one.image,), max_new_tokens=64) for one in RECORDS
+    ]
+    small, large = (sgl.load(model_path(role)) for role in ("small", "large"))
+    return sgl.run_cascade(
+        small,
+        large,
+        records,
+        threshold=THRESHOLD,
+        prune_layer=PRUNE_LAYER,
+        keep_ratio=KEEP_RATIO,
+        criterion=Criterion.CONFIDENCE,
+    )
+
+
+def test_answers_are_those_of_the_cascade(client: OpenAI, expected: list[sgl.Answer]) -> None:
+    assert {one.route for one in expected} == {Route.SMALL, Route.LARGE}
+    for record, want in zip(RECORDS, expected, strict=True):
+        got = client.chat.completions.create(model="pair", messages=messages_of(record))
+        own: Any = (got.model_extra or {})["sgl"]
+        assert got.choices[0].message.content == want.text
+        assert own["route"] == want.route
+        assert want.guidance is not None
+        assert own["exit_score"] == pytest.approx(want.guidance.exit_score, abs=1e-3)
+        assert got.usage is not None
+        assert got.usage.prompt_tokens == want.usage.prompt_tokens
+        if want.pruning:
+            pruning = own["pruning"]
+            assert pruning["average_retention"] == pytest.approx(want.pruning.average_retention)
+            assert pruning["kept_tokens"] == want.usage.kept_tokens
+
+
+def test_streams_are_the_answers(client: OpenAI, expected: list[sgl.Answer]) -> None:
+    for model in ("pair", "pair:small", "pair:large"):
+        for record, want in list(zip(RECORDS, expected, strict=True))[:4]:
+            stream = client.chat.completions.create(
+                model=model, messages=messages_of(record), stream=True
+            )
+            chunks = [chunk for chunk in stream if chunk.choices]
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            assert chunks[-1].choices[0].finish_reason == "stop"
+            if model == "pair":
+                assert text == want.text
+            own: Any = (chunks[-1].model_extra or {})["sgl"]
+            assert own["route"] == {"pair": want.route}.get(model, model.partition(":")[2])
+
+
+def test_many_at_once_are_answered_as_alone(live: Live, expected: list[sgl.Answer]) -> None:
+    async def ask() -> list[str | None]:
+        async with AsyncOpenAI(api_key="none", base_url=f"{live.url}/v1") as client:
+            calls = [
+                client.chat.completions.create(model="pair", messages=messages_of(record))
+                for record in RECORDS * 4
+            ]
+            return [one.choices[0].message.content for one in await asyncio.gather(*calls)]
+
+    assert asyncio.run(ask()) == [one.text for one in expected] * 4
+
+
+def test_a_conversation_goes_on_with_words_alone(client: OpenAI) -> None:
+    first = messages_of(RECORDS[0])
+    turns = [*first, {"role": "assistant", "content": "red"}, *first[:0]]
+    got = client.chat.completions.create(
+        model="pair", messages=[*turns, {"role": "user", "content": "names ?"}], max_tokens=4
+    )
+    assert got.choices[0].message.content
+    only_text = client.chat.completions.create(
+        model="pair:large", messages=[{"role": "user", "content": "what is red A ?"}], max_tokens=4
+    )
+    assert only_text.usage is not None
+    assert only_text.usage.completion_tokens <= 4
+
+
+def test_a_limit_a_seed_and_a_stop_text_reach_the_models(client: OpenAI) -> None:
+    # A caption, so that there is something to cut.
+    record = max(RECORDS, key=lambda one: len(one.question.answer.split()))
+    ask: dict[str, Any] = {"model": "pair", "messages": messages_of(record)}
+    whole = client.chat.completions.create(**ask).choices[0].message.content or ""
+    words = whole.split()
+    assert len(words) > 3
+    cut = client.chat.completions.create(**ask, max_tokens=2).choices[0]
+    assert cut.finish_reason == "length"
+    assert whole.startswith(cut.message.content or "never")
+    stopped = client.chat.completions.create(**ask, stop=[words[2]]).choices[0]
+    assert stopped.finish_reason == "stop"
+    assert stopped.message.content == whole.partition(words[2])[0].strip()
+
+    def drawn(seed: int) -> str | None:
+        got = client.chat.completions.create(**ask, temperature=2, seed=seed)
+        return got.choices[0].message.content
+
+    assert drawn(1) == drawn(1)
+    assert len({drawn(seed) for seed in range(8)}) > 1
+
+
+def test_a_bad_record_is_the_clients_fault_and_nobody_elses(client: OpenAI) -> None:
+    with pytest.raises(APIStatusError) as caught:
+        client.chat.completions.create(
+            model="pair", messages=[{"role": "user", "content": "<IMG_CONTEXT> what ?"}]
+        )
+    assert caught.value.status_code == 400
+    assert "Traceback" not in caught.value.response.text
+
+
+def test_the_metrics_are_those_of_all_processes(live: Live, client: OpenAI) -> None:
+    def answered() -> float:
+        lines = httpx.get(f"{live.url}/metrics").text.splitlines()
+        name = "sgl_serve_request_success_total"
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    before = answered()
+    for _ in range(6):
+        client.chat.completions.create(model="pair", messages=messages_of(RECORDS[0]))
+    wait_for(lambda: answered() == before + 6, 10)
+
+
+def test_a_client_that_goes_frees_its_slot(live: Live) -> None:
+    body = json.dumps({"model": "pair:large", "messages": messages_of(RECORDS[0]), "stream": True})
+    for _ in range(20):
+        with httpx.stream(
+            "POST",
+            f"{live.url}/v1/chat/completions",
+            content=body,
+            headers={"content-type": "application/json"},
+        ) as answer:
+            next(answer.iter_bytes())
+
+    def running() -> float:
+        lines = httpx.get(f"{live.url}/metrics").text.splitlines()
+        name = "sgl_serve_num_requests_running"
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    wait_for(lambda: running() == 0, 20)
+
+
+@pytest.mark.chaos
+def test_a_killed_replica_loses_no_request_that_was_taken(
+    live: Live, expected: list[sgl.Answer]
+) -> None:
+    """Two small replicas, one large one: new requests go to the other, begun ones are retried."""
+
+    async def ask(client: AsyncOpenAI, place: int) -> str | None:
+        record = RECORDS[place % len(RECORDS)]
+        got = await client.chat.completions.create(model="pair", messages=messages_of(record))
+        return got.choices[0].message.content
+
+    async def main() -> list[str | None]:
+        async with AsyncOpenAI(api_key="none", base_url=f"{live.url}/v1", max_retries=0) as client:
+            calls = []
+            for place in range(36):
+                calls.append(asyncio.create_task(ask(client, place)))
+                await asyncio.sleep(0.1)
+                if place in (8, 20):
+                    pool = {8: "small", 20: "large"}[place]
+                    live.replicas(pool)[0].send_signal(signal.SIGKILL)
+            return await asyncio.gather(*calls)
+
+    assert asyncio.run(main()) == [one.text for one in expected] * 3
+    wait_for(lambda: len(live.replicas("small")) == 2)
+
+
+def test_nothing_of_ray_listens_beyond_loopback(live: Live) -> None:
+    processes = [live.process, *live.process.children(recursive=True)]
+    ours = {one.pid for one in processes}
+    listening = subprocess.run(
+        ["ss", "-ltnpH"], capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    if not listening:
+        pytest.skip("needs ss")
+    for line in listening:
+        if any(f"pid={pid}," in line for pid in ours):
+            address = line.split()[3].rpartition(":")[0]
+            assert address in ("127.0.0.1", "[::1]", "localhost"), line
