@@ -6,7 +6,7 @@ from pathlib import Path
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"actors", "benchmarks", "infra", "jobs", "pipeline", "sgl", "testbed"}
+PACKAGES = {"actors", "benchmarks", "infra", "jobs", "pipeline", "serving", "sgl", "testbed"}
 
 
 def test_a_new_top_level_package_is_a_decision() -> None:
