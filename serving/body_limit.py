@@ -40,7 +40,7 @@ async def read_body(
 
     Raises:
         BodyError: 413, 415 or 408.
-        OverloadedError: of `hold`.
+        ApiError: of `hold`.
     """
     _check_promised(headers, limits.max_body_bytes)
     body = bytearray()

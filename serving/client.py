@@ -12,9 +12,8 @@ class Client:
         name: fit for logs.
         charge: takes the tokens that an answer has cost, prompt and completion of both models, off
             what the client may use per minute.
-        hold: counts bytes that the request takes from now to its end. It raises OverloadedError
-            where all requests together would take more than they may, and may be called in any
-            thread.
+        hold: counts bytes that the request takes from now to its end, in any thread. Where all
+            requests together would take more than they may, it raises an ApiError, 503.
     """
 
     name: str

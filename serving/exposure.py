@@ -1,5 +1,6 @@
 """What an operator should know of the endpoint's settings before somebody else finds out."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -16,6 +17,8 @@ def warnings_of(config: ServeConfig) -> list[str]:
         f"ANYBODY who reaches {config.listen.host}:{config.listen.port} may use this endpoint: it "
         "listens beyond this machine and has no keys; make some by sgl key and write keys: FILE, "
         "or listen on 127.0.0.1": wide and anyone,
+        "ANYBODY who reaches Ray's ports may run code on this machine: RAY_AUTH_MODE is disabled; "
+        "unset it": os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled",
         "any page that anybody here opens in a browser may use this endpoint: listen.cors_origins "
         "is * and there are no keys": open_to_pages and anyone,
         "listen.cors_origins is *: pages of all origins may send requests with a key that they "

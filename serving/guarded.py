@@ -25,7 +25,6 @@ from serving.key_file import KeyEntry
 from serving.keys import Keys
 from serving.rate_limits import RateLimits, client_at
 from serving.security_headers import SecurityHeaders, with_headers
-from sgl.errors import OverloadedError
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +117,7 @@ class Admission:
                 # A look at the metrics is let in while too many ask for answers.
                 stay = stack.enter_context(self.in_flight.stay(counted=asks))
                 body = await read_body(headers, receive, self._limits, stay.hold) if asks else b""
-            except (ApiError, OverloadedError) as error:
+            except ApiError as error:
                 await _refuse(error, scope, receive, send)
                 return
             if body is None:
@@ -153,12 +152,7 @@ def _told(scope: Scope, client: Client) -> Scope:
     return {**scope, "headers": headers, "state": {**scope.get("state", {}), "client": client}}
 
 
-async def _refuse(
-    error: ApiError | OverloadedError, scope: Scope, receive: Receive, send: Send
-) -> None:
-    if isinstance(error, OverloadedError):
-        kind, after = "overloaded_error", error.retry_after_s
-        error = ApiError(503, str(error), kind=kind, code="overloaded", retry_after_s=after)
+async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
     # As ASCII: a path is the client's, and could begin a line of its own in the log.
     logger.info("refused %s %s: %d %s", scope["method"], ascii(scope["path"]), error.status, error)
     await error.response()(scope, receive, send)

@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from sgl.errors import OverloadedError
+from serving.api_errors import ApiError
 
 _RETRY_AFTER_S = 1.0
+
+
+class FullError(ApiError):
+    """There is no room, or none any more."""
+
+    def __init__(self, message: str) -> None:
+        kind = "overloaded_error"
+        super().__init__(503, message, kind=kind, code="overloaded", retry_after_s=_RETRY_AFTER_S)
 
 
 class Stay:
@@ -25,7 +33,7 @@ class Stay:
         """Count bytes until the request's end; in any thread.
 
         Raises:
-            OverloadedError: there is no room for them, or the request has ended meanwhile, so that
+            FullError: there is no room for them, or the request has ended meanwhile, so that
                 what they are for is no longer wanted.
         """
         self._whole.hold(self, more)
@@ -54,11 +62,11 @@ class InFlight:
             counted: False for what is always let in, such as a look at the metrics.
 
         Raises:
-            OverloadedError: there are as many as may be.
+            FullError: there are as many as may be.
         """
         with self._lock:
             if counted and self.requests >= self._max_requests:
-                raise OverloadedError("too many requests are under way", _RETRY_AFTER_S)
+                raise FullError("too many requests are under way")
             self.requests += counted
         stay = Stay(self)
         try:
@@ -73,8 +81,8 @@ class InFlight:
         """See Stay.hold."""
         with self._lock:
             if stay.ended:
-                raise OverloadedError("the request has ended", _RETRY_AFTER_S)
+                raise FullError("the request has ended")
             if self.bytes + more > self._max_bytes:
-                raise OverloadedError("the requests under way hold too much", _RETRY_AFTER_S)
+                raise FullError("the requests under way hold too much")
             self.bytes += more
             stay.bytes += more

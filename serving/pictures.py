@@ -61,7 +61,7 @@ class Pictures:
 
         Raises:
             ImageError: of the first picture that fails, with its place if there are several.
-            OverloadedError: of `hold`.
+            ApiError: of `hold`.
         """
         if len(references) > self._limits.max_images:
             raise ImageError(f"more than {self._limits.max_images} images in one request")
@@ -144,7 +144,7 @@ class _Room:
 
         Raises:
             ImageTooLargeError: the request's pictures have too many pixels together.
-            OverloadedError: all requests together hold too much.
+            ApiError: of `hold`.
         """
         with self._lock:
             self._left -= pixels

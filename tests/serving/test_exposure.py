@@ -11,8 +11,19 @@ WIDE = {"host": "0.0.0.0"}
 HTTP = {"allow_hosts": ["images.example.org"], "allow_plain_http": True}
 
 
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+
+
 def test_the_defaults_are_nothing_to_warn_of() -> None:
     assert warnings_of(config_of()) == []
+
+
+def test_a_ray_without_tokens_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    (told,) = warnings_of(config_of())
+    assert "RAY_AUTH_MODE" in told
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "box.example", ""])

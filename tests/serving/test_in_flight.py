@@ -9,8 +9,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from serving.client import Client
 from serving.guarded import Admission, guarded
-from serving.in_flight import InFlight
-from sgl.errors import OverloadedError
+from serving.in_flight import FullError, InFlight
 from tests.serving.asgi import ASK, JSON_CHUNKED, Application, Wire, browser, config_of, scope_of
 
 CONFIG = config_of(
@@ -56,7 +55,7 @@ def test_bytes_are_counted_as_they_come_and_what_is_held_besides() -> None:
         client.hold(500)
         try:
             client.hold(500)
-        except OverloadedError as error:
+        except FullError as error:
             held.append(str(error))
         return JSONResponse({})
 
@@ -73,7 +72,7 @@ def test_a_request_that_has_ended_holds_nothing_more() -> None:
     whole = InFlight(1, 100)
     with whole.stay(counted=True) as stay:
         stay.hold(50)
-    with pytest.raises(OverloadedError, match="ended"):
+    with pytest.raises(FullError, match="ended"):
         stay.hold(1)
     assert whole.bytes == 0
 

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.references import Fetcher
 from serving import pictures as pictures_module
 from serving.config import ServeConfig
+from serving.in_flight import FullError
 from serving.pictures import FORMATS, Pictures
 from sgl import errors
 from sgl.errors import (
@@ -21,7 +22,6 @@ from sgl.errors import (
     ImageFetchError,
     ImageNotFoundError,
     ImageTooLargeError,
-    OverloadedError,
 )
 from tests.pipeline import rotten
 from tests.pipeline.inputs import picture, png
@@ -258,13 +258,13 @@ def test_pixels_are_held_before_there_are_any(monkeypatch: pytest.MonkeyPatch) -
     assert held == [len(DATA), 4 * 6 * 3]
 
     def full(_: int) -> None:
-        raise OverloadedError("no room", 1.0)
+        raise FullError("no room")
 
     def never(_: Image.Image) -> np.ndarray:
         raise AssertionError("decoded without room")
 
     monkeypatch.setattr(pictures_module, "pixels_of", never)
-    with pytest.raises(OverloadedError):
+    with pytest.raises(FullError):
         got(inline(DATA), hold=full)
 
 

@@ -64,6 +64,16 @@ def test_weights_that_are_a_pickle_are_refused(tmp_path: Path) -> None:
         sgl.load(tmp_path, device="cpu")
 
 
+def test_a_chat_template_runs_no_code(tmp_path: Path) -> None:
+    save(internvl(), tmp_path)
+    trace = tmp_path / "trace"
+    escape = f"{{{{ cycler.__init__.__globals__.os.mkdir('{trace}') }}}}<IMG_CONTEXT>"
+    (tmp_path / "chat_template.jinja").write_text(escape)
+    with pytest.raises(ModelLoadError, match="chat template"):
+        sgl.load(tmp_path, device="cpu")
+    assert not trace.exists()
+
+
 def test_checkpoints_that_bring_code_are_refused_without_running_it(tmp_path: Path) -> None:
     config = {"model_type": "internvl_chat", "auto_map": {"AutoConfig": "config.Config"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
