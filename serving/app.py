@@ -21,6 +21,7 @@ from serving.guarded import guarded
 from serving.http_app import create_app
 from serving.metrics import Metrics, Snapshot
 from serving.pictures import Pictures
+from serving.playground_files import mount
 from serving.pools import LargePool, SmallPool
 from serving.prices import priced
 from serving.ray_backend import RayBackend
@@ -64,6 +65,8 @@ class Ingress:
             gather=self._gather if self._config.listen.replicas > 1 else None,
             lifecycle=self._lifecycle,
         )
+        if self._config.listen.playground:
+            mount(app)
         return guarded(app, self._config)
 
     async def snapshot(self) -> Snapshot:
