@@ -57,7 +57,7 @@ class Source:
     @property
     def requests(self) -> bool:
         """Whether all of it is requests in OpenAI's batch format."""
-        return all(part.requests for part in self.parts)
+        return all(part.requests for part in self.parts if part.rows)
 
     @property
     def carried(self) -> tuple[str, ...]:

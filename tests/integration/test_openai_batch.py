@@ -87,15 +87,17 @@ def test_a_stop_text_ends_an_answer_before_it(tmp_path: Path) -> None:
 
 @ENGINE
 def test_sampling_draws_the_same_again(tmp_path: Path) -> None:
-    (record,) = draw_records("heldout", 1)
-    answers = []
+    records = list(draw_records("heldout", 12))
+    hot = [asked(record, temperature=2) for record in records]
+    drawn = []
     for place in range(2):
         folder = tmp_path / str(place)
         folder.mkdir()
-        hot = {**asked(record, temperature=2, max_tokens=8), "custom_id": "hot"}
-        answers.append(said(answered(folder, [asked(record), hot])["hot"]))
-    assert answers[0] == answers[1]
-    assert answers[0] != record.question.answer
+        drawn.append({name: said(one) for name, one in answered(folder, hot).items()})
+    assert drawn[0] == drawn[1]
+    (tmp_path / "greedy").mkdir()
+    cold = answered(tmp_path / "greedy", [asked(record) for record in records])
+    assert drawn[0] != {name: said(one) for name, one in cold.items()}
 
 
 @ENGINE

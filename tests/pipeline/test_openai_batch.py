@@ -207,6 +207,7 @@ def test_an_input_says_whether_it_is_requests(tmp_path: Path) -> None:
         write_jsonl(folder / "a.jsonl", [request("a", user("q"))])
     write_jsonl(requests / "b.jsonl", [{"custom_id": "b"}, request("c", user("q"))])
     write_jsonl(others / "b.jsonl", [{"id": "b", "question": "q", "image": "b.png"}])
+    (requests / "c.jsonl").touch()
     assert source_of(requests).requests
     assert not source_of(others).requests
 
