@@ -30,7 +30,9 @@ _PENALTIES = ("frequency_penalty", "presence_penalty")
 _LIMITS = ("max_completion_tokens", "max_tokens")
 _MOST_STOPS = 4
 _HOTTEST = 2.0
-_SEEDS = range(-(2**63), 2**63)
+_GREEDY_BELOW = 1e-5
+"""Of the temperature, as at the endpoint: logits that are divided by less leave float32's range."""
+_SEEDS = 2**63
 
 
 def is_request(record: Mapping[str, Any] | str, columns: ColumnsConfig) -> bool:
@@ -115,11 +117,13 @@ def _sampling(body: Mapping[str, Any], name: str) -> Sampling | None:
     top_p = _number(body, "top_p", 1.0, 1.0)
     seed = body.get("seed")
     if seed is None:
-        seed = hash_of(name, Purpose.DECODING) >> 1
-    elif not isinstance(seed, int) or isinstance(seed, bool) or seed not in _SEEDS:
-        raise ChatError("is not an integer of 64 bits", "seed")
+        seed = hash_of(name, Purpose.SEED)
+    elif not isinstance(seed, int) or isinstance(seed, bool):
+        raise ChatError("is not an integer", "seed")
     # The fewest tokens that hold nothing are the likeliest one.
-    return Sampling(temperature, top_p, seed) if temperature and top_p else None
+    if temperature < _GREEDY_BELOW or top_p == 0:
+        return None
+    return Sampling(temperature, top_p, seed % _SEEDS)
 
 
 def _number(body: Mapping[str, Any], name: str, default: float, most: float) -> float:

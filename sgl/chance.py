@@ -20,7 +20,7 @@ class Purpose(StrEnum):
     EXIT = "exit"
     TOKENS = "tokens"
     GALLERY = "gallery"
-    DECODING = "decoding"
+    SEED = "seed"
 
 
 def hash_of(record_id: str, purpose: Purpose, seed: int = 0) -> int:

@@ -98,19 +98,20 @@ def test_anything_else_is_a_conversation(
 
 
 def test_stop_texts_and_sampling_go_with_the_question(tmp_path: Path) -> None:
-    first, second, third, fourth = rows(
+    first, second, third, fourth, fifth = rows(
         tmp_path,
         request("a", user("q"), stop="."),
         request("b", user("q"), stop=["x", "y"], temperature=1, top_p=0.5, seed=-3),
         request("c", user("q"), temperature=0.7),
         request("d", user("q"), temperature=0.7, top_p=0, stop=[]),
+        request("e", user("q"), temperature=1e-9, seed=2**64),
     )
     assert asked(first) == Conversation(stop=(".",))
-    assert asked(second) == Conversation(stop=("x", "y"), sampling=Sampling(1.0, 0.5, -3))
+    assert asked(second) == Conversation(stop=("x", "y"), sampling=Sampling(1.0, 0.5, 2**63 - 3))
     drawn = asked(third).sampling
     assert drawn is not None
     assert (drawn.temperature, drawn.top_p) == (0.7, 1.0)
-    assert asked(fourth) == Conversation()
+    assert asked(fourth) == asked(fifth) == Conversation()
 
 
 def test_a_seed_of_the_custom_id_is_the_same_in_every_run(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_seed_of_the_custom_id_is_the_same_in_every_run(tmp_path: Path) -> Non
         (request("x", user("q"), temperature=float("nan")), "temperature: is not a number"),
         (request("x", user("q"), top_p=-1), "top_p: is not a number from 0 to 1"),
         (request("x", user("q"), seed=0.5), "seed: is not an integer"),
-        (request("x", user("q"), seed=2**63), "seed: is not an integer"),
+        (request("x", user("q"), seed=True), "seed: is not an integer"),
         (request("x", user("q")) | {"url": "/v1/embeddings"}, "url: is not"),
         (request("x", user("q")) | {"body": []}, "body: is not an object"),
         (request("x", user("q"), max_tokens="many"), "'max_new_tokens' is no integer"),
