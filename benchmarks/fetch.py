@@ -102,6 +102,7 @@ def build(side: int, rows: int) -> Work:
             "image": pa.array([[reference]] * rows, pa.list_(IMAGE_REFERENCE)),
             "max_new_tokens": pa.nulls(rows, pa.int64()),
             "read_error": pa.nulls(rows, pa.string()),
+            "conversation_json": pa.nulls(rows, pa.string()),
         }
     )
     stage = FetchStage(

@@ -9,9 +9,10 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from pyarrow import fs
@@ -156,6 +157,33 @@ def _client(storage: StorageConfig) -> Any:
         region_name=storage.region or ("us-east-1" if storage.endpoint_url else None),
         config=config,
     )
+
+
+@contextmanager
+def as_os_error(uri: str) -> Iterator[None]:
+    """What boto3 raises within the block, as what pyarrow and the disk raise."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise OSError(f"{uri}: {error}") from error
+
+
+def upload(file: BinaryIO, uri: str, storage: StorageConfig) -> None:
+    """Make an object of a file, from its place on; there is all of it then, or nothing of it.
+
+    pyarrow's stream is no way to: one that is closed by an error leaves what it has so far.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from boto3.s3.transfer import TransferConfig
+
+    bucket, key = bucket_and_key(uri)
+    with as_os_error(uri):
+        one_thread = TransferConfig(use_threads=False)
+        s3_client(storage).upload_fileobj(file, bucket, key, Config=one_thread)
 
 
 def patiently(make: Callable[[], Iterable[_Item]], storage: StorageConfig) -> Iterator[_Item]:

@@ -2,14 +2,18 @@
 
 import os
 import posixpath
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from pyarrow import fs
 
-from infra.s3 import DEFAULT, StorageConfig, bucket_and_key, patiently, s3_filesystem
+from infra.s3 import DEFAULT, StorageConfig, bucket_and_key, patiently, s3_filesystem, upload
 
 _GLOB = frozenset("*?[")
 PART = ".part"
@@ -69,18 +73,63 @@ def write_bytes(uri: str, data: bytes, storage: StorageConfig = DEFAULT) -> None
         OSError: it cannot be written.
     """
     filesystem, path = locate(uri, storage)
-    if not isinstance(filesystem, fs.LocalFileSystem):
+    if isinstance(filesystem, fs.LocalFileSystem):
+        with _replacing(Path(path)) as file:
+            file.write(data)
+    else:
         with filesystem.open_output_stream(path) as stream:
             stream.write(data)
+
+
+@contextmanager
+def replacing(uri: str, storage: StorageConfig = DEFAULT) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; it has its name when the block ends, not if that raises.
+
+    As write_bytes, for what is too large for the memory: what goes elsewhere is kept on the local
+    disk until it is whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    filesystem, path = locate(uri, storage)
+    if isinstance(filesystem, fs.LocalFileSystem):
+        with _replacing(Path(path)) as file:
+            yield file
         return
-    target = Path(path)
+    with tempfile.TemporaryFile(prefix="sgl-upload-") as file:
+        yield file
+        file.seek(0)
+        if uri.startswith("s3://"):
+            upload(file, uri, storage)
+        else:
+            with filesystem.open_output_stream(path) as stream:
+                shutil.copyfileobj(file, stream)
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}{PART}")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(target)
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def remove(uri: str, storage: StorageConfig = DEFAULT) -> None:
+    """Take a file away, if it is there.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    filesystem, path = locate(uri, storage)
+    if filesystem.get_file_info(path).type == fs.FileType.File:
+        filesystem.delete_file(path)
 
 
 def names_in(uri: str, storage: StorageConfig = DEFAULT) -> dict[str, int]:

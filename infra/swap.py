@@ -15,7 +15,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from infra.s3 import DEFAULT, StorageConfig, bucket_and_key, s3_client
+from infra.s3 import DEFAULT, StorageConfig, as_os_error, bucket_and_key, s3_client
 from infra.storage import locate, read_bytes, write_bytes
 
 _REFUSED = {
@@ -37,7 +37,7 @@ def peek(uri: str, storage: StorageConfig = DEFAULT) -> bytes | None:
     """
     if uri.startswith("s3://"):
         # pyarrow asks for the size first: of a file that is replaced meanwhile it mixes two.
-        with _as_os_error(uri):
+        with as_os_error(uri):
             return _get(s3_client(storage), _place(uri), storage)[0]
     try:
         return read_bytes(uri, storage)
@@ -96,7 +96,7 @@ def _swap_s3(uri: str, old: bytes | None, new: bytes | None, storage: StorageCon
     from botocore.exceptions import ClientError
 
     client, place = s3_client(storage), _place(uri)
-    with _as_os_error(uri):
+    with as_os_error(uri):
         held, tag = _get(client, place, storage)
         if held != old:
             return False
@@ -148,13 +148,3 @@ def _conditional(
         if error.response["Error"]["Code"] not in _UNKNOWN:
             raise
         request(**arguments)
-
-
-@contextmanager
-def _as_os_error(uri: str) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (BotoCoreError, ClientError) as error:
-        raise OSError(f"{uri}: {error}") from error

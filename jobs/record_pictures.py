@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from actors.config import ModelConfig
 from jobs.token_map import Floats, Pixels, kept_tokens
 from pipeline.config import JobConfig
+from pipeline.conversation import PLAIN, Conversation, unpacked
 from pipeline.images import decode
 from pipeline.output import JobRecord
 from pipeline.probe import UNPRUNED
@@ -28,6 +29,7 @@ from sgl.types import Route, TokenGrid
 
 logger = logging.getLogger(__name__)
 
+_READ = ("id", "image", "max_new_tokens", "conversation_json")
 Grids = tuple[TokenGrid, ...]
 Mask = npt.NDArray[np.bool_]
 
@@ -40,11 +42,13 @@ class InputRecord:
         pictures: in prompt order; none where one of them cannot be had any more.
         max_new_tokens: of this record; None is the job's.
         problem: why they cannot be had; empty where all are there.
+        conversation: what is asked beyond the question.
     """
 
     pictures: tuple[Pixels, ...]
     max_new_tokens: int | None
     problem: str
+    conversation: Conversation = PLAIN
 
 
 def job_of(record: JobRecord | None) -> JobConfig | None:
@@ -78,7 +82,7 @@ def _record(row: Mapping[str, Any], fetcher: Fetcher, max_pixels: int) -> InputR
     except (SglError, OSError) as error:
         logger.info("a picture of %s cannot be read again", row["id"], exc_info=error)
         return InputRecord((), row["max_new_tokens"], str(error))
-    return InputRecord(pictures, row["max_new_tokens"], "")
+    return InputRecord(pictures, row["max_new_tokens"], "", unpacked(row["conversation_json"]))
 
 
 def _rows(job: JobConfig, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
@@ -96,7 +100,7 @@ def _rows(job: JobConfig, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
                 return
             chosen = table.filter(pc.is_in(table["id"], pa.array(sorted(left), pa.string())))
             left -= set(chosen["id"].to_pylist())
-            yield from chosen.select(["id", "image", "max_new_tokens"]).to_pylist()
+            yield from chosen.select(_READ).to_pylist()
 
 
 class TokenLayout:

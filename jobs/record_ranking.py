@@ -120,8 +120,15 @@ def guided_again(
     own: dict[str, Any] = {"device": "auto", "tensor_parallel": None, "batch_size": 1}
     if precision := record.precision.get("small"):
         own["dtype"] = precision
+    beyond = source.conversation
     question = ImageQuestion(
-        row["id"], row["question"] or "", source.pictures, source.max_new_tokens
+        row["id"],
+        row["question"] or "",
+        source.pictures,
+        source.max_new_tokens,
+        beyond.turns,
+        beyond.stop,
+        beyond.sampling,
     )
     try:
         model = SmallVLM(job.model("small").model_copy(update=own), job.guidance, job.decoding)

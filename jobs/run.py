@@ -12,6 +12,7 @@ from jobs.display import say
 from jobs.stream import Task, stream
 from jobs.tables import summary_table
 from pipeline.alarm import check_alarm, describe, final_alarm, refuse_stopped
+from pipeline.batch_files import Batch, discard_batch, write_batch
 from pipeline.bill import Bill, bill_of
 from pipeline.budget import refuse_spent, spent_before
 from pipeline.build import Loaders
@@ -51,6 +52,7 @@ class Outcome:
         measured: by the probe, where there is one.
         alarm: that stands at the end.
         over_budget: what is missing because the budget was spent; None where nothing is.
+        batch: the files in OpenAI's format, where the input was and the output is complete.
     """
 
     job: JobConfig
@@ -62,6 +64,7 @@ class Outcome:
     measured: Measured | None = None
     alarm: Alarm | None = None
     over_budget: str | None = None
+    batch: Batch | None = None
 
     @property
     def stopped(self) -> bool:
@@ -93,6 +96,7 @@ def run_job(
         AlarmError: the promise is broken, and the run was to end then.
         BudgetError: it was spent before the run began.
         AuditError: the run has ended, and the output is not complete.
+        OSError: the storage fails.
     """
     started = time.monotonic()
     check_models(job)
@@ -101,7 +105,7 @@ def run_job(
     with Spill() as expected:
         check_ids(source, expected)
         record = _record(job, source)
-        worker_env, over_budget, closed = None, None, False
+        worker_env, over_budget, closed, batch = None, None, False, None
         if job.logs.format == "json":
             log_as_json(record.run_id)
             worker_env = runtime_env(record.run_id)
@@ -118,6 +122,7 @@ def run_job(
                 say(console, line)
             if start.left:
                 refuse_stopped(job, output)
+                discard_batch(output)
                 with cluster(job.ray, worker_env):
                     task = Task(source, output, record, start)
                     closed = stream(job, task, console, loaders)
@@ -134,6 +139,9 @@ def run_job(
                     if not closed:
                         raise
                     over_budget = str(error)
+            if source.requests and over_budget is None:
+                lease.check()
+                batch = write_batch(output, source)
     summary = summarise(read_rows(output), record.run_id)
     measured = measure(output, job.promise) if job.probe else None
     alarm = final_alarm(job, output, record.run_id, measured)
@@ -148,6 +156,7 @@ def run_job(
         measured=measured,
         alarm=alarm,
         over_budget=over_budget,
+        batch=batch,
     )
 
 
@@ -163,6 +172,8 @@ def report(outcome: Outcome, console: Console) -> None:
     if outcome.over_budget:
         say(console, f"the budget is spent: {outcome.over_budget}, once the budget is larger")
     say(console, f"rows: {outcome.output.rows}")
+    if batch := outcome.batch:
+        say(console, f"batch: {batch.folder}, {batch.results:,} results, {batch.errors:,} errors")
 
 
 def _record(job: JobConfig, source: Source) -> JobRecord:

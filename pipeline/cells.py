@@ -35,11 +35,13 @@ class Row:
         number: of the line, or the record, within its file.
         record: by the user's column names; a text says why there is none.
         problem: why a record that is there cannot be answered; it keeps its id.
+        conversation: what it asks beyond its question; see pipeline.conversation.
     """
 
     number: int
     record: Mapping[str, Any] | str
     problem: str | None = None
+    conversation: str | None = None
 
 
 def in_pieces(sized: Iterable[tuple[int, Item]]) -> Iterator[list[Item]]:
@@ -95,7 +97,8 @@ def chunk_of(rows: Sequence[Row], config: InputConfig, types: pa.Schema | None =
         elif name in types.names:
             arrays[name] = _carried(values, types.field(name), problems)
     table = pa.table(arrays) if arrays else empty_table(len(rows))
-    return Chunk(table, [row.number for row in rows], problems)
+    beyond = {i: row.conversation for i, row in enumerate(rows) if row.conversation is not None}
+    return Chunk(table, [row.number for row in rows], problems, beyond)
 
 
 def empty_table(rows: int) -> pa.Table:

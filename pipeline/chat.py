@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sgl.errors import MalformedRecordError
+from sgl.errors import SglError
 from sgl.types import Role, Turn
 
 WEB_SCHEMES = ("data:", "https://", "http://")
@@ -33,7 +33,7 @@ _MIME = re.compile(r"image/[A-Za-z0-9.+-]{1,60}")
 _SHOWN = 40
 
 
-class ChatError(MalformedRecordError):
+class ChatError(SglError, ValueError):
     """The messages are none that can be answered.
 
     Attributes:

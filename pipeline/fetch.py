@@ -36,7 +36,7 @@ from sgl.types import Failure
 
 logger = logging.getLogger(__name__)
 
-READS = ("id", "question", "image", "max_new_tokens", "read_error")
+READS = ("id", "question", "image", "max_new_tokens", "read_error", "conversation_json")
 WRITES = (*OUTPUT.names[2:], IMAGES.name)
 """Every output column is made here, most of them null; `image` and `read_error` are dropped."""
 IN_FLIGHT_BYTES = 64 << 20
@@ -157,7 +157,10 @@ class FetchStage:
         if record["read_error"].is_valid:
             return _failure(name, MalformedRecordError(record["read_error"].as_py()), "read")
         try:
-            _check(record["question"].as_py(), record["max_new_tokens"].as_py())
+            # Messages without any text have been refused; one with a picture alone needs none.
+            if not record["conversation_json"].is_valid:
+                _check_question(record["question"].as_py())
+            _check_limit(record["max_new_tokens"].as_py())
             return self._pictures(record["image"])
         except RecordError as error:
             return _failure(name, error)
@@ -204,9 +207,12 @@ class FetchStage:
         return out
 
 
-def _check(question: str | None, max_new_tokens: int | None) -> None:
+def _check_question(question: str | None) -> None:
     if not (question or "").strip():
         raise EmptyQuestionError("the question is empty, or no valid UTF-8")
+
+
+def _check_limit(max_new_tokens: int | None) -> None:
     if max_new_tokens is not None and max_new_tokens < 1:
         raise RecordError(f"max_new_tokens is {max_new_tokens}; 1 is the least")
 

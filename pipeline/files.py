@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -64,6 +64,7 @@ class Part:
         first: the number of its first row, where records are numbered by rows.
         content: tells this part from others without its pictures having been read, where the
             pictures lie in it; None where they do not.
+        requests: see Chunk.
     """
 
     file: InputFile
@@ -72,6 +73,7 @@ class Part:
     row_group: int | None = None
     first: int = 0
     content: str | None = None
+    requests: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,21 @@ class Chunk:
         table: in the user's columns.
         numbers: of each record within its file: line, row, or count.
         problems: why the input has no readable record in a row's place; by row of the table.
+        conversations: what records ask beyond their questions; likewise.
+        requests: whether these are requests in OpenAI's batch format.
     """
 
     table: pa.Table
     numbers: Sequence[int]
     problems: Mapping[int, str] = field(default_factory=dict)
+    conversations: Mapping[int, str] = field(default_factory=dict)
+    requests: bool = False
 
     def first(self, rows: int) -> "Chunk":
         """At most so many of its records."""
         if rows >= self.table.num_rows:
             return self
-        problems = {row: problem for row, problem in self.problems.items() if row < rows}
-        return Chunk(self.table.slice(0, rows), self.numbers[:rows], problems)
+        first = {row: problem for row, problem in self.problems.items() if row < rows}
+        beyond = {row: text for row, text in self.conversations.items() if row < rows}
+        table, numbers = self.table.slice(0, rows), self.numbers[:rows]
+        return replace(self, table=table, numbers=numbers, problems=first, conversations=beyond)

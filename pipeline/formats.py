@@ -71,11 +71,12 @@ def inspect(file: InputFile, file_format: str, config: InputConfig) -> tuple[pa.
     if file_format == "arrow":
         return arrow_parts(file)
     schemas: dict[pa.Schema, None] = {}
-    rows = 0
+    rows, requests = 0, False
     for chunk in _text_chunks(file, file_format, config, None, pictures=False):
         schemas[chunk.table.schema] = None
         rows += chunk.table.num_rows
-    return joined(list(schemas), config.columns), [Part(file, rows, rows)]
+        requests |= chunk.requests
+    return joined(list(schemas), config.columns), [Part(file, rows, rows, requests=requests)]
 
 
 def read_chunks(

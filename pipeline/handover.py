@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.conversation import unpacked
 from sgl.types import Answer, Certainty, Criterion, Guidance, ImageQuestion, TokenGrid, Usage
 
 
@@ -41,7 +42,16 @@ def questions(table: pa.Table, rows: Sequence[int]) -> list[ImageQuestion]:
     records = []
     for row in rows:
         record = {name: cells[name][row].as_py() for name in cells.column_names}
-        records.append(ImageQuestion(images=_pixels(images[row].values), **record))
+        beyond = unpacked(table["conversation_json"][row].as_py())
+        records.append(
+            ImageQuestion(
+                images=_pixels(images[row].values),
+                turns=beyond.turns,
+                stop=beyond.stop,
+                sampling=beyond.sampling,
+                **record,
+            )
+        )
     return records
 
 
@@ -93,6 +103,7 @@ def pack_guidance(guidance: Guidance) -> dict[str, Any]:
             }
             for grid in guidance.grids
         ],
+        "ended": guidance.ended,
         "visual_tokens": guidance.usage.visual_tokens,
         "kept_tokens": guidance.usage.kept_tokens,
         "flops": guidance.usage.flops,
@@ -135,6 +146,7 @@ def unpack_guidance(table: pa.Table, row: int) -> Guidance | None:
             batch_records=read["small_batch_rows"],
             padded_tokens=read["small_padded_tokens"],
         ),
+        ended=packed["ended"],
     )
 
 
@@ -164,6 +176,7 @@ def answered_cells(answer: Answer, spent: dict[str, Any], rate: Rate) -> dict[st
     usd = rate.usd(usage)
     return {
         "answer": answer.text,
+        "answer_ended": answer.ended,
         "route": answer.route.value,
         "visual_tokens": usage.visual_tokens,
         "kept_tokens": None if pruning is None else usage.kept_tokens,

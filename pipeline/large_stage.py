@@ -37,14 +37,14 @@ from pipeline.work import work_of
 from sgl.metrics import metric_named
 from sgl.types import Answer, Failure, ImageQuestion
 
-READS = ("id", "question", "images", "max_new_tokens", "route")
+READS = ("id", "question", "images", "max_new_tokens", "conversation_json", "route")
 """And, where there is a small stage, `guidance` and the columns that it wrote."""
 WRITES = (
     *("answer", "route", "visual_tokens", "kept_tokens", "pruner", "prune_layer", "keep_ratio"),
     *("average_retention", "large_prompt_tokens", "large_completion_tokens", "large_gpu_s"),
     *("cost_usd", "large_flops", "flops", "error"),
     *("large_started_at", "large_finished_at", "large_batch_rows", "large_padded_tokens"),
-    "decision",
+    *("decision", "answer_ended"),
 )
 
 

@@ -8,6 +8,7 @@ import codecs
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -54,8 +55,9 @@ def read_manifest(
                 yield chunk_of(piece, config, types)
         else:
             told = file_format == "openai"
-            for piece in _requests_as_records(in_pieces(_json_lines(stream)), told, config.columns):
-                yield chunk_of(piece, config, types)
+            pieces = in_pieces(_json_lines(stream))
+            for piece, requests in _requests_as_records(pieces, told, config.columns):
+                yield replace(chunk_of(piece, config, types), requests=requests)
 
 
 def parse_object(data: bytes) -> dict[str, Any] | str:
@@ -83,8 +85,8 @@ def _json_lines(stream: BinaryIO) -> Iterator[tuple[int, Row]]:
 
 def _requests_as_records(
     pieces: Iterator[list[Row]], told: bool, columns: ColumnsConfig
-) -> Iterator[list[Row]]:
-    """The same, where these are requests in OpenAI's format: told so, or one of the first piece is.
+) -> Iterator[tuple[list[Row], bool]]:
+    """The same, and whether these are requests in OpenAI's format: told so, or one of the first is.
 
     Decided once for a file, so that a rotten request is one among good ones, whatever its place.
     """
@@ -92,7 +94,7 @@ def _requests_as_records(
     for place, piece in enumerate(pieces):
         if not place and not told:
             requests = any(is_request(row.record, columns) for row in piece)
-        yield [as_record(row, columns) for row in piece] if requests else piece
+        yield [as_record(row, columns) for row in piece] if requests else piece, requests
 
 
 def _llava(data: bytes, columns: ColumnsConfig, file: InputFile) -> Iterator[tuple[int, Row]]:

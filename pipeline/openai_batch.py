@@ -1,34 +1,38 @@
 """Requests in OpenAI's batch format: JSON lines of `custom_id` and a chat completion's `body`.
 
-A record has one question and pictures ahead of it, and is answered greedily. A request becomes one
-where that says the same; else it is its row's problem:
+Messages go by the same grammar as the endpoint's (pipeline/chat.py), pictures may also be s3:. A
+turn of pictures and a text behind them is a plain record with that question; anything else travels
+as a conversation. Of the other settings:
 
-- one user turn, behind system texts, which are put before it, as chat templates without a system
-  role do; no assistant turns;
-- text parts together, before or after the pictures, never between them;
-- pictures by https:, http:, s3: or data:, as the settings allow them;
-- `max_completion_tokens`, else `max_tokens`, is the record's limit.
-
-`model`, `temperature`, `top_p`, `seed`, the `detail` of a picture and the like choose how it is
-computed and are not looked at. What changes the shape of an answer (`n`, `tools`, `stop`, a
-`response_format` other than text, `logprobs`) is refused.
+- `max_completion_tokens`, else `max_tokens`, is the record's limit;
+- `stop` and, where `temperature` is above 0, `top_p` and `seed` are kept. Without a seed the
+  `custom_id` gives one. Without a temperature the answer is greedy, whatever OpenAI's default;
+- `model`, the `detail` of a picture and the like choose how it is computed and are not looked at;
+- what changes the shape of an answer (`n`, `tools`, `logprobs`, a `response_format` other than
+  text), or its words in ways that are not built (`logit_bias`, penalties), is refused, and so is
+  `sgl`, as the job's own settings hold for all of its records.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.cells import Row
+from pipeline.chat import WEB_SCHEMES, Chat, ChatError, conversation
 from pipeline.config import ColumnsConfig
+from pipeline.conversation import Conversation, packed
+from sgl.chance import Purpose, hash_of
+from sgl.types import Sampling
 
-_SCHEMES = ("data:", "https://", "http://", "s3://")
+_SCHEMES = (*WEB_SCHEMES, "s3://")
 _URL = "/v1/chat/completions"
-_REFUSED = ("tools", "functions", "stop", "logprobs", "audio", "prediction")
+_REFUSED = ("tools", "functions", "logprobs", "audio", "prediction", "logit_bias", "sgl")
+_PENALTIES = ("frequency_penalty", "presence_penalty")
 _LIMITS = ("max_completion_tokens", "max_tokens")
-
-
-class _RefusedError(ValueError):
-    """The request is none that the pipeline answers."""
+_MOST_STOPS = 4
+_HOTTEST = 2.0
+_GREEDY_BELOW = 1e-5
+"""Of the temperature, as at the endpoint: logits that are divided by less leave float32's range."""
+_SEEDS = 2**63
 
 
 def is_request(record: Mapping[str, Any] | str, columns: ColumnsConfig) -> bool:
@@ -45,89 +49,87 @@ def as_record(row: Row, columns: ColumnsConfig) -> Row:
         return row
     own = {columns.id: row.record.get("custom_id")}
     try:
-        return Row(row.number, own | _question(row.record, columns))
-    except _RefusedError as error:
+        body = _body(row.record)
+        chat = conversation(body.get("messages"), _SCHEMES)
+        limit = next((body[name] for name in _LIMITS if body.get(name) is not None), None)
+        cells = {
+            columns.question: _question(chat),
+            columns.image: chat.references or None,
+            columns.max_new_tokens: limit,
+        }
+        beyond = packed(_beyond(chat, body, str(own[columns.id])))
+    except ChatError as error:
         return Row(row.number, own | dict.fromkeys((columns.question, columns.image)), str(error))
+    return Row(row.number, own | cells, conversation=beyond)
 
 
-def _question(record: Mapping[str, Any], columns: ColumnsConfig) -> dict[str, Any]:
+def _body(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a request, less what is refused."""
     body = record.get("body")
     if not isinstance(body, dict):
-        raise _RefusedError("'body' is not an object")
+        raise ChatError("is not an object", "body")
     if record.get("url", _URL) != _URL:
-        raise _RefusedError(f"'url' is not {_URL}")
-    _check_settings(body)
-    texts, images = _contents(body.get("messages"))
-    limit = next((body[name] for name in _LIMITS if body.get(name) is not None), None)
-    return {
-        columns.question: "\n\n".join(texts),
-        columns.image: images or None,
-        columns.max_new_tokens: limit,
-    }
-
-
-def _check_settings(body: Mapping[str, Any]) -> None:
-    for name in _REFUSED:
+        raise ChatError(f"is not {_URL}", "url")
+    for name in (*_REFUSED, *_PENALTIES):
         if body.get(name):
-            raise _RefusedError(f"'{name}' is not supported")
+            raise ChatError("is not supported", name)
     if body.get("n") not in (None, 1):
-        raise _RefusedError("'n' is not supported: a record has one answer")
+        raise ChatError("is not supported: a record has one answer", "n")
     answer = body.get("response_format")
     if answer is not None and (not isinstance(answer, dict) or answer.get("type") != "text"):
-        raise _RefusedError("'response_format' is not supported: answers are text")
+        raise ChatError("is not supported: answers are text", "response_format")
+    return body
 
 
-def _contents(messages: Any) -> tuple[list[str], list[str]]:
-    """The texts of all turns, and the pictures."""
-    if not isinstance(messages, list) or not all(isinstance(turn, dict) for turn in messages):
-        raise _RefusedError("'messages' is not a list of objects")
-    roles = [turn.get("role") for turn in messages]
-    if (
-        not roles
-        or roles[-1] != "user"
-        or any(r not in ("system", "developer") for r in roles[:-1])
-    ):
-        raise _RefusedError("'messages' is not one user turn, or system texts and one")
-    *before, question = messages
-    texts = []
-    for turn in before:
-        text, images = _parts(turn.get("content"))
-        if images:
-            raise _RefusedError("a system text holds a picture")
-        texts.append(text)
-    text, images = _parts(question.get("content"))
-    return [one for one in [*texts, text] if one], images
+def _question(chat: Chat) -> str:
+    return "\n".join(text for text in chat.turns[-1].parts if text is not None)
 
 
-def _parts(content: Any) -> tuple[str, list[str]]:
-    """Text and pictures of one turn."""
-    if isinstance(content, str):
-        return content, []
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise _RefusedError("'content' is neither a text nor a list of parts")
-    kinds = [part.get("type") for part in content]
-    if unknown := [kind for kind in kinds if kind not in ("text", "image_url")]:
-        raise _RefusedError(f"a part of type {_shown(unknown[0])} is not supported")
-    if _is_between(kinds):
-        raise _RefusedError("text stands between pictures, or pictures between texts")
-    texts = [part.get("text") for part in content if part["type"] == "text"]
-    if not all(isinstance(text, str) for text in texts):
-        raise _RefusedError("'text' is not a text")
-    images = [_uri(part.get("image_url")) for part in content if part["type"] == "image_url"]
-    return "\n".join(text for text in texts if text), images
+def _beyond(chat: Chat, body: Mapping[str, Any], name: str) -> Conversation:
+    """What the question does not say."""
+    return Conversation(
+        turns=() if _is_plain(chat) else chat.turns,
+        stop=_stop(body.get("stop")),
+        sampling=_sampling(body, name),
+    )
 
 
-def _is_between(kinds: Sequence[Any]) -> bool:
-    """Whether texts and pictures change places more than once."""
-    return sum(one != other for one, other in pairwise(kinds)) > 1
+def _is_plain(chat: Chat) -> bool:
+    """Whether it is one question with its pictures ahead of it, as records have them."""
+    turn = chat.turns[0]
+    *before, last = turn.parts
+    return len(chat.turns) == 1 and last is not None and not any(before)
 
 
-def _uri(image: Any) -> str:
-    uri = image.get("url") if isinstance(image, dict) else image
-    if not isinstance(uri, str) or not uri.lower().startswith(_SCHEMES):
-        raise _RefusedError("'image_url' is no data:, https:, http: or s3: address")
-    return uri
+def _stop(stop: Any) -> tuple[str, ...]:
+    if stop is None or stop == "":
+        return ()
+    texts = [stop] if isinstance(stop, str) else stop
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        raise ChatError("is neither a text nor a list of texts", "stop")
+    if len(texts) > _MOST_STOPS:
+        raise ChatError(f"holds more than {_MOST_STOPS} texts", "stop")
+    return tuple(texts)
 
 
-def _shown(kind: Any) -> str:
-    return f"'{kind}'" if isinstance(kind, str) and len(kind) < 40 else "that is none"
+def _sampling(body: Mapping[str, Any], name: str) -> Sampling | None:
+    temperature = _number(body, "temperature", 0.0, _HOTTEST)
+    top_p = _number(body, "top_p", 1.0, 1.0)
+    seed = body.get("seed")
+    if seed is None:
+        seed = hash_of(name, Purpose.SEED)
+    elif not isinstance(seed, int) or isinstance(seed, bool):
+        raise ChatError("is not an integer", "seed")
+    # The fewest tokens that hold nothing are the likeliest one.
+    if temperature < _GREEDY_BELOW or top_p == 0:
+        return None
+    return Sampling(temperature, top_p, seed % _SEEDS)
+
+
+def _number(body: Mapping[str, Any], name: str, default: float, most: float) -> float:
+    value = body.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ChatError(f"is not a number from 0 to {most:g}", name)
+    return float(value)

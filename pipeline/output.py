@@ -4,6 +4,7 @@
     checkpoint/FINGERPRINT/RUN_WRITE_TASK.parquet   ids whose rows are committed, one file per task
     checkpoint/FINGERPRINT/....pending.parquet      ids whose rows are being written
     ledger/FINGERPRINT/TIME-RANDOM.json             records whose process died (pipeline/journal.py)
+    batch/results.jsonl, batch/errors.jsonl    of requests, once complete (pipeline/batch_files.py)
     runs/RUN.json                              pools and times of each run (pipeline/run_record.py)
     _job.json                                  what the rows are of; written before the first row
     _lease.json                                who is writing; gone when nobody is
@@ -25,7 +26,7 @@ from pydantic import BaseModel, ValidationError
 
 from actors.config import StrictModel
 from infra.s3 import StorageConfig
-from infra.storage import folders_in, locate, names_in, write_bytes
+from infra.storage import folders_in, locate, names_in, remove, write_bytes
 from infra.swap import peek
 from pipeline.probe import Promise
 from sgl.errors import ConfigurationError
@@ -144,6 +145,11 @@ class Output:
         return posixpath.join(self.path, "runs")
 
     @property
+    def batch(self) -> str:
+        """The folder of the files in OpenAI's format."""
+        return posixpath.join(self.path, "batch")
+
+    @property
     def lease(self) -> str:
         """The file that says who is writing."""
         return posixpath.join(self.path, "_lease.json")
@@ -177,9 +183,7 @@ class Output:
 
     def reopen(self) -> None:
         """Take the success marker away; before anything changes."""
-        filesystem, path = locate(posixpath.join(self.path, _NAMES[Success]), self.storage)
-        if filesystem.get_file_info(path).type == fs.FileType.File:
-            filesystem.delete_file(path)
+        remove(posixpath.join(self.path, _NAMES[Success]), self.storage)
 
     def _read(self, name: str, kind: type[_Small]) -> _Small | None:
         data = peek(posixpath.join(self.path, name), self.storage)

@@ -67,6 +67,7 @@ class Shape:
             "image": image,
             "max_new_tokens": _limits(data.get(c.max_new_tokens), rows),
             "read_error": pa.array([problems.get(row) for row in range(rows)], pa.string()),
+            "conversation_json": pa.array(map(chunk.conversations.get, range(rows)), pa.string()),
         }
         arrays = []
         for field in self.schema:

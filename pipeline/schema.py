@@ -39,6 +39,7 @@ READ = pa.schema(
         ("image", pa.list_(IMAGE_REFERENCE)),
         ("max_new_tokens", pa.int64()),
         ("read_error", pa.string()),  # why the input has no readable record here; null if it has
+        ("conversation_json", pa.string()),  # beyond the question; see pipeline/conversation.py
     ]
 )
 """What the reader makes of any input format, ahead of the carried columns."""
@@ -87,6 +88,8 @@ OUTPUT = pa.schema(
         # exited | escalated | fail_safe | over_budget; null unless a cascade scored it
         ("decision", pa.string()),
         ("consistency_gpu_s", pa.float64()),  # of small_gpu_s; null without a consistency pass
+        # false where the answer was cut at its limit of tokens; null on a failed row
+        ("answer_ended", pa.bool_()),
     ]
 )
 """One row per input row, always, ahead of the carried columns."""
@@ -99,6 +102,7 @@ GUIDANCE = pa.field(
     pa.struct(
         [
             ("token_ids", pa.list_(pa.int32())),
+            ("ended", pa.bool_()),
             ("importance", pa.list_(pa.float32())),
             ("grids", pa.list_(GRID)),
             ("visual_tokens", pa.int32()),
@@ -136,7 +140,7 @@ PROBE = pa.field(
 column counts what it cost."""
 
 ON_REQUEST = (IMPORTANCE, PROBE)
-IN_FLIGHT = ("images", "guidance", "max_new_tokens")
+IN_FLIGHT = ("images", "guidance", "max_new_tokens", "conversation_json")
 """Columns that end with the last stage."""
 RESERVED = frozenset(
     [*READ.names, *OUTPUT.names, IMAGES.name, GUIDANCE.name, IMPORTANCE.name, PROBE.name],

@@ -38,7 +38,7 @@ from pipeline.work import work_of
 from sgl.early_exit import exits
 from sgl.types import Failure, Guidance, ImageQuestion, Route
 
-READS = ("id", "question", "images", "max_new_tokens", "route")
+READS = ("id", "question", "images", "max_new_tokens", "conversation_json", "route")
 WRITES = (
     *("answer", "route", "exit_score", "criterion", "confidence", "consistency", "entropy"),
     *("margin", "quantile", "small_answer"),
@@ -46,7 +46,7 @@ WRITES = (
     "consistency_gpu_s",
     *("cost_usd", "small_flops", "flops", "error", "small_started_at", "small_finished_at"),
     *("small_batch_rows", "small_padded_tokens"),
-    *("decision", "images", "guidance"),
+    *("decision", "answer_ended", "images", "guidance"),
 )
 """And `importance` on request. `images` and `guidance` are null unless the large one needs them."""
 
@@ -163,7 +163,8 @@ class SmallStage:
         if self._settings.threshold is not None and decision:
             cells["decision"] = decision.value
         if decision in _STAYS:
-            return cells | {"answer": result.answer, "route": Route.SMALL.value}
+            settled = {"answer": result.answer, "route": Route.SMALL.value}
+            return cells | settled | {"answer_ended": result.ended}
         return cells
 
     def _finished(

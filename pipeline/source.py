@@ -55,6 +55,11 @@ class Source:
         return self.draw.records if self.draw else sum(part.take for part in self.parts)
 
     @property
+    def requests(self) -> bool:
+        """Whether all of it is requests in OpenAI's batch format."""
+        return all(part.requests for part in self.parts if part.rows)
+
+    @property
     def carried(self) -> tuple[str, ...]:
         """Input columns that go into the output untouched."""
         return tuple(self.carried_schema.names)

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from infra.s3 import StorageConfig
-from infra.storage import locate, names_in, read_bytes, rooted_files
+from infra.storage import locate, names_in, read_bytes, remove, replacing, rooted_files
+from tests.s3 import Server
 
 
 def touch(root: Path, *names: str) -> None:
@@ -103,3 +104,56 @@ def test_a_folder_that_comes_and_goes_is_no_error(tmp_path: Path) -> None:
     finally:
         seen.set()
         other.join()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, StorageConfig]:
+    if request.param == "disk":
+        return str(tmp_path / "new"), StorageConfig()
+    server: Server = request.getfixturevalue("s3_server")
+    bucket: str = request.getfixturevalue("bucket")
+    return f"{bucket}/new", StorageConfig(endpoint_url=server.url, region="us-east-1")
+
+
+def test_a_file_has_its_name_when_it_is_whole(folder: tuple[str, StorageConfig]) -> None:
+    uri, storage = f"{folder[0]}/a", folder[1]
+    pieces = [bytes([number]) * (5 << 20) for number in range(3)]
+    with replacing(uri, storage) as file:
+        for piece in pieces:
+            file.write(piece)
+        assert "a" not in names_in(*folder)
+    assert read_bytes(uri, storage) == b"".join(pieces)
+    with replacing(uri, storage) as file:
+        file.write(b"new")
+    assert read_bytes(uri, storage) == b"new"
+    for _ in range(2):
+        remove(uri, storage)
+    assert names_in(*folder) == {}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_breaks_off_changes_nothing(
+    error: type[BaseException], folder: tuple[str, StorageConfig]
+) -> None:
+    uri, storage = f"{folder[0]}/a", folder[1]
+    with replacing(uri, storage) as file:
+        file.write(b"old")
+
+    def breaks_off() -> None:
+        with replacing(uri, storage) as file:
+            file.write(b"torn")
+            raise error
+
+    with pytest.raises(error):
+        breaks_off()
+    assert read_bytes(uri, storage) == b"old"
+    assert list(names_in(*folder)) == ["a"]
+
+
+def test_a_bucket_that_is_not_there_is_an_error_of_the_system(s3_server: Server) -> None:
+    storage = StorageConfig(endpoint_url=s3_server.url, region="us-east-1", max_attempts=1)
+    with (
+        pytest.raises(OSError, match="s3://no-such-bucket/a"),
+        replacing("s3://no-such-bucket/a", storage) as file,
+    ):
+        file.write(b"x")

@@ -1,10 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from jobs.record_pictures import kept_of, was_guided
+from jobs.record_pictures import input_records, kept_of, was_guided
+from pipeline.conversation import PLAIN, Conversation
 from sgl.ranking import keep_count, top_visual_tokens
-from sgl.types import TokenGrid
+from sgl.types import Role, TokenGrid, Turn
+from tests.pipeline.inputs import data_uri, job_of, write_jsonl
+from tests.pipeline.test_openai_batch import image, request, text, user
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -41,3 +46,16 @@ def test_only_pruned_rows_of_the_guided_pruner_were_guided(
     pruner: str | None, route: str, kept: int | None, guided: bool
 ) -> None:
     assert was_guided({"pruner": pruner, "route": route, "kept_tokens": kept}) is guided
+
+
+def test_a_request_is_found_again_as_it_was_asked(tmp_path: Path) -> None:
+    lines = [
+        request("a", user([text("this?"), image(data_uri(3))]), stop="!"),
+        request("b", user([image(data_uri(4)), text("q")])),
+    ]
+    path = write_jsonl(tmp_path / "in.jsonl", lines)
+    found = input_records(job_of(path, tmp_path / "out"), {"a", "b"})
+    turn = Turn(Role.USER, ("this?", None))
+    assert found["a"].conversation == Conversation((turn,), ("!",))
+    assert found["b"].conversation == PLAIN
+    assert [found[name].pictures[0][0, 0, 0] for name in ("a", "b")] == [3, 4]

@@ -51,6 +51,11 @@ def score_of(record_id: str) -> float:
     return int(hashlib.sha256(record_id.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
 
 
+def ended_of(role: str, record_id: str) -> bool:
+    """Whether a model's answer ends of itself."""
+    return score_of(f"{role} {record_id}") < 0.5
+
+
 def usage(completion: int, kept: int = VISUAL, records: int = 1) -> Usage:
     return Usage(
         prompt_tokens=20,
@@ -81,6 +86,7 @@ def guidance_of(record: ImageQuestion) -> Guidance:
         importance=np.arange(VISUAL, dtype=np.float32) + np.float32(score),
         grids=(TokenGrid(0, 2, 2, (0.0, 0.0, 1.0, 0.5)),),
         usage=usage(3),
+        ended=ended_of("small", record.id),
     )
 
 
@@ -160,6 +166,7 @@ class FakeLarge:
             usage=usage(2, VISUAL if guidance is None else 1, records),
             pruning=None if guidance is None else Pruning(0.19, 0.25, 0.4),
             guidance=guidance,
+            ended=ended_of("large", request.id),
         )
 
 

@@ -1,5 +1,6 @@
 """Small input files of every accepted format."""
 
+import base64
 import io
 import json
 from pathlib import Path
@@ -24,6 +25,10 @@ def png(shade: int, height: int = 4, width: int = 6) -> bytes:
     data = io.BytesIO()
     Image.fromarray(picture(shade, height, width)).save(data, "PNG")
     return data.getvalue()
+
+
+def data_uri(shade: int) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png(shade)).decode()}"
 
 
 def write_parquet(path: Path, columns: dict[str, Any], row_group_size: int | None = None) -> Path:

@@ -11,7 +11,15 @@ from pipeline.large_stage import WRITES, LargeModel, LargeSettings, LargeStage
 from pipeline.progress import Board
 from pipeline.schema import IN_FLIGHT, OUTPUT
 from pipeline.small_stage import SmallSettings, SmallStage
-from tests.pipeline.fakes import POISON, FakeLarge, FakeSmall, LocalReporter, guard_of, guidance_of
+from tests.pipeline.fakes import (
+    POISON,
+    FakeLarge,
+    FakeSmall,
+    LocalReporter,
+    ended_of,
+    guard_of,
+    guidance_of,
+)
 from tests.pipeline.tables import fetch_stage, question_of, read_table
 
 THRESHOLD = 0.6
@@ -49,6 +57,8 @@ def test_open_rows_are_answered_with_their_own_guidance(tmp_path: Path) -> None:
         if route == "large":
             expected = f"large {guidance.answer.split()[1]} {guidance.importance.sum():.4f}"
             assert out["answer"][row].as_py() == expected
+        name = out["id"][row].as_py()
+        assert out["answer_ended"][row].as_py() == ended_of(str(route), name)
     escalated = [name for name, route in routes(out) if route == "large"]
     assert sorted(request.id for request in model.seen) == escalated
     pruners = dict(zip(out["route"].to_pylist(), out["pruner"].to_pylist(), strict=True))

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline.config import InputConfig
+from pipeline.conversation import Conversation, unpacked
+from pipeline.schema import READ
 from sgl.errors import ConfigurationError
+from sgl.types import Role, Sampling, Turn
 from tests.pipeline.inputs import write_jsonl
 from tests.pipeline.test_formats import rows_of, source_of
 
@@ -36,54 +39,116 @@ def rows(folder: Path, *requests: dict[str, Any], **settings: Any) -> list[dict[
     return rows_of(source_of(write_jsonl(folder / "in.jsonl", list(requests)), **settings))
 
 
-def test_requests_become_records(tmp_path: Path) -> None:
-    system = {"role": "system", "content": "Be short."}
+def asked(row: dict[str, Any]) -> Conversation:
+    return unpacked(row["conversation_json"])
+
+
+def test_plain_questions_become_plain_records(tmp_path: Path) -> None:
     found = rows(
         tmp_path,
-        request("a", user([text("what is it?"), image(detail="low")]), max_tokens=7, temperature=1),
+        request("a", user([image(detail="low"), text("what is it?")]), max_tokens=7, temperature=0),
         request(
             "b", user([image(), image("data:image/png;base64,AAAA"), text("one"), text("two")])
         ),
-        request("c", system, user([image(), text("q")]), max_completion_tokens=9, max_tokens=3),
-        request("d", user("no picture"), n=1, response_format={"type": "text"}),
+        request(
+            "c", user([image("s3://b/c.png"), text("q")]), max_completion_tokens=9, max_tokens=3
+        ),
+        request("d", user("no picture"), n=1, response_format={"type": "text"}, top_p=0.5, seed=1),
     )
     assert [row["id"] for row in found] == ["a", "b", "c", "d"]
-    assert [row["question"] for row in found] == [
-        "what is it?",
-        "one\ntwo",
-        "Be short.\n\nq",
-        "no picture",
-    ]
+    assert [row["question"] for row in found] == ["what is it?", "one\ntwo", "q", "no picture"]
     uris = [[one["uri"] for one in row["image"] or []] for row in found]
-    assert uris == [[URL], [URL, "data:image/png;base64,AAAA"], [URL], []]
+    assert uris == [[URL], [URL, "data:image/png;base64,AAAA"], ["s3://b/c.png"], []]
     assert [row["max_new_tokens"] for row in found] == [7, None, 9, None]
-    assert all(row["read_error"] is None for row in found)
-    assert found[0].keys() == {"id", "question", "image", "max_new_tokens", "read_error"}
+    assert {row["read_error"] for row in found} == {row["conversation_json"] for row in found}
+    assert {row["read_error"] for row in found} == {None}
+    assert found[0].keys() == set(READ.names)
+
+
+@pytest.mark.parametrize(
+    ("messages", "question", "turns"),
+    [
+        (
+            [{"role": "system", "content": "Be short."}, user([image(), text("q")])],
+            "q",
+            (Turn(Role.SYSTEM, ("Be short.",)), Turn(Role.USER, (None, "q"))),
+        ),
+        ([user([text("a"), image(), text("b")])], "a\nb", (Turn(Role.USER, ("a", None, "b")),)),
+        ([user([text("this?"), image()])], "this?", (Turn(Role.USER, ("this?", None)),)),
+        ([user([image()])], "", (Turn(Role.USER, (None,)),)),
+        (
+            [user([image(), text("q")]), {"role": "assistant", "content": "A"}, user("r")],
+            "r",
+            (
+                Turn(Role.USER, (None, "q")),
+                Turn(Role.ASSISTANT, ("A",)),
+                Turn(Role.USER, ("r",)),
+            ),
+        ),
+    ],
+)
+def test_anything_else_is_a_conversation(
+    messages: list[Any], question: str, turns: tuple[Turn, ...], tmp_path: Path
+) -> None:
+    (row,) = rows(tmp_path, request("a", *messages))
+    assert row["read_error"] is None
+    assert row["question"] == question
+    assert asked(row) == Conversation(turns=turns)
+    assert [one["uri"] for one in row["image"]] == [URL]
+
+
+def test_stop_texts_and_sampling_go_with_the_question(tmp_path: Path) -> None:
+    first, second, third, fourth, fifth = rows(
+        tmp_path,
+        request("a", user("q"), stop="."),
+        request("b", user("q"), stop=["x", "y"], temperature=1, top_p=0.5, seed=-3),
+        request("c", user("q"), temperature=0.7),
+        request("d", user("q"), temperature=0.7, top_p=0, stop=[]),
+        request("e", user("q"), temperature=1e-9, seed=2**64),
+    )
+    assert asked(first) == Conversation(stop=(".",))
+    assert asked(second) == Conversation(stop=("x", "y"), sampling=Sampling(1.0, 0.5, 2**63 - 3))
+    drawn = asked(third).sampling
+    assert drawn is not None
+    assert (drawn.temperature, drawn.top_p) == (0.7, 1.0)
+    assert asked(fourth) == asked(fifth) == Conversation()
+
+
+def test_a_seed_of_the_custom_id_is_the_same_in_every_run(tmp_path: Path) -> None:
+    both = [request(name, user("q"), temperature=1) for name in ("a", "b")]
+    (a, b), (again, _) = rows(tmp_path, *both), rows(tmp_path, *both)
+    assert asked(a) == asked(again)
+    seeds = {one.seed for one in (asked(a).sampling, asked(b).sampling) if one}
+    assert len(seeds) == 2
+    assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        (request("x", user([text("a"), image(), text("b")])), "text stands between"),
-        (request("x", user([image(), text("a"), image()])), "text stands between"),
-        (request("x", user("q"), {"role": "assistant", "content": "A"}), "not one user turn"),
-        (request("x", user("q"), {"role": "assistant"}, user("r")), "not one user turn"),
-        (request("x", {"role": "system", "content": [image()]}, user("q")), "a system text holds"),
-        (request("x"), "not one user turn"),
-        (request("x", "q"), "not a list of objects"),
-        (request("x", user(5)), "neither a text nor a list"),
-        (request("x", user([{"type": "input_audio"}])), "type 'input_audio' is not"),
-        (request("x", user([{"type": ["x"]}])), "type that is none"),
-        (request("x", user([{"type": "text", "text": 5}])), "'text' is not a text"),
-        (request("x", user([image("file:///etc/passwd"), text("q")])), "no data:, https:"),
-        (request("x", user([image("a.png"), text("q")])), "no data:, https:"),
-        (request("x", user([{"type": "image_url"}, text("q")])), "no data:, https:"),
-        (request("x", user("q"), n=2), "'n' is not supported"),
-        (request("x", user("q"), tools=[{"type": "function"}]), "'tools' is not supported"),
-        (request("x", user("q"), stop=["."]), "'stop' is not supported"),
-        (request("x", user("q"), response_format={"type": "json_object"}), "'response_format'"),
-        (request("x", user("q")) | {"url": "/v1/embeddings"}, "'url' is not"),
-        (request("x", user("q")) | {"body": []}, "'body' is not an object"),
+        (request("x", user("q"), {"role": "assistant", "content": "A"}), "messages.1.role"),
+        (request("x", {"role": "system", "content": [image()]}, user("q")), "messages.0.content"),
+        (request("x"), "messages: is not a list"),
+        (request("x", user([image("file:///etc/passwd"), text("q")])), "messages.0.content.0"),
+        (request("x", user([image("a.png"), text("q")])), "messages.0.content.0"),
+        (request("x", user("")), "messages.0.content: holds neither"),
+        (request("x", user("q"), n=2), "n: is not supported"),
+        (request("x", user("q"), tools=[{"type": "function"}]), "tools: is not supported"),
+        (request("x", user("q"), logit_bias={"5": 1}), "logit_bias: is not supported"),
+        (request("x", user("q"), presence_penalty=0.5), "presence_penalty: is not supported"),
+        (request("x", user("q"), sgl={"threshold": 0.5}), "sgl: is not supported"),
+        (request("x", user("q"), response_format={"type": "json_object"}), "response_format: is"),
+        (request("x", user("q"), stop=5), "stop: is neither"),
+        (request("x", user("q"), stop=["a", ""]), "stop: is neither"),
+        (request("x", user("q"), stop=list("abcde")), "stop: holds more than 4"),
+        (request("x", user("q"), temperature=2.5), "temperature: is not a number from 0 to 2"),
+        (request("x", user("q"), temperature=True), "temperature: is not a number"),
+        (request("x", user("q"), temperature=float("nan")), "temperature: is not a number"),
+        (request("x", user("q"), top_p=-1), "top_p: is not a number from 0 to 1"),
+        (request("x", user("q"), seed=0.5), "seed: is not an integer"),
+        (request("x", user("q"), seed=True), "seed: is not an integer"),
+        (request("x", user("q")) | {"url": "/v1/embeddings"}, "url: is not"),
+        (request("x", user("q")) | {"body": []}, "body: is not an object"),
         (request("x", user("q"), max_tokens="many"), "'max_new_tokens' is no integer"),
     ],
 )
@@ -121,7 +186,7 @@ def test_records_with_a_question_column_are_no_requests(tmp_path: Path) -> None:
 def test_the_format_may_be_named(tmp_path: Path) -> None:
     bad = {"custom_id": "a", "body": None}
     (row,) = rows(tmp_path, bad, format="openai")
-    assert "'body' is not an object" in row["read_error"]
+    assert "body: is not an object" in row["read_error"]
     with pytest.raises(ConfigurationError, match="no column 'question'"):
         rows(tmp_path, bad)
     assert InputConfig(path="x").format == "auto"
@@ -133,4 +198,22 @@ def test_a_rotten_request_in_a_later_piece_is_one(
     monkeypatch.setattr("pipeline.cells.PIECE_BYTES", 1)
     found = rows(tmp_path, request("a", user("q")), {"custom_id": "b", "body": 5})
     assert [row["id"] for row in found] == ["a", "b"]
-    assert "'body' is not an object" in found[1]["read_error"]
+    assert "body: is not an object" in found[1]["read_error"]
+
+
+def test_an_input_says_whether_it_is_requests(tmp_path: Path) -> None:
+    requests, others = tmp_path / "requests", tmp_path / "mixed"
+    for folder in (requests, others):
+        folder.mkdir()
+        write_jsonl(folder / "a.jsonl", [request("a", user("q"))])
+    write_jsonl(requests / "b.jsonl", [{"custom_id": "b"}, request("c", user("q"))])
+    write_jsonl(others / "b.jsonl", [{"id": "b", "question": "q", "image": "b.png"}])
+    (requests / "c.jsonl").touch()
+    assert source_of(requests).requests
+    assert not source_of(others).requests
+
+
+def test_a_column_of_the_readers_name_is_refused(tmp_path: Path) -> None:
+    record = {"id": "a", "question": "q", "image": "a.png", "conversation_json": "[]"}
+    with pytest.raises(ConfigurationError, match="conversation_json: an output column"):
+        rows(tmp_path, record)

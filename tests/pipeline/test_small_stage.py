@@ -9,7 +9,15 @@ import pytest
 
 from pipeline.handover import Rate, unpack_guidance
 from pipeline.small_stage import WRITES, SmallSettings, SmallStage
-from tests.pipeline.fakes import POISON, FakeSmall, LocalReporter, guard_of, guidance_of, score_of
+from tests.pipeline.fakes import (
+    POISON,
+    FakeSmall,
+    LocalReporter,
+    ended_of,
+    guard_of,
+    guidance_of,
+    score_of,
+)
 from tests.pipeline.tables import fetch_stage, question_of, read_table
 
 THRESHOLD = 0.6
@@ -51,7 +59,7 @@ def test_guidance_survives_the_table_whole(tmp_path: Path) -> None:
         assert found is not None
         assert np.array_equal(found.importance, expected.importance)
         assert found.importance.dtype == np.float32
-        for name in ("id", "answer", "token_ids", "certainty", "criterion", "exit_score"):
+        for name in ("id", "answer", "token_ids", "certainty", "criterion", "exit_score", "ended"):
             assert getattr(found, name) == getattr(expected, name)
         assert found.grids == expected.grids
         assert found.usage == expected.usage
@@ -95,6 +103,17 @@ def test_a_score_that_is_no_number_never_exits(
     out = run(read_table(tmp_path, 3), SmallSettings(threshold=0.0))
     assert out["route"].to_pylist() == [None, None, None]
     assert all(math.isnan(score) for score in out["exit_score"].to_pylist())
+
+
+def test_an_answer_that_was_cut_says_so(tmp_path: Path) -> None:
+    out = run(read_table(tmp_path, 12, questions=[POISON]))
+    routes, ids = out["route"].to_pylist(), out["id"].to_pylist()
+    expected = [
+        ended_of("small", name) if route == "small" else None
+        for name, route in zip(ids, routes, strict=True)
+    ]
+    assert out["answer_ended"].to_pylist() == expected
+    assert set(expected) == {True, False, None}
 
 
 def test_without_a_threshold_every_answer_stands_and_this_is_the_end(tmp_path: Path) -> None:
