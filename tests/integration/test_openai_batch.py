@@ -18,8 +18,6 @@ from tests.pipeline.test_openai_batch import image, request, text, user
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-ENGINE = pytest.mark.skip(reason="models do not take conversations, stop texts or sampling yet")
-
 
 def shown(record: Record) -> dict[str, Any]:
     return image(f"data:image/png;base64,{base64.b64encode(encode_png(record.image)).decode()}")
@@ -68,14 +66,12 @@ def test_results_are_the_rows_and_mostly_right(tmp_path: Path) -> None:
     assert sum(right) >= 8
 
 
-@ENGINE
 def test_an_answer_that_is_cut_says_so(tmp_path: Path) -> None:
     (record,) = draw_records("heldout", 1)
     (found,) = answered(tmp_path, [asked(record, max_tokens=1)]).values()
     assert found.choices[0].finish_reason == "length"
 
 
-@ENGINE
 def test_a_stop_text_ends_an_answer_before_it(tmp_path: Path) -> None:
     (record,) = draw_records("heldout", 1)
     whole = said(answered(tmp_path, [asked(record)])[record.id])
@@ -85,7 +81,6 @@ def test_a_stop_text_ends_an_answer_before_it(tmp_path: Path) -> None:
     assert found.choices[0].finish_reason == "stop"
 
 
-@ENGINE
 def test_sampling_draws_the_same_again(tmp_path: Path) -> None:
     records = list(draw_records("heldout", 12))
     hot = [asked(record, temperature=2) for record in records]
@@ -100,7 +95,6 @@ def test_sampling_draws_the_same_again(tmp_path: Path) -> None:
     assert drawn[0] != {name: said(one) for name, one in cold.items()}
 
 
-@ENGINE
 def test_a_conversation_with_pictures_in_two_turns_is_answered(tmp_path: Path) -> None:
     first, second = draw_records("heldout", 2)
     messages = (

@@ -143,7 +143,7 @@ def test_a_bad_record_is_the_clients_fault_and_nobody_elses(client: OpenAI) -> N
 def test_the_metrics_are_those_of_all_processes(live: Live, client: OpenAI) -> None:
     def answered() -> float:
         lines = httpx.get(f"{live.url}/metrics").text.splitlines()
-        name = "sgl_serve_request_success_total"
+        name = "sgl_serve_requests_total"
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
     before = answered()
