@@ -22,7 +22,7 @@ from serving.metrics import Metrics
 from serving.models import Catalogue
 from serving.policies import policies_of
 from serving.request_ids import RequestIds
-from serving.schema import REQUEST_BODY, document
+from serving.schema import EVENTS, REQUEST_BODY, document
 from serving.service import Service
 from serving.status import Gather, Lifecycle, status_routes
 from serving.surroundings import Pictures, Prices
@@ -101,7 +101,7 @@ def _add_completions(app: FastAPI, service: Service) -> None:
         "/v1/chat/completions",
         response_model=Completion,
         openapi_extra={"requestBody": REQUEST_BODY},
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": EVENTS}}},
         tags=["openai"],
     )
     async def chat_completions() -> Response:

@@ -19,7 +19,7 @@ def policies_of(config: ServeConfig) -> dict[str, Policy]:
     """
     if not config.policies:
         return {}
-    job = _job_of(config)
+    job = job_of(config)
     return {name: _checked(name, path, job) for name, path in config.policies.items()}
 
 
@@ -42,7 +42,7 @@ def _with_input_of(policy: Policy, job: JobConfig) -> Policy:
     return policy.model_copy(update={"identity": theirs | ours})
 
 
-def _job_of(config: ServeConfig) -> JobConfig:
+def job_of(config: ServeConfig) -> JobConfig:
     """The batch job that answers as this endpoint does."""
     return JobConfig(
         input=InputConfig(path="requests"),
