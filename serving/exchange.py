@@ -1,7 +1,6 @@
 """One request for a chat completion, from its body to the last byte of the answer."""
 
 import asyncio
-import logging
 from contextlib import aclosing
 from uuid import uuid4
 
@@ -21,8 +20,6 @@ from serving.surroundings import Caller
 from serving.tally import GONE, Tally
 from serving.writers import Wire, break_off, writer_for
 from sgl.errors import RecordError
-
-logger = logging.getLogger(__name__)
 
 
 class Exchange(Response):
@@ -46,9 +43,9 @@ class Exchange(Response):
             async with Departure(receive) as departure:
                 status = await departure.before(answering.run(body))
         except (ClientDisconnect, ClientGoneError):
-            logger.info("request %s: the client has gone", request_id_of(scope))
+            status = GONE
         finally:
-            tally.ended(status)
+            tally.ended(status, request_id_of(scope))
 
 
 class _Answering:
@@ -120,6 +117,9 @@ class _Answering:
                 self._caller.charge(usage_of(piece).total_tokens)
 
     async def _refuse(self, error: ApiError) -> str:
+        if self._wire.ended:
+            # The client has its answer already; of what failed since, the log knows.
+            return "200"
         self._tally.refused(error.status, error.code)
         if self._wire.started:
             await break_off(self._wire, error)
