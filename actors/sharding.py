@@ -242,7 +242,9 @@ def _skeleton(config: ModelConfig) -> Any:
     from sgl.families import family_of
 
     try:
-        native = AutoConfig.from_pretrained(config.path, revision=config.revision)
+        native = AutoConfig.from_pretrained(
+            config.path, revision=config.revision, trust_remote_code=False
+        )
         family_of(native.model_type)
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(native)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, cast
 
-from jobs import inspect_record, report
+from jobs import inspect_record, key, report
 from jobs.evaluate_options import add_evaluate
 from jobs.job_options import add_cascade, add_choices, add_sources, job_of
 from sgl.errors import (
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_arguments(commands.add_parser("report", help="what outputs came to, as a page"))
     look = "one record: its picture, what was important, kept and said"
     inspect_record.add_arguments(commands.add_parser("inspect", help=look))
+    key.add_arguments(commands.add_parser("key", help="make or revoke a key of an endpoint"))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
     _add_bench(commands.add_parser("bench", help="speed and memory, as ratios"))
     return parser

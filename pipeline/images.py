@@ -7,6 +7,8 @@ pixels are taken as sRGB, as the models' own preprocessing takes them.
 
 import contextlib
 import io
+import re
+import time
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,14 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_MAX_SCANS = 100
+"""Of one JPEG. Encoders make about ten; each costs a pass over all pixels (14 ms for 40 million),
+and sixty bytes are enough for one."""
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_BARE = frozenset({0x01, 0xD8})
+"""Markers that no length follows."""
+
 # Our own limit is checked from the header; Pillow's would warn or refuse at another figure.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -40,22 +50,58 @@ def decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
         ImageTooLargeError: more than `max_pixels`, by its header.
         ImageError: no picture, a format that is not accepted, or broken.
     """
+    return pixels_of(opened(data, max_pixels))
+
+
+def opened(
+    data: bytes,
+    max_pixels: int,
+    *,
+    formats: tuple[str, ...] = ACCEPTED_FORMATS,
+    max_seconds: float | None = None,
+) -> Image.Image:
+    """An encoded picture whose header has been read and judged, and nothing behind it.
+
+    Args:
+        data: the file.
+        max_pixels: of the picture.
+        formats: that are accepted, of `ACCEPTED_FORMATS`.
+        max_seconds: from now on, after which reading on fails, also in `pixels_of`.
+
+    Raises:
+        ImageTooLargeError: more than `max_pixels`.
+        ImageError: no picture, a format that is not accepted, or not worth decoding.
+    """
     if not data:
         raise ImageError("the image is empty (0 bytes)")
+    file = io.BytesIO(data) if max_seconds is None else _TimedFile(data, max_seconds)
     # Decoders raise whatever their parsing trips over (OSError, SyntaxError, struct.error,
     # EOFError, ...); any of it means that these bytes are no picture we can read.
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=ACCEPTED_FORMATS)
+        image: Image.Image = Image.open(file, formats=formats)
     except Exception as error:
         raise ImageError(
-            f"not an image that can be read; accepted are {', '.join(ACCEPTED_FORMATS)}"
+            f"not an image that can be read; accepted are {', '.join(formats)}"
         ) from error
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLargeError(
-            f"the image has {width} x {height} pixels, more than input.max_image_pixels "
-            f"({max_pixels})"
+            f"the image has {width} x {height} pixels, more than max_image_pixels ({max_pixels})"
         )
+    if image.format in ("JPEG", "MPO") and _scans(data) > _MAX_SCANS:
+        raise ImageError(f"the image is a JPEG of more than {_MAX_SCANS} scans")
+    return image
+
+
+def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """RGB pixels of an opened picture.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        ImageError: it is broken.
+    """
     try:
         image.load()
         return np.asarray(_upright(_rgb(image)))
@@ -63,6 +109,37 @@ def decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
         raise
     except Exception as error:
         raise ImageError("the image is truncated or damaged") from error
+
+
+class _TimedFile(io.BytesIO):
+    """A file that can be read for a while.
+
+    Decoders read it bit by bit, so that one which is kept busy by what it reads comes to an end.
+    """
+
+    def __init__(self, data: bytes, max_seconds: float) -> None:
+        super().__init__(data)
+        self._ends = time.monotonic() + max_seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self._ends:
+            raise TimeoutError("the picture takes too long to decode")
+        return super().read(size)
+
+
+def _scans(data: bytes) -> int:
+    """Scans of a JPEG, up to its end or, in a file that is cut off, as far as it goes."""
+    count, position = 0, 0
+    while found := _MARKER.search(data, position):
+        kind = found[1][0]
+        if kind == _END_OF_IMAGE:
+            break
+        count += kind == _START_OF_SCAN
+        position = found.end()
+        if kind not in _BARE:
+            # What is said to be shorter than the length itself is broken, and libjpeg stops there.
+            position += max(int.from_bytes(data[position : position + 2], "big"), 2)
+    return count
 
 
 def _rgb(image: Image.Image) -> Image.Image:

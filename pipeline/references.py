@@ -70,7 +70,7 @@ class Fetcher:
         if absolute and scheme not in _STORED:
             raise ImageFetchError(
                 f"{shown(uri)}: cannot be read; a picture is a path or of s3, file, data or, where "
-                "input.http allows it, https"
+                "the setting http allows it, https"
             )
         return self._from_storage(uri, reference.get("base") or "")
 
@@ -102,7 +102,8 @@ class Fetcher:
     def _from_web(self, url: str) -> bytes:
         if self.web is None:
             raise ImageFetchError(
-                f"{shown(url)}: images are not fetched over http(s) unless input.http allows it"
+                f"{shown(url)}: images are not fetched over http(s) unless the setting http "
+                "allows it"
             )
         return self.web.get(url, shown(url), self.max_bytes)
 
@@ -110,18 +111,21 @@ class Fetcher:
         header, comma, payload = uri.partition(",")
         if not comma:
             raise ImageError("a data: URI without data")
+        # Before it is unpacked: no byte takes more than four characters.
         if len(payload) > 4 * self.max_bytes:
             raise self._too_large("a data: URI")
         try:
-            raw = unquote_to_bytes(payload)
-            return base64.b64decode(raw, validate=True) if header.endswith(";base64") else raw
+            data = unquote_to_bytes(payload)
+            if header.endswith(";base64"):
+                data = base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as error:
             raise ImageError("a data: URI whose base64 is broken") from error
+        if len(data) > self.max_bytes:
+            raise self._too_large("a data: URI")
+        return data
 
     def _too_large(self, name: str) -> ImageTooLargeError:
-        return ImageTooLargeError(
-            f"{name}: more bytes than input.max_image_bytes ({self.max_bytes})"
-        )
+        return ImageTooLargeError(f"{name}: more bytes than max_image_bytes ({self.max_bytes})")
 
 
 def has_image(reference: dict[str, Any] | None) -> bool:

@@ -107,7 +107,7 @@ class Web:
                 if response.status not in _REDIRECTS:
                     return _body(response, name, max_bytes, deadline)
                 url = _joined(url, response.headers.get("Location", ""))
-        raise ImageFetchError(f"{name}: more redirects than input.http.max_redirects")
+        raise ImageFetchError(f"{name}: more redirects than http.max_redirects")
 
     def _checked(self, url: str, name: str) -> SplitResult:
         """A URL that may be asked for, as far as its text can tell."""
@@ -120,11 +120,11 @@ class Web:
         if parts.scheme not in _PORTS or not host:
             raise ImageFetchError(f"{name}: not an http(s) URL")
         if parts.scheme == "http" and not self.config.allow_plain_http:
-            raise ImageFetchError(f"{name}: not https, and input.http.allow_plain_http is false")
+            raise ImageFetchError(f"{name}: not https, and http.allow_plain_http is false")
         if parts.username is not None or parts.password is not None:
             raise ImageFetchError(f"{name}: the URL holds credentials, which are never sent")
         if not self.config.allows(host):
-            raise ImageFetchError(f"{name}: its host is not in input.http.allow_hosts")
+            raise ImageFetchError(f"{name}: its host is not in http.allow_hosts")
         return parts
 
     def _addresses(self, host: str, port: int, name: str) -> list[str]:
@@ -172,7 +172,7 @@ class Web:
                 raise
             except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
                 late = time.monotonic() >= deadline
-                why = "took longer than input.http allows" if late else "the connection failed"
+                why = "took longer than http allows" if late else "the connection failed"
                 raise _PassingError(why) from error
             finally:
                 connection.close()
@@ -234,7 +234,7 @@ def _body(response: urllib3.BaseHTTPResponse, name: str, max_bytes: int, deadlin
         raise _PassingError(f"the server answered {response.status}")
     if response.status != 200:
         raise ImageFetchError(f"{name}: the server answered {response.status}")
-    too_large = ImageTooLargeError(f"{name}: more bytes than input.max_image_bytes ({max_bytes})")
+    too_large = ImageTooLargeError(f"{name}: more bytes than max_image_bytes ({max_bytes})")
     promised = response.headers.get("Content-Length", "")
     if promised.isdecimal() and int(promised) > max_bytes:
         raise too_large

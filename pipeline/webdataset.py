@@ -157,7 +157,7 @@ def _add(
     if not is_picture and kind not in ("json", "txt", "cls"):
         return
     if member.issparse() or member.size > max_bytes:
-        sample.problem = f"its .{kind} has more bytes than input.max_image_bytes ({max_bytes})"
+        sample.problem = f"its .{kind} has more bytes than max_image_bytes ({max_bytes})"
         return
     if is_picture and not pictures:
         return

@@ -1,5 +1,6 @@
 """Settings of the endpoint: frozen, strict, one YAML file; light to import (no Ray, no torch)."""
 
+import re
 from enum import StrEnum
 
 from pydantic import Field, field_validator, model_validator
@@ -73,6 +74,8 @@ class ListenConfig(StrictModel):
         host: loopback by default; anything wider is warned of where there are no keys.
         port: of HTTP.
         replicas: of the process that parses requests and decodes pictures.
+        allowed_hosts: names that clients may call it by, besides those of loopback. None written:
+            on loopback no further ones, elsewhere any.
         cors_origins: web pages of these origins may call it; none by default.
         playground: whether the page at / is served.
     """
@@ -80,6 +83,7 @@ class ListenConfig(StrictModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     replicas: int = Field(default=1, ge=1)
+    allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     playground: bool = True
 
@@ -91,15 +95,28 @@ class ListenConfig(StrictModel):
                 raise ValueError(f"'{origin}' is no origin; write https://example.org")
         return origins
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host):
+                raise ValueError(f"'{host}' is no host; write example.org, without scheme and port")
+        return tuple(host.lower() for host in hosts)
+
 
 class LimitsConfig(StrictModel):
     """What one request, and one client, may ask for. None is no limit.
 
     Attributes:
         max_body_bytes: of one request, checked before it is parsed.
+        body_deadline_s: in which a whole body must have arrived.
         max_images: of one request.
         max_image_bytes: of one encoded picture.
         max_image_pixels: of one picture, by its header, before it is decoded.
+        max_total_pixels: of all pictures of one request.
+        decode_threads: pictures that are decoded at the same time; each takes up to 30 bytes per
+            pixel meanwhile.
+        decode_deadline_s: of one picture.
         max_text_chars: of all texts of one request.
         max_turns: of one conversation.
         max_new_tokens: the most that a request may ask for.
@@ -111,9 +128,13 @@ class LimitsConfig(StrictModel):
     """
 
     max_body_bytes: int = Field(default=32 << 20, ge=1)
+    body_deadline_s: float = Field(default=20.0, gt=0)
     max_images: int = Field(default=8, ge=1)
     max_image_bytes: int = Field(default=20 << 20, ge=1)
     max_image_pixels: int = Field(default=40_000_000, ge=1)
+    max_total_pixels: int = Field(default=80_000_000, ge=1)
+    decode_threads: int = Field(default=2, ge=1)
+    decode_deadline_s: float = Field(default=10.0, gt=0)
     max_text_chars: int = Field(default=100_000, ge=1)
     max_turns: int = Field(default=64, ge=1)
     max_new_tokens: int = Field(default=1024, ge=1)

@@ -45,6 +45,8 @@ def load(
             dtype=dtype,
             attn_implementation="sdpa",
             trust_remote_code=False,
+            # The other format is a pickle, whose reader has run code of files before.
+            use_safetensors=True,
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

@@ -1,11 +1,12 @@
 import io
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import decode
+from pipeline.images import decode, opened, pixels_of
 from sgl.errors import ImageError, ImageTooLargeError
 from tests.pipeline.inputs import picture, png
 
@@ -87,3 +88,38 @@ def test_pixels_without_a_known_white_are_refused() -> None:
     image = Image.fromarray(np.full((2, 3), 0.5, np.float32))
     with pytest.raises(ImageError, match="32 bits per pixel"):
         decode(encoded(image, "TIFF"), LIMIT)
+
+
+def scan_bomb(scans: int) -> bytes:
+    """A JPEG whose last scan, of a few dozen bytes, comes again and again."""
+    data = encoded(Image.new("RGB", (640, 640), "teal"), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * scans + b"\xff\xd9"
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
+    assert decode(scan_bomb(50), 640 * 640).shape == (640, 640, 3)
+    with pytest.raises(ImageError, match="scans"):
+        decode(scan_bomb(100_000), 640 * 640)
+
+
+def test_what_follows_a_jpeg_is_no_scan_of_it() -> None:
+    video = encoded(Image.new("RGB", (8, 8), "teal"), "JPEG") + b"\xff\xda\x00\x02" * 1000
+    assert decode(video, LIMIT).shape == (8, 8, 3)
+    thumbnail = b"\xff\xda" * 1000
+    exif = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    assert decode(video[:2] + exif + video[2:], LIMIT).shape == (8, 8, 3)
+
+
+def test_a_decoder_that_reads_for_too_long_comes_to_an_end() -> None:
+    image = opened(png(3, 64, 64), LIMIT, max_seconds=0.01)
+    time.sleep(0.02)
+    with pytest.raises(ImageError, match="damaged"):
+        pixels_of(image)
+    assert pixels_of(opened(png(3, 64, 64), LIMIT, max_seconds=60)).shape == (64, 64, 3)
+
+
+def test_formats_can_be_fewer() -> None:
+    tiff = encoded(Image.fromarray(picture(90)), "TIFF")
+    with pytest.raises(ImageError, match="accepted are PNG, GIF"):
+        opened(tiff, LIMIT, formats=("PNG", "GIF"))

@@ -13,7 +13,7 @@ import pytest
 from infra.s3 import StorageConfig
 from pipeline.images import decode
 from pipeline.references import Fetcher, shown, without_secrets
-from sgl.errors import ImageError, ImageFetchError, StorageError
+from sgl.errors import ImageError, ImageFetchError, ImageTooLargeError, StorageError
 from tests.pipeline.inputs import picture, png
 
 LIMIT = 10_000
@@ -177,3 +177,17 @@ def test_a_server_that_is_gone_is_a_storage_that_fails() -> None:
 )
 def test_a_path_of_the_settings_is_told_without_its_secrets(written: str, told: str) -> None:
     assert without_secrets(written) == told
+
+
+def test_the_limit_of_bytes_is_one_of_the_picture_however_it_is_written() -> None:
+    picture_bytes = bytes(LIMIT)
+    for data, fits in ((picture_bytes, True), (picture_bytes + b"x", False)):
+        coded = "data:image/png;base64," + base64.b64encode(data).decode()
+        escaped = "data:image/png," + "".join(f"%{byte:02x}" for byte in data)
+        for uri in (coded, escaped):
+            reference = {"bytes": None, "uri": uri, "base": None}
+            if fits:
+                assert FETCHER.fetch(reference) == data
+            else:
+                with pytest.raises(ImageTooLargeError, match="max_image_bytes"):
+                    FETCHER.fetch(reference)

@@ -69,10 +69,10 @@ def test_redirects_are_followed_relative_and_absolute() -> None:
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("http://10.0.0.1/x.png", "not in input.http.allow_hosts"),
-        ("http://169.254.169.254/latest/meta-data", "not in input.http.allow_hosts"),
+        ("http://10.0.0.1/x.png", "not in http.allow_hosts"),
+        ("http://169.254.169.254/latest/meta-data", "not in http.allow_hosts"),
         ("http://metadata.internal/x.png", "address that is not public"),
-        ("http://127.0.0.2/x.png", "not in input.http.allow_hosts"),
+        ("http://127.0.0.2/x.png", "not in http.allow_hosts"),
         ("ftp://localhost/x.png", "not an http"),
         ("file:///etc/passwd", "not an http"),
         ("http://user:word@localhost/x.png", "credentials"),
@@ -318,7 +318,7 @@ def test_settings_that_are_refused(settings: dict[str, Any]) -> None:
 
 def test_it_is_off_unless_written() -> None:
     assert InputConfig(path="x").http is None
-    with pytest.raises(ImageFetchError, match=r"unless input\.http allows it"):
+    with pytest.raises(ImageFetchError, match=r"unless the setting http allows it"):
         Fetcher(LIMIT).fetch({"uri": "https://example.org/a.png"})
 
 

@@ -55,6 +55,25 @@ def test_an_unsupported_checkpoint_is_refused_before_its_weights_load(tmp_path: 
         sgl.load(tmp_path)
 
 
+def test_weights_that_are_a_pickle_are_refused(tmp_path: Path) -> None:
+    vlm = internvl()
+    save(vlm, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(vlm.model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match="safetensors"):
+        sgl.load(tmp_path, device="cpu")
+
+
+def test_a_chat_template_runs_no_code(tmp_path: Path) -> None:
+    save(internvl(), tmp_path)
+    trace = tmp_path / "trace"
+    escape = f"{{{{ cycler.__init__.__globals__.os.mkdir('{trace}') }}}}<IMG_CONTEXT>"
+    (tmp_path / "chat_template.jinja").write_text(escape)
+    with pytest.raises(ModelLoadError, match="chat template"):
+        sgl.load(tmp_path, device="cpu")
+    assert not trace.exists()
+
+
 def test_checkpoints_that_bring_code_are_refused_without_running_it(tmp_path: Path) -> None:
     config = {"model_type": "internvl_chat", "auto_map": {"AutoConfig": "config.Config"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
