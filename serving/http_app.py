@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from pipeline.policy import Policy
 from serving.api_errors import ApiError
@@ -18,6 +19,7 @@ from serving.completions import Completion, ErrorReply, ModelCard, ModelList
 from serving.config import ServeConfig
 from serving.exchange import Exchange
 from serving.gateway import Gateway
+from serving.guarded import guarded
 from serving.metrics import Metrics
 from serving.models import Catalogue
 from serving.policies import policies_of
@@ -94,6 +96,15 @@ def create_app(
     app.add_middleware(RequestIds)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
+
+
+def protected(app: ASGIApp, config: ServeConfig) -> ASGIApp:
+    """The application behind its guard, whose refusals have an id too.
+
+    Raises:
+        ConfigurationError: the keys cannot be read.
+    """
+    return RequestIds(guarded(app, config))
 
 
 def _add_completions(app: FastAPI, service: Service) -> None:

@@ -72,6 +72,11 @@ def usage_of(outcome: Outcome) -> CompletionUsage:
     )
 
 
+def tokens_of(outcome: Outcome) -> int:
+    """Of prompts and answers, of both models."""
+    return sum(one.prompt_tokens + one.completion_tokens for one in _usages(outcome) if one)
+
+
 def cost_of(outcome: Outcome, prices: Prices) -> CostReport:
     """Device-seconds of both models, at these prices."""
     small, large = (one.device_s if one else 0.0 for one in _usages(outcome))
