@@ -26,7 +26,7 @@ from serving.policies import policies_of
 from serving.request_ids import RequestIds
 from serving.schema import EVENTS, REQUEST_BODY, document
 from serving.service import Service
-from serving.status import Gather, Lifecycle, status_routes
+from serving.status import Gather, Lifecycle, software_version, status_routes
 from serving.surroundings import Pictures, Prices
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -85,8 +85,16 @@ def create_app(
         prices=prices or Prices(),
         metrics=metrics,
     )
-    # The pages of the documentation would load scripts from elsewhere.
-    app = FastAPI(title="SGL", docs_url=None, redoc_url=None, responses=_ERRORS)
+    app = FastAPI(
+        title="SGL",
+        version=software_version(),
+        responses=_ERRORS,
+        # The pages of the documentation would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        # To where the client's own Host header says.
+        redirect_slashes=False,
+    )
     _add_completions(app, service)
     _add_models(app, catalogue)
     app.include_router(

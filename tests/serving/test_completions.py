@@ -41,7 +41,10 @@ def test_a_score_that_reaches_the_threshold_keeps_the_small_answer(
 
 
 def test_a_score_that_is_no_number_never_exits_and_is_told_as_null() -> None:
-    reply = said(FakeBackend(score=float("nan")), sgl={"threshold": 0})
+    app = app_of(FakeBackend(score=float("nan")))
+    answer = ask(app, {**HELLO, "sgl": {"threshold": 0}})
+    assert "x-sgl-exit-score" not in answer.headers
+    reply = answer.json()
     assert reply["sgl"]["route"] == "large"
     assert reply["sgl"]["exit_score"] is reply["sgl"]["scores"]["confidence"] is None
 
