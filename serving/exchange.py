@@ -1,7 +1,6 @@
 """One request for a chat completion, from its body to the last byte of the answer."""
 
 import asyncio
-import logging
 from contextlib import aclosing
 from uuid import uuid4
 
@@ -12,17 +11,15 @@ from starlette.types import Receive, Scope, Send
 from serving.api_errors import ApiError
 from serving.asks import Ask, ask_of
 from serving.backend import Delta
+from serving.client import Client
 from serving.departure import ClientGoneError, Departure
 from serving.gateway import Decision, Outcome, Piece, expired
-from serving.replies import usage_of
+from serving.replies import tokens_of
 from serving.request_ids import request_id_of, unforeseen
 from serving.service import Service
-from serving.surroundings import Caller
 from serving.tally import GONE, Tally
 from serving.writers import Wire, break_off, writer_for
-from sgl.errors import RecordError
-
-logger = logging.getLogger(__name__)
+from sgl.errors import OverloadedError, RecordError
 
 
 class Exchange(Response):
@@ -46,9 +43,9 @@ class Exchange(Response):
             async with Departure(receive) as departure:
                 status = await departure.before(answering.run(body))
         except (ClientDisconnect, ClientGoneError):
-            logger.info("request %s: the client has gone", request_id_of(scope))
+            status = GONE
         finally:
-            tally.ended(status)
+            tally.ended(status, request_id_of(scope))
 
 
 class _Answering:
@@ -57,7 +54,7 @@ class _Answering:
         self._scope = scope
         self._wire = wire
         self._tally = tally
-        self._caller: Caller | None = scope.get("state", {}).get("client")
+        self._client: Client | None = scope.get("state", {}).get("client")
 
     async def run(self, body: bytes) -> str:
         """Answer, with an error if need be.
@@ -92,14 +89,17 @@ class _Answering:
     async def _with_pictures(self, ask: Ask) -> Ask:
         try:
             async with asyncio.timeout(ask.remaining_s()):
-                images = await self._service.pictures.get(ask.references)
+                hold = self._client.hold if self._client else None
+                images = await self._service.pictures.get(ask.references, hold)
         except RecordError as error:
             code = type(error).__name__
             raise ApiError(400, str(error), code=code, param="messages") from error
+        except OverloadedError as error:
+            after = error.retry_after_s
+            kind, code = "overloaded_error", "overloaded"
+            raise ApiError(503, str(error), kind=kind, code=code, retry_after_s=after) from error
         except TimeoutError as error:
             raise expired() from error
-        if self._caller is not None:
-            self._caller.hold(sum(image.nbytes for image in images))
         return ask.with_pictures(images)
 
     async def _answer(self, ask: Ask) -> None:
@@ -116,10 +116,13 @@ class _Answering:
             self._tally.text()
         elif isinstance(piece, Outcome):
             self._tally.answered(piece, ask)
-            if self._caller is not None:
-                self._caller.charge(usage_of(piece).total_tokens)
+            if self._client is not None:
+                self._client.charge(tokens_of(piece))
 
     async def _refuse(self, error: ApiError) -> str:
+        if self._wire.ended:
+            # The client has its answer already; of what failed since, the log knows.
+            return "200"
         self._tally.refused(error.status, error.code)
         if self._wire.started:
             await break_off(self._wire, error)

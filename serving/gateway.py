@@ -172,7 +172,7 @@ class Gateway:
                         return _checked(piece)
         except (OverloadedError, UnavailableError) as error:
             raise _refusal(error, "small") from error
-        raise AssertionError("the small model's call ended without a result")
+        raise AssertionError("a model's call ended without a result")
 
     async def _answered(
         self, ask: Ask, request: GuidedQuestion, decision: Decision
@@ -205,7 +205,7 @@ async def _told(
 async def _before(
     call: AsyncIterator[Delta | Timed], deadline: float
 ) -> AsyncGenerator[Delta | Timed]:
-    """A call's pieces until the deadline; the call is closed in any case.
+    """A call's pieces until its result or the deadline; the call is closed in any case.
 
     Raises:
         ApiError: of the deadline.
@@ -216,10 +216,12 @@ async def _before(
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     piece = await anext(pieces)
             except StopAsyncIteration:
-                return
+                raise AssertionError("a model's call ended without a result") from None
             except (ExpiredError, TimeoutError) as error:
                 raise expired() from error
             yield piece
+            if isinstance(piece, Timed):
+                return
 
 
 def expired() -> ApiError:

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from pipeline.policy import Policy
 from serving.api_errors import ApiError
@@ -18,13 +19,14 @@ from serving.completions import Completion, ErrorReply, ModelCard, ModelList
 from serving.config import ServeConfig
 from serving.exchange import Exchange
 from serving.gateway import Gateway
+from serving.guarded import guarded
 from serving.metrics import Metrics
 from serving.models import Catalogue
 from serving.policies import policies_of
 from serving.request_ids import RequestIds
-from serving.schema import REQUEST_BODY, document
+from serving.schema import EVENTS, REQUEST_BODY, document
 from serving.service import Service
-from serving.status import Gather, Lifecycle, status_routes
+from serving.status import Gather, Lifecycle, software_version, status_routes
 from serving.surroundings import Pictures, Prices
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -83,8 +85,16 @@ def create_app(
         prices=prices or Prices(),
         metrics=metrics,
     )
-    # The pages of the documentation would load scripts from elsewhere.
-    app = FastAPI(title="SGL", docs_url=None, redoc_url=None, responses=_ERRORS)
+    app = FastAPI(
+        title="SGL",
+        version=software_version(),
+        responses=_ERRORS,
+        # The pages of the documentation would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        # To where the client's own Host header says.
+        redirect_slashes=False,
+    )
     _add_completions(app, service)
     _add_models(app, catalogue)
     app.include_router(
@@ -96,12 +106,21 @@ def create_app(
     return app
 
 
+def protected(app: ASGIApp, config: ServeConfig) -> ASGIApp:
+    """The application behind its guard, whose refusals have an id too.
+
+    Raises:
+        ConfigurationError: the keys cannot be read.
+    """
+    return RequestIds(guarded(app, config))
+
+
 def _add_completions(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/chat/completions",
         response_model=Completion,
         openapi_extra={"requestBody": REQUEST_BODY},
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": EVENTS}}},
         tags=["openai"],
     )
     async def chat_completions() -> Response:

@@ -10,53 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from serving.api_errors import ApiError
+from serving.message_schema import MESSAGES
 
 MOST_STOPS = 4
-_PART = {
-    "anyOf": [
-        {
-            "type": "object",
-            "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-            "required": ["type", "text"],
-        },
-        {
-            "type": "object",
-            "properties": {
-                "type": {"const": "image_url"},
-                "image_url": {
-                    "anyOf": [
-                        {"type": "string"},
-                        {
-                            "type": "object",
-                            "properties": {"url": {"type": "string"}},
-                            "required": ["url"],
-                        },
-                    ]
-                },
-            },
-            "required": ["type", "image_url"],
-        },
-        {
-            "type": "object",
-            "description": "As LangChain writes it: `url`, or `base64` or `data` and `mime_type`.",
-            "properties": {"type": {"const": "image"}},
-            "required": ["type"],
-        },
-    ]
-}
-_MESSAGES = {
-    "type": "array",
-    "minItems": 1,
-    "description": "The conversation; the user has the last turn.",
-    "items": {
-        "type": "object",
-        "properties": {
-            "role": {"enum": ["system", "developer", "user", "assistant"]},
-            "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}]},
-        },
-        "required": ["role", "content"],
-    },
-}
 
 
 def _is_false(value: bool) -> bool:
@@ -65,7 +21,7 @@ def _is_false(value: bool) -> bool:
     return value
 
 
-Messages = Annotated[Any, WithJsonSchema(_MESSAGES)]
+Messages = Annotated[Any, WithJsonSchema(MESSAGES)]
 """Looked at by `pipeline.chat`, whose grammar the schema tells."""
 _Nothing = Annotated[list[Any], Field(max_length=0)]
 _Zero = Annotated[float, Field(ge=0, le=0)]

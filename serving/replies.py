@@ -1,5 +1,6 @@
 """An outcome -> what the client is told: OpenAI's usage, our report, our headers."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import cast
@@ -72,6 +73,11 @@ def usage_of(outcome: Outcome) -> CompletionUsage:
     )
 
 
+def tokens_of(outcome: Outcome) -> int:
+    """Of prompts and answers, of both models."""
+    return sum(one.prompt_tokens + one.completion_tokens for one in _usages(outcome) if one)
+
+
 def cost_of(outcome: Outcome, prices: Prices) -> CostReport:
     """Device-seconds of both models, at these prices."""
     small, large = (one.device_s if one else 0.0 for one in _usages(outcome))
@@ -103,7 +109,11 @@ def headers_of(outcome: Outcome, ask: Ask, prices: Prices, *, whole: bool) -> Ma
         "x-sgl-average-retention": pruning.average_retention if pruning else None,
         "x-sgl-cost-usd": cost_of(outcome, prices).usd if whole else None,
     }
-    told = {name: f"{value:.6g}" for name, value in found.items() if value is not None}
+    told = {
+        name: f"{value:.6g}"
+        for name, value in found.items()
+        if value is not None and math.isfinite(value)
+    }
     return {"x-sgl-route": outcome.decision.route.value, **told}
 
 

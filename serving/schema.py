@@ -4,7 +4,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
+from serving.completions import Chunk
 from serving.protocol import ChatRequest
 
 _COMPONENT = "#/components/schemas/{model}"
@@ -15,6 +18,27 @@ REQUEST_BODY: dict[str, Any] = {
     },
 }
 """Of a chat completion: bodies are parsed from their bytes, so FastAPI does not know of them."""
+EVENTS: dict[str, Any] = {
+    "itemSchema": {
+        "type": "object",
+        "properties": {
+            "event": {"type": "string"},
+            "data": {
+                "type": "string",
+                "description": "A Chunk or, of an event `error`, an ErrorReply, as JSON; or [DONE]",
+            },
+        },
+        "required": ["data"],
+    }
+}
+"""Of a stream; the key is OpenAPI 3.2's, older readers pass over it."""
+
+
+def _components(model: type[BaseModel], mode: JsonSchemaMode) -> dict[str, Any]:
+    """The schemas of a model and its parts, by name."""
+    schema = model.model_json_schema(ref_template=_COMPONENT, mode=mode)
+    parts: dict[str, Any] = schema.pop("$defs", {})
+    return parts | {model.__name__: schema}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -26,9 +50,8 @@ def document(app: FastAPI) -> dict[str, Any]:
             description="An OpenAI-compatible endpoint for a pair of vision-language models.",
             routes=app.routes,
         )
-        schema = ChatRequest.model_json_schema(ref_template=_COMPONENT)
-        parts = schema.pop("$defs", {})
-        found["components"]["schemas"] |= parts | {ChatRequest.__name__: schema}
+        found["components"]["schemas"] |= _components(ChatRequest, "validation")
+        found["components"]["schemas"] |= _components(Chunk, "serialization")
         # FastAPI's own kind of refusal, which is never used here.
         for name in ("HTTPValidationError", "ValidationError"):
             found["components"]["schemas"].pop(name, None)

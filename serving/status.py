@@ -64,9 +64,9 @@ def status_routes(
         return Ready(pools=pools)
 
     @router.get("/version", name="version")
-    async def told_version() -> Version:
+    async def toldsoftware_version() -> Version:
         """Of this software."""
-        return Version(version=_version())
+        return Version(version=software_version())
 
     @router.get(
         "/metrics", response_class=Response, responses={200: {"content": {METRICS_TYPE: {}}}}
@@ -95,7 +95,8 @@ def _unready(states: dict[str, PoolState], degrade: Degrade, lifecycle: Lifecycl
     return f"no replica yet of: {', '.join(missing)}" if missing else None
 
 
-def _version() -> str:
+def software_version() -> str:
+    """Of what is installed."""
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:

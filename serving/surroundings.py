@@ -1,6 +1,6 @@
-"""What the endpoint is given by what is around it: pictures, the caller's account, prices."""
+"""What the endpoint is given by what is around it: pictures, and prices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,25 +11,19 @@ import numpy.typing as npt
 class Pictures(Protocol):
     """Whoever fetches and decodes pictures."""
 
-    async def get(self, references: Sequence[str]) -> list[npt.NDArray[np.uint8]]:
+    async def get(
+        self, references: Sequence[str], hold: Callable[[int], None] | None = None
+    ) -> list[npt.NDArray[np.uint8]]:
         """One RGB array (height, width, 3) per address, in order.
 
+        Args:
+            references: addresses.
+            hold: is told how many bytes more the request takes.
+
         Raises:
-            ApiError: there are too many, or they are too large together.
             ImageError: one cannot be had.
+            OverloadedError: of `hold`.
         """
-        ...
-
-
-class Caller(Protocol):
-    """Whoever sent a request, as the guard knows them: `state["client"]` of its scope."""
-
-    def charge(self, tokens: int) -> None:
-        """So many tokens of prompts and answers were spent for them."""
-        ...
-
-    def hold(self, size: int) -> None:
-        """The request under way takes so many bytes more."""
         ...
 
 

@@ -1,5 +1,6 @@
 """How one request is counted: when it begins, when its first text goes out, and how it ends."""
 
+import logging
 import time
 
 from serving.asks import Ask
@@ -9,6 +10,7 @@ from serving.models import Part
 from serving.replies import cost_of
 from serving.surroundings import Prices
 
+logger = logging.getLogger(__name__)
 GONE = "499"
 """The status of a request whose client did not wait for its answer; nobody is sent it."""
 _UNKNOWN = "none"
@@ -58,8 +60,10 @@ class Tally:
         """It is answered by an error, perhaps after some of an answer."""
         self._metrics.count("refused", str(status), code or _UNKNOWN)
 
-    def ended(self, status: str) -> None:
+    def ended(self, status: str, request_id: str) -> None:
         """It is over; to be called once, however it ended."""
+        told = {"model": self._model, "route": self._route, "status": status}
+        logger.info("request %s ended: %s", request_id, told, extra={"request_id": request_id})
         self._metrics.count("num_requests_running", by=-1)
         self._metrics.count("requests", self._model, self._route, status)
 

@@ -27,11 +27,15 @@ class Wire:
 
     Args:
         send: of ASGI.
+
+    Attributes:
+        started: some of an answer has gone out.
+        ended: all of it has.
     """
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.started = False
+        self.started = self.ended = False
 
     async def start(self, headers: dict[str, str]) -> None:
         """The first line and the headers of an answer that is none of an error.
@@ -45,6 +49,7 @@ class Wire:
 
     async def write(self, data: bytes, *, more: bool) -> None:
         """Some of its body."""
+        self.ended = not more
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def send(self, message: Message) -> None:

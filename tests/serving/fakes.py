@@ -1,7 +1,7 @@
 """A pair that answers by rule, and counts what was asked of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -146,7 +146,9 @@ class FakeBackend:
 class FakePictures:
     """One pixel for each picture, of its own colour; "missing" in an address is not found."""
 
-    async def get(self, references: Sequence[str]) -> list[npt.NDArray[np.uint8]]:
+    async def get(
+        self, references: Sequence[str], hold: Callable[[int], None] | None = None
+    ) -> list[npt.NDArray[np.uint8]]:
         if any("missing" in reference for reference in references):
             raise ImageNotFoundError("there is no such file")
         return [np.full((1, 1, 3), place, dtype=np.uint8) for place in range(len(references))]

@@ -42,9 +42,8 @@ def test_a_question_is_its_conversation() -> None:
     )
     assert list(ask.references) == [PICTURE]
     assert ask.question.id == "chatcmpl-1"
-    assert (ask.question.max_new_tokens, ask.question.sampling, ask.question.stop) == (
-        None,
-    ) * 2 + ((),)
+    assert ask.question.max_new_tokens is ask.question.sampling is None
+    assert ask.question.stop == ()
 
 
 def test_messages_that_cannot_be_answered_are_told_with_their_place() -> None:

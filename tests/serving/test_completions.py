@@ -1,6 +1,7 @@
 """Whole answers: the decision, what is said of it, and what the models are asked."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from actors.config import PruningConfig
+from serving.backend import Delta, Timed
 from serving.config import Degrade
 from serving.surroundings import Prices
 from sgl.errors import OverloadedError, UnavailableError
@@ -39,7 +41,10 @@ def test_a_score_that_reaches_the_threshold_keeps_the_small_answer(
 
 
 def test_a_score_that_is_no_number_never_exits_and_is_told_as_null() -> None:
-    reply = said(FakeBackend(score=float("nan")), sgl={"threshold": 0})
+    app = app_of(FakeBackend(score=float("nan")))
+    answer = ask(app, {**HELLO, "sgl": {"threshold": 0}})
+    assert "x-sgl-exit-score" not in answer.headers
+    reply = answer.json()
     assert reply["sgl"]["route"] == "large"
     assert reply["sgl"]["exit_score"] is reply["sgl"]["scores"]["confidence"] is None
 
@@ -254,6 +259,34 @@ def test_a_picture_that_cannot_be_had_is_too() -> None:
     body = {**HELLO, "messages": [{"role": "user", "content": [image]}]}
     assert_refused(ask(app_of(backend), body), 400, "invalid_request_error", "ImageNotFoundError")
     assert not backend.guided
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_fails_after_the_answer_takes_nothing_of_it_back(stream: bool) -> None:
+    class Untidy(FakeBackend):
+        async def guide(self, *args: Any, **settings: Any) -> AsyncIterator[Delta | Timed]:
+            try:
+                async for piece in super().guide(*args, **settings):
+                    yield piece
+            finally:
+                raise RuntimeError("it cannot be closed")
+
+    body = {**HELLO, "model": "pair:small", "stream": stream}
+    answer = ask(app_of(Untidy()), body)
+    assert answer.status_code == 200
+    assert answer.text.endswith("data: [DONE]\n\n" if stream else "}")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["pair", "pair:small"])
+def test_a_call_that_ends_without_a_result_is_a_fault_of_ours(model: str, stream: bool) -> None:
+    class Mute(FakeBackend):
+        async def guide(self, *args: Any, **settings: Any) -> AsyncIterator[Delta | Timed]:
+            return
+            yield
+
+    answer = ask(app_of(Mute()), {**HELLO, "model": model, "stream": stream})
+    assert_refused(answer, 500, "server_error", "internal_error")
 
 
 def test_a_fault_of_ours_tells_the_request_and_nothing_else() -> None:

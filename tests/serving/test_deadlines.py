@@ -67,7 +67,7 @@ def test_the_backends_own_word_counts_as_well() -> None:
 
 def test_pictures_are_fetched_within_the_time() -> None:
     class Slow(FakePictures):
-        async def get(self, references: Sequence[str]) -> Any:
+        async def get(self, references: Sequence[str], hold: Any = None) -> Any:
             await asyncio.Event().wait()
 
     image = {"type": "image_url", "image_url": {"url": PICTURE}}

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from serving.departure import ClientGoneError, Departure
+from serving.http_app import protected
 from serving.metrics import Metrics
 from tests.serving.endpoint import CHAT, HELLO, app_of
-from tests.serving.fakes import FakeBackend
+from tests.serving.fakes import FakeBackend, config_of
 from tests.serving.server import serving
 
 
@@ -33,7 +34,10 @@ def until(true: Callable[[], bool]) -> None:
 
 def send(port: int, body: dict[str, Any]) -> socket.socket:
     data = json.dumps(body).encode()
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data)}\r\n\r\n"
+    head = (
+        f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(data)}\r\n\r\n"
+    )
     client = socket.create_connection(("127.0.0.1", port))
     client.sendall(head.encode() + data)
     return client
@@ -59,6 +63,16 @@ def test_a_client_that_goes_frees_the_slot(model: str, slow: str, stream: bool) 
         until(lambda: metrics.snapshot().values.get(("num_requests_running", ())) == 0)
     ended = [key for key in metrics.snapshot().values if key[0] == "requests"]
     assert [labels[2] for _, labels in ended] == ["499"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_guard_tells_of_it_too(stream: bool) -> None:
+    backend = FakeBackend(score=0.1, hold_large=Unending())  # type: ignore[arg-type]
+    with serving(protected(app_of(backend), config_of())) as port:
+        client = send(port, {**HELLO, "stream": stream})
+        until(lambda: bool(backend.answered))
+        client.close()
+        until(lambda: backend.running == 0)
 
 
 def test_a_client_that_goes_before_its_body_is_whole_costs_nothing() -> None:

@@ -63,7 +63,7 @@ def test_the_synchronous_client_over_a_real_connection() -> None:
         serving(app_of(FakeBackend(score=0.1))) as port,
         OpenAI(api_key="none", base_url=f"http://127.0.0.1:{port}/v1") as client,
     ):
-        assert next(iter(client.models.list())).id == "pair"
+        assert client.models.list().data[0].id == "pair"
         assert client.models.retrieve("pair:small").owned_by == "sgl"
         raw = client.chat.completions.with_raw_response.create(model="pair", messages=MESSAGES)
         assert raw.headers["x-sgl-route"] == "large"

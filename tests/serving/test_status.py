@@ -78,6 +78,7 @@ def test_models_are_listed_and_found_one_by_one() -> None:
         ("/nothing", 404, "not_found"),
         (CHAT, 405, "method_not_allowed"),
         ("/docs", 404, "not_found"),
+        ("/health/", 404, "not_found"),
     ],
 )
 def test_other_places_and_methods_answer_in_the_same_shape(
