@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -98,10 +99,11 @@ def serve(config: "ServeConfig") -> None:
     from jobs.cluster import cluster
     from pipeline.preflight import check_models
     from serving.exposure import warnings_of
-    from serving.policies import job_of, policies_of
+    from serving.policies import job_of
+    from serving.proxy import environment
 
     check_models(job_of(config))
-    policies_of(config)
+    os.environ.update(environment(config.limits))  # of a local Ray, whose nodes inherit it
     for warning in warnings_of(config):
         _say(f"WARNING: {warning}")
     # Ray has handlers of its own, which come with it.

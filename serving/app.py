@@ -8,6 +8,7 @@ For Ray Serve's own commands:
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -15,13 +16,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from pipeline.policy import Policy
 from serving.config import ListenConfig, ServeConfig, ServePoolConfig
 from serving.config_file import load_config
-from serving.guarded import guarded
-from serving.http_app import create_app
+from serving.http_app import create_app, protected
 from serving.metrics import Metrics, Snapshot
 from serving.pictures import Pictures
 from serving.playground_files import mount
+from serving.policies import policies_of
 from serving.pools import LargePool, SmallPool
 from serving.prices import priced
 from serving.ray_backend import RayBackend
@@ -33,41 +35,51 @@ _HEALTH_S = 1.0
 _INGRESS = "ingress"
 
 
+@dataclass(frozen=True)
+class Given:
+    """What every ingress process needs to know.
+
+    Attributes:
+        config: resolved.
+        prices: of device time.
+        policies: by name; read once, as the models' files are read for it.
+    """
+
+    config: ServeConfig
+    prices: Prices
+    policies: Mapping[str, Policy]
+
+
 class Ingress:
     """Parses requests, decodes pictures and asks the pools; one process of them.
 
     Args:
-        config: resolved.
-        prices: of device time.
+        given: what it needs to know.
         small: handle of the small pool.
         large: likewise.
     """
 
-    def __init__(
-        self,
-        config: ServeConfig,
-        prices: Prices,
-        small: DeploymentHandle,
-        large: DeploymentHandle,
-    ) -> None:
-        self._config, self._prices = config, prices
-        self._backend = RayBackend(config, small, large)
+    def __init__(self, given: Given, small: DeploymentHandle, large: DeploymentHandle) -> None:
+        self._given = given
+        self._backend = RayBackend(given.config, small, large)
         self._metrics, self._lifecycle = Metrics(), Lifecycle()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Of Ray Serve, once the constructor has run."""
+        config = self._given.config
         app = create_app(
-            self._config,
+            config,
             self._backend,
-            Pictures(self._config),
-            prices=self._prices,
+            Pictures(config),
+            policies=self._given.policies,
+            prices=self._given.prices,
             metrics=self._metrics,
-            gather=self._gather if self._config.listen.replicas > 1 else None,
+            gather=self._gather if config.listen.replicas > 1 else None,
             lifecycle=self._lifecycle,
         )
-        if self._config.listen.playground:
+        if config.listen.playground:
             mount(app)
-        return guarded(app, self._config)
+        return protected(app, config)
 
     async def snapshot(self) -> Snapshot:
         """What this process has counted."""
@@ -109,8 +121,8 @@ def application(config: ServeConfig) -> serve.Application:
     config = resolved(config, ray.cluster_resources())
     small = _pool(SmallPool, "small", config).bind(config)
     large = _pool(LargePool, "large", config).bind(config)
-    prices = priced(config, ray.nodes())
-    return _ingress(config).bind(config, prices, small, large)
+    given = Given(config, priced(config, ray.nodes()), policies_of(config))
+    return _ingress(config).bind(given, small, large)
 
 
 def resolved(config: ServeConfig, resources: Mapping[str, float]) -> ServeConfig:

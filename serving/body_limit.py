@@ -52,7 +52,7 @@ async def read_body(
                     return None
                 part = message.get("body", b"")
                 if len(body) + len(part) > limits.max_body_bytes:
-                    raise _too_large(limits.max_body_bytes)
+                    raise too_large(limits.max_body_bytes)
                 hold(len(part))
                 body += part
                 if not message.get("more_body", False):
@@ -85,7 +85,7 @@ def _check_promised(headers: Headers, max_bytes: int) -> None:
     if length == "0" and "transfer-encoding" not in headers:
         return
     if length.isdecimal() and (len(length) > _MAX_DIGITS or int(length) > max_bytes):
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     if headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
         raise BodyError(415, f"the content type must be {_JSON}", code="unsupported_media_type")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
@@ -94,5 +94,6 @@ def _check_promised(headers: Headers, max_bytes: int) -> None:
         )
 
 
-def _too_large(max_bytes: int) -> BodyError:
+def too_large(max_bytes: int) -> BodyError:
+    """A body that is larger than may be."""
     return BodyError(413, f"the body has more than {max_bytes} bytes", code="request_too_large")

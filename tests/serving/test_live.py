@@ -3,8 +3,11 @@
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -195,3 +198,42 @@ def test_a_killed_replica_loses_no_request_that_was_taken(
 
     assert asyncio.run(main()) == [one.text for one in expected] * 3
     wait_for(lambda: len(live.replicas("small")) == 2)
+
+
+def talk(live: Live, parts: Iterable[bytes]) -> tuple[int, bytes]:
+    """How many bytes of a request were taken, and the answer's beginning."""
+    address = urlsplit(live.url)
+    taken = 0
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+                taken += len(part)
+        except OSError:
+            pass  # the other side has had enough
+        try:
+            return taken, connection.recv(4096)
+        except OSError:
+            return taken, b""
+
+
+def test_headers_without_end_are_cut_off(live: Live) -> None:
+    lines = (b"x-%d: " % number + b"a" * 10_000 + b"\r\n" for number in range(5_000))
+    taken, _ = talk(live, chain([b"GET /ready HTTP/1.1\r\nhost: localhost\r\n"], lines))
+    # What the sockets' own buffers hold is taken in any case.
+    assert taken < 20_000_000
+
+
+def test_a_body_without_end_is_refused_where_it_is_too_large(live: Live) -> None:
+    head = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+        b"content-type: application/json\r\n"
+    )
+    chunk = b"%x\r\n" % 100_000 + b"a" * 100_000 + b"\r\n"
+    taken, answer = talk(
+        live, chain([head + b"transfer-encoding: chunked\r\n\r\n"], [chunk] * 2000)
+    )
+    assert taken < 100_000_000
+    assert answer.startswith(b"HTTP/1.1 413")
+    _, answer = talk(live, [head + b"content-length: 999999999\r\n\r\n"])
+    assert answer.startswith(b"HTTP/1.1 413")
