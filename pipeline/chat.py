@@ -4,6 +4,8 @@ One grammar for requests that wait in a file and for live ones, over plain JSON 
 
 - turns of system (or developer), user and assistant, in any order; the user has the last one;
 - content is a text, or a list of parts: `text`, and in the user's turns pictures, anywhere between;
+- where a turn is one text ahead of its pictures, the pictures come first: guidance reads the prompt
+  behind the last picture (paper, section 3.2), and a question ahead of it would go unread;
 - a picture is `image_url` (an object with `url`, or the address itself) or LangChain's `image`: by
   `url`, or by `base64` or `data` with `mime_type`, which become a data: address.
 
@@ -132,7 +134,7 @@ def _contents(
 
 
 def _merged(parts: Sequence[str | None]) -> tuple[str | None, ...]:
-    """Neighbouring texts as one; blank ones are left out."""
+    """Neighbouring texts as one, blank ones left out, and the only one behind all pictures."""
     merged: list[str | None] = []
     for part in parts:
         if part is None:
@@ -140,6 +142,9 @@ def _merged(parts: Sequence[str | None]) -> tuple[str | None, ...]:
         elif part.strip():
             previous = merged.pop() if merged and merged[-1] is not None else None
             merged.append(part if previous is None else f"{previous}\n{part}")
+    if merged and not any(merged[1:]):
+        # Behind the one text there are pictures alone.
+        merged = [*merged[1:], merged[0]]
     return tuple(merged)
 
 

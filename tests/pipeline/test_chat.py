@@ -45,9 +45,26 @@ def test_pictures_stand_where_they_are_shown() -> None:
         Turn(Role.SYSTEM, ("Be short.",)),
         Turn(Role.USER, ("this", None, "or that", None, "?")),
         Turn(Role.ASSISTANT, ("that\none",)),
-        Turn(Role.USER, ("and now?", None)),
+        Turn(Role.USER, (None, "and now?")),
     )
     assert chat.references == [URL, DATA, URL]
+
+
+@pytest.mark.parametrize(
+    ("parts", "shown"),
+    [
+        ([text("q"), image(), image()], (None, None, "q")),
+        ([text("q"), text("r"), image()], (None, "q\nr")),
+        ([image(), text("q"), image()], (None, "q", None)),
+        ([text("q"), image(), text("r")], ("q", None, "r")),
+        ([text("q")], ("q",)),
+    ],
+)
+def test_a_question_ahead_of_its_pictures_comes_behind_them(
+    parts: list[Any], shown: tuple[str | None, ...]
+) -> None:
+    """Guidance is read behind the last picture."""
+    assert conversation([user(parts)]).turns[0].parts == shown
 
 
 @pytest.mark.parametrize(

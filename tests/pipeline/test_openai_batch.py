@@ -74,7 +74,6 @@ def test_plain_questions_become_plain_records(tmp_path: Path) -> None:
             (Turn(Role.SYSTEM, ("Be short.",)), Turn(Role.USER, (None, "q"))),
         ),
         ([user([text("a"), image(), text("b")])], "a\nb", (Turn(Role.USER, ("a", None, "b")),)),
-        ([user([text("this?"), image()])], "this?", (Turn(Role.USER, ("this?", None)),)),
         ([user([image()])], "", (Turn(Role.USER, (None,)),)),
         (
             [user([image(), text("q")]), {"role": "assistant", "content": "A"}, user("r")],

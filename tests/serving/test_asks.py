@@ -38,7 +38,7 @@ def test_a_question_is_its_conversation() -> None:
     )
     assert ask.question.turns == (
         Turn(Role.SYSTEM, ("be short",)),
-        Turn(Role.USER, ("this?", None)),
+        Turn(Role.USER, (None, "this?")),
     )
     assert list(ask.references) == [PICTURE]
     assert ask.question.id == "chatcmpl-1"
