@@ -30,6 +30,7 @@ _SETTINGS = {
 }
 """Options, and the settings that they stand for."""
 _POLL_S = 0.2
+_APPLICATION = "sgl"
 _QUIET: dict[str, Any] = {"log_level": "WARNING", "enable_access_log": False}
 """Of Ray Serve's own log, which has a line per request and process."""
 
@@ -139,12 +140,11 @@ def _deploy(config: "ServeConfig") -> None:
     from ray import serve as ray_serve
 
     from serving.app import application
-    from serving.ray_backend import APPLICATION
     from sgl.errors import ReplicaError
 
     try:
         ray_serve.run(
-            application(config), name=APPLICATION, route_prefix="/", logging_config=_QUIET
+            application(config), name=_APPLICATION, route_prefix="/", logging_config=_QUIET
         )
     except RuntimeError as error:
         raise ReplicaError(f"the endpoint cannot start: {error}") from error
@@ -154,9 +154,7 @@ def _drain(config: "ServeConfig") -> None:
     """Say that it is not ready, and wait for what is under way, but not for ever."""
     from ray import serve as ray_serve
 
-    from serving.ray_backend import APPLICATION
-
-    ingress = ray_serve.get_app_handle(APPLICATION)
+    ingress = ray_serve.get_app_handle(_APPLICATION)
     deadline = time.monotonic() + config.drain_s
     ingress.broadcast("drain").results(timeout_s=config.drain_s)
     while time.monotonic() < deadline:

@@ -33,6 +33,8 @@ from serving.surroundings import Prices
 _HEALTH_S = 1.0
 """Dead replicas are noticed so soon."""
 _INGRESS = "ingress"
+_NAMESPACE = "serve"
+"""Where Ray Serve's own commands look for it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Ingress:
 
     def __init__(self, given: Given, small: DeploymentHandle, large: DeploymentHandle) -> None:
         self._given = given
-        self._backend = RayBackend(given.config, small, large)
+        app = serve.get_replica_context().app_name
+        self._backend = RayBackend(given.config, app, small, large)
         self._metrics, self._lifecycle = Metrics(), Lifecycle()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -109,7 +112,10 @@ def build(arguments: Mapping[str, str]) -> serve.Application:
     Raises:
         ConfigurationError: the file is wrong, or the models do not fit the cluster.
     """
-    return application(load_config(arguments["config"]))
+    config = load_config(arguments["config"])
+    if not ray.is_initialized():  # `serve run` does so after it has built what it runs
+        ray.init(address=config.ray.address, namespace=_NAMESPACE)
+    return application(config)
 
 
 def application(config: ServeConfig) -> serve.Application:

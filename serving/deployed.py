@@ -2,11 +2,6 @@
 
 import os
 
-import ray
+from serving.app import build
 
-from serving.app import application
-from serving.config_file import load_config
-
-if not ray.is_initialized():
-    ray.init(address="auto")
-app = application(load_config(os.environ["SGL_SERVE_CONFIG"]))
+app = build({"config": os.environ["SGL_SERVE_CONFIG"]})

@@ -26,7 +26,6 @@ from sgl.types import ImageQuestion
 
 logger = logging.getLogger(__name__)
 
-APPLICATION = "sgl"
 ATTEMPTS = 3
 """A request whose replica dies so often is suspected to be why."""
 _POLL_S = 1.0
@@ -40,11 +39,12 @@ class PoolStates:
     """How many replicas the pools have, asked of Ray Serve once a second, while anybody wonders.
 
     Args:
+        app: name of the application.
         wanted: replicas by pool.
     """
 
-    def __init__(self, wanted: dict[str, int]) -> None:
-        self._wanted = wanted
+    def __init__(self, app: str, wanted: dict[str, int]) -> None:
+        self._app, self._wanted = app, wanted
         self._known = {name: PoolState(number, number) for name, number in wanted.items()}
         self._asked = 0.0
         self._asking = asyncio.Lock()
@@ -58,7 +58,7 @@ class PoolStates:
         return self._known
 
     def _ask(self) -> dict[str, PoolState]:
-        deployments = serve.status().applications[APPLICATION].deployments
+        deployments = serve.status().applications[self._app].deployments
         return {
             name: PoolState(deployments[name].replica_states.get(_RUNNING, 0), number)
             for name, number in self._wanted.items()
@@ -70,12 +70,13 @@ class RayBackend:
 
     Args:
         config: of the endpoint.
+        app: its name to Ray Serve.
         small: handle of the small pool.
         large: likewise.
     """
 
     def __init__(
-        self, config: ServeConfig, small: DeploymentHandle, large: DeploymentHandle
+        self, config: ServeConfig, app: str, small: DeploymentHandle, large: DeploymentHandle
     ) -> None:
         self._handles = {"small": small, "large": large}
         # What was never begun is refused at once; what was begun waits, unless it can do without.
@@ -86,7 +87,7 @@ class RayBackend:
         }
         self._wait_s = self._first_wait_s | {"small": begun}
         self._states = PoolStates(
-            {"small": config.pools.small.replicas, "large": config.pools.large.replicas}
+            app, {"small": config.pools.small.replicas, "large": config.pools.large.replicas}
         )
 
     def guide(
