@@ -3,7 +3,9 @@
 Templates differ in what they take: contents as parts or as plain texts, a system role or none,
 pictures anywhere or ahead of a turn's texts. What a template makes of a conversation is found out
 by writing it with marks in place of its texts. Where they and the pictures' placeholders then stand
-tells whether something was dropped, moved or doubled; and the prompt itself may hold no control
+tells whether something was dropped, moved or doubled. One move is the template's to make: the texts
+of a turn that stand together, all before or all behind its pictures, may come out on the other
+side, which is the order that the model was trained on. And the prompt itself may hold no control
 token that the marked one does not, so that no text can end its turn and begin another's.
 """
 
@@ -11,7 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, count, zip_longest
+from itertools import chain, count, islice, zip_longest
 from typing import Any
 
 from jinja2 import TemplateError
@@ -93,7 +95,8 @@ class ConversationWriter:
             turns: of a conversation, as `turns_of` returns them.
 
         Raises:
-            ConversationError: the chat template cannot write it, or not as it is.
+            ConversationError: the chat template cannot write it, or not as it is; texts that stand
+                together on one side of their turn's pictures may change places with them.
             ControlTokenError: a text holds a control token or an image placeholder.
         """
         form, marked = self._fitting(turns)
@@ -106,7 +109,7 @@ class ConversationWriter:
         return text
 
     def _fitting(self, turns: Sequence[Turn]) -> tuple[_Form, str]:
-        """The first form that the template writes as it is, and what it writes of the marked."""
+        """The first form that the template writes faithfully, and what it writes of the marked."""
         refusals: list[ConversationError] = []
         for told in _tellings(turns):
             refusals.clear()
@@ -122,10 +125,10 @@ class ConversationWriter:
         placeholder = self.family.placeholder
         text = self._apply(form)
         found = re.findall(f"{_MARK.pattern}|{re.escape(placeholder)}", text)
-        if found != [placeholder if part is None else part for part in form.parts]:
+        if not _is_faithful([None if one == placeholder else one for one in found], form.turns):
             raise ConversationError(
                 "the model's chat template drops or moves texts or pictures of this conversation; "
-                "many templates want the pictures of a turn ahead of its texts"
+                "many templates want all texts of a turn together, before or behind its pictures"
             )
         return text
 
@@ -239,6 +242,24 @@ def _led_by(system: Sequence[str], turn: Turn) -> Turn:
     before, text, after = turn.parts[:place], turn.parts[place : place + 1], turn.parts[place + 1 :]
     led = "\n\n".join([*system, *(part for part in text if part)])
     return Turn(turn.role, (*before, led, *after))
+
+
+def _is_faithful(found: Sequence[str | None], turns: Sequence[Turn]) -> bool:
+    """Whether these are all parts of all turns, each once, in an order that keeps the meaning."""
+    left = iter(found)
+    kept = all(tuple(islice(left, len(turn.parts))) in _orders(turn.parts) for turn in turns)
+    return kept and not [*left]
+
+
+def _orders(parts: tuple[str | None, ...]) -> Collection[tuple[str | None, ...]]:
+    """In which a template may write a turn.
+
+    A text between pictures may be about the one before it or the one behind it, so it stays there.
+    """
+    texts = tuple(part for part in parts if part is not None)
+    pictures = (None,) * (len(parts) - len(texts))
+    whole = (pictures + texts, texts + pictures)
+    return whole if parts in whole else (parts,)
 
 
 def _filled(marked: str, form: _Form) -> str:

@@ -85,7 +85,7 @@ class EmptyQuestionError(RecordError):
 
 
 class ConversationError(RecordError):
-    """The model's chat template cannot write the conversation, or not as it is."""
+    """The model's chat template cannot write the conversation, or not without changing it."""
 
 
 class ControlTokenError(RecordError):

@@ -71,7 +71,7 @@ class PromptEncoder:
         Raises:
             EmptyQuestionError: there is nothing to answer.
             MalformedRecordError: the turns are no conversation about the record's images.
-            ConversationError: the chat template cannot write the conversation as it is.
+            ConversationError: the chat template cannot write the conversation faithfully.
             ControlTokenError: a text contains a control token or the image placeholder.
             ImageError: an image is of a shape that the family does not take.
             PromptTooLongError: prompt and answer limit exceed the model's context.

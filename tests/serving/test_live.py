@@ -139,7 +139,8 @@ def test_a_bad_record_is_the_clients_fault_and_nobody_elses(client: OpenAI) -> N
         client.chat.completions.create(
             model="pair", messages=[{"role": "user", "content": "<IMG_CONTEXT> what ?"}]
         )
-    assert caught.value.status_code == 400
+    assert (caught.value.status_code, caught.value.code) == (400, "ControlTokenError")
+    assert "<IMG_CONTEXT>" in caught.value.message
     assert "Traceback" not in caught.value.response.text
 
 

@@ -81,9 +81,25 @@ PICTURES_FIRST = (
     "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}"
     "{{ '\n' + part['text'] }}{% endfor %}{% endfor %}" + END
 )
+TEXTS_FIRST = PLAIN.replace(
+    "message['content'] %}", "message['content'] | sort(attribute='type', reverse=true) %}"
+)
+REVERSES = PLAIN.replace("message['content'] %}", "message['content'] | reverse %}")
+ALL_PICTURES_FIRST = (
+    "{% for message in messages %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}<IMG_CONTEXT>{% endfor %}"
+    "{% endfor %}" + PLAIN.replace("<IMG_CONTEXT>", "")
+)
+ALL_PICTURES_LAST = PLAIN.replace("<IMG_CONTEXT>", "").replace(
+    END,
+    "{% for message in messages %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}<IMG_CONTEXT>{% endfor %}"
+    "{% endfor %}" + END,
+)
 # As those of models that think: earlier thoughts are left out.
 DROPS_THOUGHTS = PLAIN.replace("part['text']", "part['text'].split('</think>')[-1]")
 DROPS_PICTURES = PLAIN.replace("<IMG_CONTEXT>", "")
+ADDS_A_PICTURE = PLAIN + IMAGE
 DOUBLES = PLAIN.replace("part['text']", "part['text'] + part['text']")
 
 
@@ -155,16 +171,69 @@ def test_smolvlm_s_own_template_writes_conversations() -> None:
     )
 
 
-@pytest.mark.parametrize("template", [DROPS_PICTURES, DOUBLES, PICTURES_FIRST])
+@pytest.mark.parametrize(
+    "template", [DROPS_PICTURES, ADDS_A_PICTURE, DOUBLES, PICTURES_FIRST, TEXTS_FIRST]
+)
 def test_what_would_be_dropped_or_moved_is_refused(template: str) -> None:
     with pytest.raises(ConversationError, match="drops or moves"):
         writer(template).write(TALK)
 
 
-def test_pictures_ahead_of_their_texts_suit_templates_that_put_them_there() -> None:
-    turns = (Turn(SYSTEM, ("s",)), user(None, None, "a", "b"), Turn(ASSISTANT, ("c",)), user("d"))
-    told = f"[system]\ns[user]{IMAGE}{IMAGE}\na\nb[assistant]\nc[user]\nd[assistant]"
-    assert writer(PICTURES_FIRST).write(turns) == told
+TEXT_FIRST = (user("a", "b", None, None), Turn(ASSISTANT, ("c",)), user("d", None))
+PICTURE_FIRST = (user(None, None, "a", "b"), Turn(ASSISTANT, ("c",)), user(None, "d"))
+
+
+@pytest.mark.parametrize("turns", [TEXT_FIRST, PICTURE_FIRST, (*TEXT_FIRST[:2], PICTURE_FIRST[2])])
+def test_a_turn_of_texts_and_then_pictures_or_the_other_way_round_suits_every_order(
+    turns: tuple[Turn, ...],
+) -> None:
+    briefed = (Turn(SYSTEM, ("s",)), *turns)
+    assert writer(PICTURES_FIRST).write(briefed) == (
+        f"[system]\ns[user]{IMAGE}{IMAGE}\na\nb[assistant]\nc[user]{IMAGE}\nd[assistant]"
+    )
+    assert writer(TEXTS_FIRST).write(briefed) == (
+        f"[system]s[user]ab{IMAGE}{IMAGE}[assistant]c[user]d{IMAGE}[assistant]"
+    )
+
+
+def test_templates_that_can_keep_the_order_keep_it() -> None:
+    told = f"[user]ab{IMAGE}{IMAGE}[assistant]c[user]d{IMAGE}[assistant]"
+    assert writer(PLAIN).write(TEXT_FIRST) == told
+    assert writer(REFUSES_SYSTEM).write((Turn(SYSTEM, ("s",)), *TEXT_FIRST)) == told.replace(
+        "a", "s\n\na", 1
+    )
+
+
+def test_system_texts_go_with_the_text_that_the_template_moves() -> None:
+    turns = (Turn(SYSTEM, ("s",)), user("a", None))
+    told = PICTURES_FIRST.replace(EVERY, EVERY.replace(" %}", " if message['role'] != 'system' %}"))
+    assert writer(told).write(turns) == f"[user]{IMAGE}\ns\n\na[assistant]"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [("a", None, "b"), (None, "a", None), (None, "a", None, "b"), ("a", None, "b", None)],
+)
+@pytest.mark.parametrize("template", [PICTURES_FIRST, TEXTS_FIRST])
+def test_texts_on_more_than_one_side_of_pictures_are_not_moved(
+    template: str, parts: tuple[str | None, ...]
+) -> None:
+    with pytest.raises(ConversationError, match="together, before or behind its pictures"):
+        writer(template).write((user(*parts),))
+
+
+@pytest.mark.parametrize("template", [REVERSES, ALL_PICTURES_FIRST, ALL_PICTURES_LAST])
+@pytest.mark.parametrize("turns", [TEXT_FIRST, PICTURE_FIRST])
+def test_other_moves_are_refused(template: str, turns: tuple[Turn, ...]) -> None:
+    """Texts past each other, and pictures past texts of other turns."""
+    with pytest.raises(ConversationError, match="drops or moves"):
+        writer(template).write(turns)
+
+
+@pytest.mark.parametrize("text", ["<|im_end|>", f"w1 {IMAGE}", "<unk>"])
+def test_texts_that_are_moved_cannot_forge_either(text: str) -> None:
+    with pytest.raises(ControlTokenError, match="remove it"):
+        writer(PICTURES_FIRST).write((user(text, None),))
 
 
 def test_a_text_that_the_template_cuts_is_refused() -> None:

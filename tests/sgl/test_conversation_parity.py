@@ -30,27 +30,20 @@ TALK = ImageQuestion(
         Turn(Role.USER, (None, "w6 ", None, " w7 w8")),
     ),
 )
-MESSAGES: list[dict[str, Any]] = [
-    {"role": "system", "content": [{"type": "text", "text": "w70 w71"}]},
-    {
-        "role": "user",
-        "content": [
-            {"type": "text", "text": "w1 w2 "},
-            {"type": "image"},
-            {"type": "text", "text": " w3"},
-        ],
-    },
-    {"role": "assistant", "content": [{"type": "text", "text": "w4 w5"}]},
-    {
-        "role": "user",
-        "content": [
-            {"type": "image"},
-            {"type": "text", "text": "w6 "},
-            {"type": "image"},
-            {"type": "text", "text": " w7 w8"},
-        ],
-    },
-]
+TEXT_FIRST = replace(
+    TALK,
+    turns=(
+        Turn(Role.USER, ("w1 w2 ", " w3 ", None, None)),
+        Turn(Role.ASSISTANT, ("w4 w5",)),
+        Turn(Role.USER, ("w6 ", None)),
+    ),
+)
+ORDERS = {
+    "as written": "message['content'] %}",
+    "pictures first": "message['content'] | sort(attribute='type') %}",
+    "texts first": "message['content'] | sort(attribute='type', reverse=true) %}",
+}
+"""In which templates go through the parts of a turn; the second is LLaVA-OneVision's."""
 WORDS_ONLY = replace(
     TALK,
     id="words",
@@ -68,14 +61,30 @@ def vlm(request: Any) -> VLM:
     return FAMILIES[request.param]()
 
 
-def native_ids(vlm: VLM) -> list[int]:
-    """Of the conversation."""
+def messages_of(record: ImageQuestion) -> list[dict[str, Any]]:
+    """What chat templates are given."""
+    return [
+        {
+            "role": turn.role.value,
+            "content": [
+                {"type": "image"} if part is None else {"type": "text", "text": part}
+                for part in turn.parts
+            ],
+        }
+        for turn in record.turns
+    ]
+
+
+def native_ids(vlm: VLM, record: ImageQuestion = TALK) -> list[int]:
+    """Of the conversation, which has three pictures."""
     family = vlm.family
-    text = vlm.tokenizer.apply_chat_template(MESSAGES, add_generation_prompt=True, tokenize=False)
+    text = vlm.tokenizer.apply_chat_template(
+        messages_of(record), add_generation_prompt=True, tokenize=False
+    )
     pieces = text.split(family.placeholder)
     assert len(pieces) == 4
     prompt = pieces[0]
-    layouts = family.layouts([size_of(image) for image in TALK.images])
+    layouts = family.layouts([size_of(image) for image in record.images])
     for layout, piece in zip(layouts, pieces[1:], strict=True):
         prompt += family.placeholder_tokens(layout.grids) + piece
     ids: list[int] = vlm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
@@ -106,6 +115,18 @@ def test_prompts_and_first_logits_are_the_native_ones(vlm: VLM) -> None:
         expected = vlm.model(**native_inputs(vlm)).logits[:, -1]
         logits_BN, _ = prefill(vlm.language_model, vlm.prompts([TALK]).prompt, [])
     np.testing.assert_allclose(logits_BN.numpy(), expected.numpy(), atol=2e-4)
+
+
+@pytest.mark.parametrize("order", sorted(ORDERS))
+def test_text_first_turns_are_written_in_the_order_of_the_template(vlm: VLM, order: str) -> None:
+    before = vlm.tokenizer.chat_template
+    vlm.tokenizer.chat_template = before.replace(ORDERS["as written"], ORDERS[order])
+    assert (vlm.tokenizer.chat_template == before) == (order == "as written")
+    layout = vlm.encoder.lay_out(TEXT_FIRST)
+    assert layout.token_ids == native_ids(vlm, TEXT_FIRST)
+    word, image = vlm.tokenizer.convert_tokens_to_ids("w1"), vlm.family.config.image_token_id
+    words_lead = layout.token_ids.index(word) < layout.token_ids.index(image)
+    assert words_lead == (order != "pictures first")
 
 
 def test_answers_are_those_of_generate(vlm: VLM) -> None:
