@@ -9,10 +9,9 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-import sgl.errors
 from pipeline.fail_safe import Decision
 from pipeline.output import JobRecord
-from sgl.errors import CrashError, DeadlineError, NumericalError, RecordError
+from pipeline.whose_fault import is_of_the_request
 from sgl.types import Route
 
 _SCORES = ("confidence", "consistency", "entropy", "margin", "quantile")
@@ -31,7 +30,6 @@ _REASONS = {
     Decision.FAIL_SAFE: "an alarm stands, so the large model answers unpruned",
     Decision.OVER_BUDGET: "the budget is spent, so the small model's answer stands",
 }
-_NOT_OF_THE_REQUEST = (CrashError, DeadlineError, NumericalError)
 _NAME_BYTES = 12
 
 
@@ -70,7 +68,7 @@ def failure(row: Mapping[str, Any], job: JobRecord) -> dict[str, Any]:
     name, error = _name_of(row, job), row["error"]
     told = {"code": error["type"], "message": error["message"]}
     response = None
-    if _is_of_the_request(error["type"]):
+    if is_of_the_request(error["type"]):
         body = {"error": {**told, "type": "invalid_request_error", "param": None}}
         response = {"status_code": 400, "request_id": f"req_{name}", "body": body}
     return {**_line(row, name), "response": response, "error": told}
@@ -83,13 +81,6 @@ def _line(row: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _name_of(row: Mapping[str, Any], job: JobRecord) -> str:
     text = f"{job.fingerprint}\n{row['id']}".encode()
     return hashlib.blake2b(text, digest_size=_NAME_BYTES).hexdigest()
-
-
-def _is_of_the_request(kind: str) -> bool:
-    error = getattr(sgl.errors, kind, None)
-    if not isinstance(error, type) or not issubclass(error, RecordError):
-        return False
-    return not issubclass(error, _NOT_OF_THE_REQUEST)
 
 
 def _model(row: Mapping[str, Any], job: JobRecord) -> str:

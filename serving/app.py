@@ -114,7 +114,7 @@ def build(arguments: Mapping[str, str]) -> serve.Application:
     """
     config = load_config(arguments["config"])
     if not ray.is_initialized():  # `serve run` does so after it has built what it runs
-        ray.init(address=config.ray.address, namespace=_NAMESPACE)
+        ray.init(address=config.ray.address, namespace=_NAMESPACE, include_dashboard=False)
     return application(config)
 
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, cast
 
 from actors.config import PruningConfig
 from actors.large_vlm import GuidedQuestion
+from pipeline.whose_fault import is_of_the_request
 from serving.api_errors import ApiError
 from serving.asks import Ask
 from serving.backend import Backend, Delta, Timed
@@ -231,9 +232,12 @@ def expired() -> ApiError:
 
 
 def _checked(piece: Timed) -> Timed:
-    if isinstance(piece.result, Failure):
-        raise ApiError(400, piece.result.message, code=piece.result.type, param="messages")
-    return piece
+    if not isinstance(piece.result, Failure):
+        return piece
+    kind, message = piece.result.type, piece.result.message
+    if is_of_the_request(kind):
+        raise ApiError(400, message, code=kind, param="messages")
+    raise ApiError(500, message, kind="server_error", code=kind)
 
 
 def _text_of(piece: Timed) -> str:

@@ -253,6 +253,13 @@ def test_a_record_that_fails_is_the_requests_fault(stage: str) -> None:
     assert answer.json()["error"]["message"] == failure.message
 
 
+@pytest.mark.parametrize("kind", ["NumericalError", "OutOfMemoryError", "RuntimeError"])
+def test_what_the_models_cannot_do_is_not(kind: str) -> None:
+    backend = FakeBackend(small=Failure("chatcmpl-1", "small", kind, "cannot be done"))
+    answer = ask(app_of(backend), HELLO)
+    assert_refused(answer, 500, "server_error", kind)
+
+
 def test_a_picture_that_cannot_be_had_is_too() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://a.org/missing.png"}}
     backend = FakeBackend()
