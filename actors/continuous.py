@@ -6,6 +6,8 @@ The model's thread does this, for ever:
    its kind and like length that fit beside it, in the order in which they came.
 2. One forward pass of every cohort under way; the first one of a cohort is its prefill.
 
+What has failed together runs again in parts, each with nothing beside it.
+
 There is no timer. A request that comes alone runs alone and at once; while the model is busy others
 gather, and the next cohort is as large as what has come.
 """
@@ -187,7 +189,8 @@ class Continuous(Generic[Item, Result]):
 
     def _admitted(self) -> Sequence[Ticket[Item, Result]]:
         """What begins now; nothing where nothing waits, or nothing more may be under way."""
-        if len(self._cohorts) >= self._max_cohorts:
+        if len(self._cohorts) >= self._max_cohorts or (self._again and self._cohorts):
+            # What has failed beside others runs by itself, so that it is known whose fault it was.
             return []
         while self._again:
             if part := [ticket for ticket in self._again.popleft() if not ticket.gone]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import torch
 
 from actors.continuous import Continuous
 from actors.retold import Retold
@@ -284,6 +285,31 @@ def test_a_bad_request_is_refused_and_one_that_breaks_its_cohort_fails_alone(
     assert (failure.id, failure.type, failure.stage) == ("3", "NumericalError", "small")
     # It was answered anew, and its beginning was not said twice.
     assert "".join(ears[0].texts) == "123"
+    serving.close()
+
+
+def test_what_does_not_fit_beside_others_is_tried_alone_before_it_fails(
+    deaths: list[BaseException],
+) -> None:
+    model = Model(most=4)
+    alone = set[str]()
+
+    class Tight(Running):
+        def step(self) -> list[Any]:
+            if len(serving._cohorts) > 1 or len(self.open) > 2:
+                raise torch.OutOfMemoryError
+            alone.update(self.items[place].id for place in self.open)
+            return super().step()
+
+    def cohort(items: Sequence[Item], heard: Collection[int] = ()) -> Running:
+        return Tight(model, items, heard)
+
+    model.cohort = cohort  # type: ignore[method-assign]
+    serving = running(model, deaths)
+    with model.held():
+        ears = [ask(serving, Item(str(n), passes=2))[1] for n in range(9)]
+    assert [ear.wait() for ear in ears] == [f"answer {n}" for n in range(9)]
+    assert len(alone) == 9
     serving.close()
 
 
