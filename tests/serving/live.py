@@ -31,11 +31,19 @@ class Live:
         url: of it.
         process: of the command.
         log: what the command has written.
+        told: to end.
     """
 
     url: str
     process: psutil.Process
     log: Path
+    told: bool = False
+
+    def end(self) -> None:
+        """Tell it to end, once: the second time it would not wait for what is under way."""
+        if not self.told:
+            self.told = True
+            self.process.send_signal(signal.SIGTERM)
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The processes of a deployment."""
@@ -75,7 +83,7 @@ def endpoint(folder: Path, options: Sequence[str] = ()) -> Iterator[Live]:
         live = Live(f"http://127.0.0.1:{port}", psutil.Process(process.pid), log)
         wait_for(lambda: _is_ready(live, process), _START_S)
         yield live
-        process.send_signal(signal.SIGTERM)
+        live.end()
         assert process.wait(_END_S) == 0, log.read_text()[-3000:]
     finally:
         for one in _family(process.pid):
