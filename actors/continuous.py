@@ -2,11 +2,13 @@
 
 The model's thread does this, for ever:
 
-1. Where another cohort may be under way and requests wait, the oldest is admitted, with those of
-   its kind and like length that fit beside it, in the order in which they came.
+1. Where there is room and requests wait, the oldest is admitted, with those of its kind and like
+   length that fit beside it, in the order in which they came: a cohort.
 2. One forward pass of every cohort under way; the first one of a cohort is its prefill.
 
-What has failed together runs again in parts, each with nothing beside it.
+Room is memory, and places of so many whole batches; as cohorts may be small, there may be more of
+them. What has failed together, or for want of memory beside others, is tried again in parts, each
+with nothing beside it.
 
 There is no timer. A request that comes alone runs alone and at once; while the model is busy others
 gather, and the next cohort is as large as what has come.
@@ -17,10 +19,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic
 
-from actors.batching import MOST_PADDING, judged, padding, release_memory
+from actors.batching import MOST_PADDING, Fault, judged, padding, release_memory
 from actors.engine import Running
+from actors.retold import diverged
 from actors.tickets import CohortModel, Item, Listener, Load, Result, Ticket
 from sgl.errors import ExpiredError, OverloadedError, UnavailableError
 from sgl.types import Failure
@@ -28,14 +32,30 @@ from sgl.types import Failure
 logger = logging.getLogger(__name__)
 
 _LEAST_RETRY_S, _MOST_RETRY_S = 1.0, 30.0
+_SMALL_COHORTS = 4
+"""So many times as many cohorts as there may be whole ones: each costs a pass of its own."""
 
 
 class _Cohort(Generic[Item, Result]):
-    """A cohort under way and whose it is."""
+    """A cohort under way and whose it is.
 
-    def __init__(self, tickets: Sequence[Ticket[Item, Result]], running: Running[Result]) -> None:
+    Attributes:
+        bytes: that it may take, until it ends: who leaves it early leaves its memory behind.
+        trial: what has failed before, with nothing beside it.
+    """
+
+    def __init__(
+        self,
+        tickets: Sequence[Ticket[Item, Result]],
+        running: Running[Result],
+        size: int,
+        *,
+        trial: bool,
+    ) -> None:
         self.tickets = tickets
         self.running = running
+        self.bytes = size
+        self.trial = trial
         self.open = set(range(len(tickets)))
 
     def leave(self) -> None:
@@ -45,13 +65,21 @@ class _Cohort(Generic[Item, Result]):
             self.running.cancel(place)
 
 
+@dataclass(frozen=True)
+class _Admission(Generic[Item, Result]):
+    """What is to begin."""
+
+    tickets: Sequence[Ticket[Item, Result]]
+    trial: bool = False
+
+
 class Continuous(Generic[Item, Result]):
     """Runs a model for requests that come at any time.
 
     Args:
         load: makes the model, in the only thread that ever runs it.
         max_waiting: requests that may wait; more are refused.
-        max_cohorts: under way at the same time.
+        batches: whole ones, as many records as which may be under way at the same time.
         on_death: called with what the model cannot go on after.
 
     Raises (on construction): what `load` raises.
@@ -62,10 +90,10 @@ class Continuous(Generic[Item, Result]):
         load: Callable[[], CohortModel[Item, Result]],
         *,
         max_waiting: int,
-        max_cohorts: int,
+        batches: int,
         on_death: Callable[[BaseException], None],
     ) -> None:
-        self._max_waiting, self._max_cohorts = max_waiting, max_cohorts
+        self._max_waiting, self._batches = max_waiting, batches
         self._on_death = on_death
         self._changed = threading.Condition()
         self._waiting: deque[Ticket[Item, Result]] = deque()
@@ -153,14 +181,18 @@ class Continuous(Generic[Item, Result]):
             ready.set()
         try:
             while self._has_work():
-                self._expire()
-                if tickets := self._admitted():
-                    self._begin(tickets)
-                for cohort in list(self._cohorts):
-                    self._step(cohort)
+                self._go_on()
         except BaseException as error:
             logger.exception("the model cannot go on")
             self._on_death(error)
+
+    def _go_on(self) -> None:
+        """One pass of everything; keeps nothing of a cohort that has ended."""
+        self._expire()
+        if admission := self._admitted():
+            self._begin(admission)
+        for cohort in list(self._cohorts):
+            self._step(cohort)
 
     def _has_work(self) -> bool:
         """Wait for some; False at the end."""
@@ -187,66 +219,82 @@ class Continuous(Generic[Item, Result]):
         for ticket in late:
             ticket.listener.failed(ExpiredError("there was no answer within the time"))
 
-    def _admitted(self) -> Sequence[Ticket[Item, Result]]:
-        """What begins now; nothing where nothing waits, or nothing more may be under way."""
-        if len(self._cohorts) >= self._max_cohorts or (self._again and self._cohorts):
-            # What has failed beside others runs by itself, so that it is known whose fault it was.
-            return []
+    def _admitted(self) -> _Admission[Item, Result] | None:
+        """What begins now, if anything waits and there is room."""
+        cohorts = self._cohorts
+        if any(cohort.trial for cohort in cohorts) or (self._again and cohorts):
+            return None
         while self._again:
             if part := [ticket for ticket in self._again.popleft() if not ticket.gone]:
-                return part
+                return _Admission(part, trial=True)
+        places = self._batches * self._model.most - sum(len(cohort.open) for cohort in cohorts)
+        if places <= 0 or len(cohorts) >= _SMALL_COHORTS * self._batches:
+            return None
         with self._changed:
-            chosen = self._chosen(list(self._waiting))
+            chosen = self._chosen(list(self._waiting), min(places, self._model.most))
             for ticket in chosen:
                 self._waiting.remove(ticket)
-        return chosen
+        return _Admission(chosen) if chosen else None
 
-    def _chosen(self, waiting: Sequence[Ticket[Item, Result]]) -> list[Ticket[Item, Result]]:
+    def _chosen(
+        self, waiting: Sequence[Ticket[Item, Result]], most: int
+    ) -> list[Ticket[Item, Result]]:
         """The oldest, and who can go with it."""
         chosen: list[Ticket[Item, Result]] = []
-        running = [cohort.tickets[p].layout for cohort in self._cohorts for p in cohort.open]
+        left = self._model.room_bytes - sum(cohort.bytes for cohort in self._cohorts)
         for ticket in waiting:
-            together = [*(one.layout for one in chosen), ticket.layout]
-            if chosen and ticket.kind != chosen[0].kind:
+            together = [*chosen, ticket]
+            if ticket.kind != together[0].kind:
                 continue
-            if padding([layout.length for layout in together]) > MOST_PADDING:
+            if padding([one.layout.length for one in together]) > MOST_PADDING:
                 continue
             # One that fits nowhere runs alone.
-            if (chosen or running) and not self._model.fits(ticket.kind, [*running, *together]):
+            if (chosen or self._cohorts) and self._bytes(together) > left:
                 break
-            chosen.append(ticket)
-            if len(chosen) == self._model.most:
+            chosen = together
+            if len(chosen) == most:
                 break
         return chosen
 
-    def _begin(self, tickets: Sequence[Ticket[Item, Result]]) -> None:
+    def _bytes(self, tickets: Sequence[Ticket[Item, Result]]) -> int:
+        return self._model.peak_bytes(tickets[0].kind, [ticket.layout for ticket in tickets])
+
+    def _begin(self, admission: _Admission[Item, Result]) -> None:
+        tickets = admission.tickets
         for ticket in tickets:
             ticket.begun = ticket.begun or time.monotonic()
             ticket.retold.again()
         heard = [place for place, ticket in enumerate(tickets) if ticket.heard]
+        items, layouts = zip(*((ticket.item, ticket.layout) for ticket in tickets), strict=True)
         try:
-            running = self._model.cohort([ticket.item for ticket in tickets], heard)
+            running = self._model.cohort(items, heard, layouts)
         except Exception as error:
-            self._divide(tickets, error)
+            fault = judged(error, self._model.stage)
         else:
-            self._cohorts.append(_Cohort(tickets, running))
+            size = self._bytes(tickets)
+            self._cohorts.append(_Cohort(tickets, running, size, trial=admission.trial))
+            return
+        # Outside the except block, whose traceback would keep the failed batch's tensors alive.
+        self._divide(tickets, fault, trial=admission.trial)
 
     def _step(self, cohort: _Cohort[Item, Result]) -> None:
         cohort.leave()
+        fault: Fault | None = None
         if cohort.open:
             self._pass_since = time.monotonic()
             try:
-                events = cohort.running.step()
+                for event in cohort.running.step():
+                    self._tell(cohort, event)
             except Exception as error:
-                self._cohorts.remove(cohort)
-                self._divide([cohort.tickets[place] for place in sorted(cohort.open)], error)
-                return
+                fault = judged(error, self._model.stage)
             finally:
                 self._pass_since = None
-            for event in events:
-                self._tell(cohort, event)
-        if not cohort.open:
+        if fault or not cohort.open:
             self._cohorts.remove(cohort)
+        if fault:
+            left = [cohort.tickets[place] for place in sorted(cohort.open)]
+            del cohort.running
+            self._divide(left, fault, trial=cohort.trial)
 
     def _tell(self, cohort: _Cohort[Item, Result], event: object) -> None:
         from sgl.cohort import Done, Said
@@ -257,17 +305,23 @@ class Continuous(Generic[Item, Result]):
             self._say(ticket, event.text)
         else:
             cohort.open.discard(event.record)
+            if ticket.heard and not ticket.retold.complete:
+                self._refuse(ticket, diverged())
             self._finish(ticket, event.result)
 
     def _say(self, ticket: Ticket[Item, Result], text: str) -> None:
         try:
             new = ticket.retold.more(text)
         except UnavailableError as error:
-            ticket.gone = True
-            ticket.listener.failed(error)
+            self._refuse(ticket, error)
         else:
             if new and not ticket.gone:
                 ticket.listener.said(new)
+
+    def _refuse(self, ticket: Ticket[Item, Result], error: UnavailableError) -> None:
+        if not ticket.gone:
+            ticket.gone = True
+            ticket.listener.failed(error)
 
     def _finish(self, ticket: Ticket[Item, Result], result: Result | Failure) -> None:
         now = time.monotonic()
@@ -282,14 +336,16 @@ class Continuous(Generic[Item, Result]):
     def _running_now(self) -> int:
         return sum(len(cohort.open) + 1 for cohort in self._cohorts)
 
-    def _divide(self, tickets: Sequence[Ticket[Item, Result]], error: Exception) -> None:
+    def _divide(
+        self, tickets: Sequence[Ticket[Item, Result]], fault: Fault, *, trial: bool
+    ) -> None:
         """Run less at once; what fails alone has failed."""
-        fault = judged(error, self._model.stage)
         tickets = [ticket for ticket in tickets if not ticket.gone]
-        if len(tickets) == 1:
+        if fault.halve:
+            release_memory()
+        if len(tickets) == 1 and (trial or not fault.halve):
             (ticket,) = tickets
             failure = Failure(ticket.item.id, self._model.stage, fault.type, fault.message)
             self._finish(ticket, failure)
         elif tickets:
-            release_memory()
             self._again.extend(fault.parts(tickets))

@@ -7,6 +7,7 @@ from sgl.types import Answer, ConsistencyForm, Criterion, Guidance, ImageQuestio
 
 if TYPE_CHECKING:
     from sgl.cohort import Done, Said
+    from sgl.layout import PromptLayout
     from sgl.pruning import Pruner
 
 
@@ -43,7 +44,12 @@ class Engine(Protocol):
         ...
 
     def guiding(
-        self, records: Sequence[ImageQuestion], *, heard: Collection[int], **settings: Any
+        self,
+        records: Sequence[ImageQuestion],
+        *,
+        heard: Collection[int],
+        layouts: "Sequence[PromptLayout] | None",
+        **settings: Any,
     ) -> "Running[Guidance]":
         """As `guide`, one forward pass at a time."""
         ...
@@ -54,6 +60,7 @@ class Engine(Protocol):
         guidance: Sequence[Guidance] | None = None,
         *,
         heard: Collection[int],
+        layouts: "Sequence[PromptLayout] | None",
         **settings: Any,
     ) -> "Running[Answer]":
         """As `answer`, one forward pass at a time."""

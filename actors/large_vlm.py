@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from actors.batching import BatchPlanner, Watch, run_planned, unwatched
 from actors.config import DecodingConfig, ModelConfig, PruningConfig
 from actors.engine import Running
-from actors.pruning import check_prunings, peak_bytes, pruner_of
+from actors.pruning import check_prunings, obstacle, peak_bytes, pruner_of
 from actors.sharding import load_replica
+from sgl.errors import RecordError
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 
 if TYPE_CHECKING:
@@ -108,17 +109,31 @@ class LargeVLM:
         """How its prompt will be; called from other threads than `run` and cohorts.
 
         Raises:
-            RecordError: it cannot be laid out.
+            RecordError: it cannot be laid out, or cannot be pruned as it asks for.
         """
+        if request.pruning:
+            layers = self._replica.memory.decoder_layers
+            if reason := obstacle(request.pruning, self._replica.encoder.family, layers):
+                raise RecordError(f"prune_layer {request.pruning.prune_layer:g}: {reason}")
         return self._replica.encoder.lay_out(request.record, self._decoding.max_new_tokens)
 
-    def fits(self, kind: tuple[PruningConfig, bool], layouts: "Sequence[PromptLayout]") -> bool:
-        """Whether requests of such a kind and prompts can be under way at the same time."""
+    @property
+    def room_bytes(self) -> int:
+        """What the fullest device has for all batches under way."""
+        return self._replica.room_bytes
+
+    def peak_bytes(
+        self, kind: tuple[PruningConfig, bool], layouts: "Sequence[PromptLayout]"
+    ) -> int:
+        """What a batch of such a kind and prompts takes of it."""
         pruning, guided = kind
-        return self._fits(layouts, pruning, pruner_of(pruning, guided=guided))
+        return self._peak_bytes(layouts, pruning, pruner_of(pruning, guided=guided))
 
     def cohort(
-        self, requests: Sequence[GuidedQuestion], heard: Collection[int] = ()
+        self,
+        requests: Sequence[GuidedQuestion],
+        heard: Collection[int] = (),
+        layouts: "Sequence[PromptLayout] | None" = None,
     ) -> Running[Answer]:
         """A batch of one kind under way, of which some text is wanted as it comes.
 
@@ -127,7 +142,9 @@ class LargeVLM:
         """
         pruner = pruner_of(self._pruning_of(requests), guided=any(r.guidance for r in requests))
         records, guidance, settings = self._call(requests, pruner)
-        return self._replica.engine.answering(records, guidance, heard=heard, **settings)
+        return self._replica.engine.answering(
+            records, guidance, heard=heard, layouts=layouts, **settings
+        )
 
     def prompt_tokens(self, record: ImageQuestion) -> int:
         """How long its prompt will be; 0 for a record that cannot be laid out: `run` says why."""
@@ -142,9 +159,16 @@ class LargeVLM:
         pruning: PruningConfig,
         pruner: "Pruner | None",
     ) -> bool:
+        return self._peak_bytes(layouts, pruning, pruner) <= self.room_bytes
+
+    def _peak_bytes(
+        self,
+        layouts: "Sequence[PromptLayout]",
+        pruning: PruningConfig,
+        pruner: "Pruner | None",
+    ) -> int:
         memory, family = self._replica.memory, self._replica.encoder.family
-        needed = peak_bytes(memory, family, layouts, pruning, pruner)
-        return needed <= self._replica.room_bytes
+        return peak_bytes(memory, family, layouts, pruning, pruner)
 
     def _pruning_of(self, requests: Sequence[GuidedQuestion]) -> PruningConfig:
         ways = {request.pruning or self._pruning for request in requests}

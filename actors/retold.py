@@ -27,10 +27,20 @@ class Retold:
         self._told += text
         known = len(self._heard)
         if self._told[:known] != self._heard[: len(self._told)]:
-            raise UnavailableError(
-                "the answer was begun by a batch that has failed, and goes on otherwise in another "
-                "one; ask again"
-            )
+            raise diverged()
         new = self._told[known:]
         self._heard += new
         return new
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was heard was told again; if not at its end, the answer is another."""
+        return len(self._told) >= len(self._heard)
+
+
+def diverged() -> UnavailableError:
+    """The answer begins otherwise than what was heard."""
+    return UnavailableError(
+        "the answer was begun by a batch that has failed, and goes on otherwise in another one; "
+        "ask again"
+    )

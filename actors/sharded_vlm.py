@@ -1,7 +1,7 @@
 """A VLM whose layers are split over the ranks of a group, seen from outside."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -108,25 +108,19 @@ class ShardedVLM:
         results: list[Answer] = self._group.run(Request("answer", (records, guidance), settings))
         return results
 
-    def guiding(
-        self, records: Sequence[ImageQuestion], *, heard: Collection[int], **settings: Any
-    ) -> Running[Guidance]:
+    def guiding(self, records: Sequence[ImageQuestion], **settings: Any) -> Running[Guidance]:
         """As VLM.guiding; errors as of `guide`, at each step."""
-        request = Request("guiding", (records,), settings | {"heard": heard}, next(self._numbers))
+        request = Request("guiding", (records,), settings, next(self._numbers))
         return ShardedCohort(self._group, request, len(records))
 
     def answering(
         self,
         records: Sequence[ImageQuestion],
         guidance: Sequence[Guidance] | None = None,
-        *,
-        heard: Collection[int],
         **settings: Any,
     ) -> Running[Answer]:
         """As VLM.answering; errors as of `answer`, at each step."""
-        request = Request(
-            *("answering", (records, guidance), settings | {"heard": heard}, next(self._numbers))
-        )
+        request = Request("answering", (records, guidance), settings, next(self._numbers))
         return ShardedCohort(self._group, request, len(records))
 
 

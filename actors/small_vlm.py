@@ -76,21 +76,28 @@ class SmallVLM:
         """
         return self._replica.encoder.lay_out(record, self._decoding.max_new_tokens)
 
-    def fits(self, _kind: Hashable, layouts: "Sequence[PromptLayout]") -> bool:
-        """Whether records of such prompts can be under way at the same time."""
-        return self._fits(layouts)
+    @property
+    def room_bytes(self) -> int:
+        """What the fullest device has for all batches under way."""
+        return self._replica.room_bytes
 
-    def cohort(
-        self, records: Sequence[ImageQuestion], heard: Collection[int] = ()
-    ) -> Running[Guidance]:
-        """A batch under way, of which some records' text is wanted as it comes."""
-        return self._replica.engine.guiding(records, heard=heard, **self._settings)
-
-    def _fits(self, layouts: "Sequence[PromptLayout]") -> bool:
-        needed = self._replica.memory.peak_bytes(
+    def peak_bytes(self, _kind: Hashable, layouts: "Sequence[PromptLayout]") -> int:
+        """What a batch of such prompts takes of it."""
+        return self._replica.memory.peak_bytes(
             layouts, capture=True, scored=self._guidance.looks_again
         )
-        return needed <= self._replica.room_bytes
+
+    def cohort(
+        self,
+        records: Sequence[ImageQuestion],
+        heard: Collection[int] = (),
+        layouts: "Sequence[PromptLayout] | None" = None,
+    ) -> Running[Guidance]:
+        """A batch under way, of which some records' text is wanted as it comes."""
+        return self._replica.engine.guiding(records, heard=heard, layouts=layouts, **self._settings)
+
+    def _fits(self, layouts: "Sequence[PromptLayout]") -> bool:
+        return self.peak_bytes(None, layouts) <= self.room_bytes
 
     def _guide(self, records: Sequence[ImageQuestion]) -> list[Guidance]:
         return self._replica.engine.guide(records, **self._settings)

@@ -36,11 +36,22 @@ class CohortModel(Protocol[_Asked, Result]):
         """How its prompt will be; called from any thread."""
         ...
 
-    def fits(self, kind: Any, layouts: "Sequence[PromptLayout]", /) -> bool:
-        """Whether so many can be under way at the same time."""
+    @property
+    def room_bytes(self) -> int:
+        """What the device has for all that is under way."""
         ...
 
-    def cohort(self, items: Sequence[_Asked], heard: Collection[int] = (), /) -> Running[Result]:
+    def peak_bytes(self, kind: Any, layouts: "Sequence[PromptLayout]", /) -> int:
+        """What a cohort of such items takes of it."""
+        ...
+
+    def cohort(
+        self,
+        items: Sequence[_Asked],
+        heard: Collection[int] = (),
+        layouts: "Sequence[PromptLayout] | None" = None,
+        /,
+    ) -> Running[Result]:
         """A batch under way, of which some text is wanted as it comes."""
         ...
 

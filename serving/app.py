@@ -143,7 +143,7 @@ def resolved(config: ServeConfig, resources: Mapping[str, float]) -> ServeConfig
 
 def _pool(kind: type, name: str, config: ServeConfig) -> Any:
     pool: ServePoolConfig = getattr(config.pools, name)
-    at_once = getattr(config.models, name).batch_size * pool.cohorts
+    at_once = getattr(config.models, name).batch_size * pool.batches
     gpus = {"num_gpus": pool.num_gpus} if pool.num_gpus else {}
     return serve.deployment(kind).options(
         name=name,
@@ -165,7 +165,7 @@ def _replicas(pool: ServePoolConfig, at_once: int) -> dict[str, Any]:
             "min_replicas": pool.replicas,
             "max_replicas": pool.max_replicas,
             # More than one batch's worth of requests, and another replica has something to do.
-            "target_ongoing_requests": at_once / pool.cohorts,
+            "target_ongoing_requests": at_once / pool.batches,
             "upscale_delay_s": pool.upscale_delay_s,
             "downscale_delay_s": pool.downscale_delay_s,
         }

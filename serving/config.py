@@ -42,8 +42,8 @@ class ServePoolConfig(StrictModel):
         upscale_delay_s: requests have to wait so long before there is another replica.
         downscale_delay_s: it has to be needless so long before it goes again.
         max_waiting: requests per replica that wait; more are refused at once.
-        cohorts: batches that a replica has under way at the same time: while some decode, the next
-            one is admitted.
+        batches: as many records as of so many whole batches may be under way in a replica at the
+            same time: while some decode, the next ones are admitted.
     """
 
     replicas: int = Field(default=1, ge=1)
@@ -54,7 +54,7 @@ class ServePoolConfig(StrictModel):
     upscale_delay_s: float = Field(default=10.0, ge=0)
     downscale_delay_s: float = Field(default=300.0, ge=0)
     max_waiting: int = Field(default=128, ge=1)
-    cohorts: int = Field(default=4, ge=1)
+    batches: int = Field(default=4, ge=1)
 
     @model_validator(mode="after")
     def _max_above_min(self) -> "ServePoolConfig":

@@ -5,8 +5,9 @@ What a pool refuses it says as a value: errors that cross processes lose their t
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,12 +16,18 @@ from actors.batching import HasId
 from actors.continuous import Continuous
 from actors.large_vlm import GuidedQuestion, LargeVLM
 from actors.small_vlm import SmallVLM
-from actors.tickets import CohortModel, Load
+from actors.tickets import CohortModel, Load, Ticket
 from pipeline.preflight import Placement
 from pipeline.stage import end_process
 from serving.backend import Delta, Timed
 from serving.config import ServeConfig, ServePoolConfig
-from sgl.errors import ExpiredError, OverloadedError, RecordError, UnavailableError
+from sgl.errors import (
+    ExpiredError,
+    OverloadedError,
+    RecordError,
+    ReplicaError,
+    UnavailableError,
+)
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 
 STUCK_S = 600.0
@@ -50,7 +57,7 @@ class Pool(Generic[Item, Result]):
         self._continuous: Continuous[Item, Result] = Continuous(
             model,
             max_waiting=config.max_waiting,
-            max_cohorts=config.cohorts,
+            batches=config.batches,
             on_death=end_process,
         )
 
@@ -66,10 +73,15 @@ class Pool(Generic[Item, Result]):
     ) -> AsyncIterator[Event]:
         """Pieces of the text, and at the end one result or refusal."""
         ear = _Ear(asyncio.get_running_loop())
-        submit = self._continuous.submit
+        # Laying out a prompt takes a millisecond or more.
+        submit = partial(self._continuous.submit, item, ear, timeout_s=timeout_s, heard=heard)
+        submitting = asyncio.ensure_future(asyncio.to_thread(submit))
         try:
-            # Laying out a prompt takes a millisecond or more.
-            ticket = await asyncio.to_thread(submit, item, ear, timeout_s=timeout_s, heard=heard)
+            ticket = await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            # The thread goes on, and nobody waits for what it asks.
+            submitting.add_done_callback(_cancel)
+            raise
         except RecordError as error:
             failure = Failure(item.id, self._stage, type(error).__name__, str(error))
             yield Timed(failure, queued_s=0.0, served_s=0.0)
@@ -107,7 +119,7 @@ class SmallPool(Pool[ImageQuestion, Guidance]):
         def load() -> CohortModel[ImageQuestion, Guidance]:
             devices = devices_of(config.pools.small)
             model = SmallVLM(config.models.small, config.guidance, config.decoding, **devices)
-            model.run([WARM_UP])
+            _check_warm(model.run([WARM_UP]))
             return model
 
         super().__init__(load, "small", config.pools.small)
@@ -120,7 +132,7 @@ class LargePool(Pool[GuidedQuestion, Answer]):
         def load() -> CohortModel[GuidedQuestion, Answer]:
             devices = devices_of(config.pools.large)
             model = LargeVLM(config.models.large, config.pruning, config.decoding, **devices)
-            model.run([GuidedQuestion(WARM_UP)])
+            _check_warm(model.run([GuidedQuestion(WARM_UP)]))
             return model
 
         super().__init__(load, "large", config.pools.large)
@@ -130,6 +142,22 @@ def devices_of(pool: ServePoolConfig) -> dict[str, Any]:
     """What a replica's model is told of its devices."""
     place = Placement(num_gpus=pool.num_gpus or 0.0, num_cpus=pool.num_cpus)
     return {"gpus": place.whole_gpus, "gpu_share": place.gpu_share}
+
+
+def _check_warm(results: Sequence[Guidance | Answer | Failure]) -> None:
+    """Refuse a model that cannot answer anything.
+
+    Raises:
+        ReplicaError: why.
+    """
+    for result in results:
+        if isinstance(result, Failure):
+            raise ReplicaError(f"the {result.stage} model cannot answer: {result.message}")
+
+
+def _cancel(submitted: "asyncio.Future[Ticket[Any, Any]]") -> None:
+    if not submitted.cancelled() and submitted.exception() is None:
+        submitted.result().cancel()
 
 
 class _Ear:

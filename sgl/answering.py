@@ -8,7 +8,7 @@ from sgl.answers import Generation
 from sgl.cohort import Cohort
 from sgl.errors import ConfigurationError
 from sgl.generation import Generating
-from sgl.layout import DEFAULT_MAX_NEW_TOKENS
+from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptLayout
 from sgl.pruners import PRUNERS
 from sgl.pruning import Pruner, Scene
 from sgl.ranking import staged_retention
@@ -51,6 +51,7 @@ class AnswerCohort(Cohort[Answer]):
         guidance: of the same records, in order.
         settings: as of `VLM.answer`.
         heard: see `Cohort`.
+        layouts: likewise.
         at_once: likewise.
 
     Raises:
@@ -65,9 +66,10 @@ class AnswerCohort(Cohort[Answer]):
         settings: AnswerSettings,
         *,
         heard: Collection[int] = (),
+        layouts: Sequence[PromptLayout] | None = None,
         at_once: bool = False,
     ) -> None:
-        super().__init__(vlm, records, heard=heard, at_once=at_once)
+        super().__init__(vlm, records, heard=heard, layouts=layouts, at_once=at_once)
         self._guidance, self._settings = guidance, settings
         self._pruner = settings.pruner or (PRUNERS["guided"] if guidance else None)
         self._layer = int(vlm.layers * settings.prune_layer)
@@ -82,6 +84,7 @@ class AnswerCohort(Cohort[Answer]):
             max_new_tokens=settings.max_new_tokens,
             min_new_tokens=settings.min_new_tokens,
             watch_vision=pruner is not None and pruner.watches_vision,
+            layouts=self._layouts,
         )
         self._batch = scene.batch
         self._plan = Plan.of_nothing(len(self._records))

@@ -14,6 +14,7 @@ import torch
 from sgl.accounting import SharedTime
 from sgl.answers import Generation
 from sgl.generation import Generating
+from sgl.layout import PromptLayout
 from sgl.prompt import PromptBatch
 from sgl.text_stream import TextStream
 from sgl.types import ImageQuestion, Usage
@@ -57,6 +58,7 @@ class Cohort(ABC, Generic[Result]):
         vlm: the model.
         records: at least one.
         heard: places of the records whose text is wanted as it comes.
+        layouts: of the records, where they are known already.
         at_once: each record is done when its answer is; else all are when the last one's is, which
             is the faster way to have them all.
     """
@@ -67,10 +69,12 @@ class Cohort(ABC, Generic[Result]):
         records: Sequence[ImageQuestion],
         *,
         heard: Collection[int] = (),
+        layouts: Sequence[PromptLayout] | None = None,
         at_once: bool = False,
     ) -> None:
         self._vlm = vlm
         self._records = list(records)
+        self._layouts = layouts
         self._at_once = at_once
         self._left = set(range(len(records)))
         self._streams = {row: TextStream(vlm.tokenizer, records[row].stop) for row in heard}

@@ -14,7 +14,7 @@ from sgl.cohort import Cohort
 from sgl.compaction import prune_prompt, take_records
 from sgl.generation import Generating
 from sgl.language_model import Prompt
-from sgl.layout import DEFAULT_MAX_NEW_TOKENS
+from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptLayout
 from sgl.ranking import top_visual_tokens
 from sgl.scoring import score_answers
 from sgl.types import ConsistencyForm, Criterion, Guidance, ImageQuestion
@@ -50,6 +50,7 @@ class GuideCohort(Cohort[Guidance]):
         records: at least one.
         settings: as of `VLM.guide`.
         heard: see `Cohort`.
+        layouts: likewise.
         at_once: likewise.
     """
 
@@ -60,14 +61,15 @@ class GuideCohort(Cohort[Guidance]):
         settings: GuideSettings,
         *,
         heard: Collection[int] = (),
+        layouts: Sequence[PromptLayout] | None = None,
         at_once: bool = False,
     ) -> None:
-        super().__init__(vlm, records, heard=heard, at_once=at_once)
+        super().__init__(vlm, records, heard=heard, layouts=layouts, at_once=at_once)
         self._settings = settings
 
     def _begin(self) -> Generating:
         vlm, settings = self._vlm, self._settings
-        self._batch = vlm.prompts(self._records, settings.max_new_tokens)
+        self._batch = vlm.prompts(self._records, settings.max_new_tokens, layouts=self._layouts)
         prompt = self._batch.prompt
         self._capture = RowCapture(
             len(self._records), prompt.valid_BT.shape[1], prompt.valid_BT.device

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from sgl.types import Sampling
 
+_FEW = 512
+"""Tokens that nearly always hold the share that is asked for."""
+
 
 class Sampler:
     """Draws one record's tokens.
@@ -27,12 +30,27 @@ class Sampler:
         Args:
             log_prob_N: (N,) of a log-softmax; tokens at minus infinity are never drawn.
         """
-        scaled_N = log_prob_N.double().cpu() / self._sampling.temperature
-        prob_N, token_N = scaled_N.softmax(dim=-1).sort(descending=True, stable=True)
-        upto_N = prob_N.cumsum(dim=-1)
-        # The fewest tokens that hold so much: the one that reaches it is the last of them.
-        kept = int((upto_N < self._sampling.top_p).sum()) + 1
-        kept = min(kept, int((prob_N > 0).sum()))
-        share = torch.rand((), generator=self._generator, dtype=torch.float64) * upto_N[kept - 1]
-        place = int(torch.searchsorted(upto_N[:kept], share, right=True))
-        return int(token_N[min(place, kept - 1)])
+        share = torch.rand((), generator=self._generator, dtype=torch.float64)
+        prob_N = (log_prob_N.float() / self._sampling.temperature).softmax(dim=-1)
+        if self._sampling.top_p == 1:
+            return _drawn(prob_N.cpu().double(), share)
+        prob_M, token_M = self._fewest(prob_N)
+        return int(token_M[_drawn(prob_M, share)])
+
+    def _fewest(self, prob_N: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest tokens that hold `top_p` together, the one that reaches it included."""
+        for most in (_FEW, len(prob_N)):  # sorting a whole vocabulary takes long
+            prob_M, token_M = prob_N.topk(min(most, len(prob_N)))
+            prob_M = prob_M.cpu().double()
+            short = int((prob_M.cumsum(dim=-1) < self._sampling.top_p).sum())
+            if short < len(prob_M):
+                break
+        return prob_M[: short + 1], token_M
+
+
+def _drawn(prob_M: Tensor, share: Tensor) -> int:
+    """The place at which so large a share of the probability is reached."""
+    upto_M = prob_M.cumsum(dim=-1)
+    place = int(torch.searchsorted(upto_M, share * upto_M[-1], right=True))
+    # Rounding must not lead behind the last token that can be.
+    return min(place, int(prob_M.nonzero()[-1]))

@@ -15,7 +15,7 @@ from sgl.families import Family
 from sgl.flops import DecoderShape
 from sgl.guiding import GuideCohort, GuideSettings
 from sgl.language_model import LanguageModel
-from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptEncoder
+from sgl.layout import DEFAULT_MAX_NEW_TOKENS, PromptEncoder, PromptLayout
 from sgl.memory import BatchMemory
 from sgl.prompt import PromptBatch, build_prompts
 from sgl.pruning import Pruner, Scene
@@ -107,6 +107,7 @@ class VLM:
         records: Sequence[ImageQuestion],
         *,
         heard: Collection[int] = (),
+        layouts: Sequence[PromptLayout] | None = None,
         **settings: Any,
     ) -> Cohort[Guidance]:
         """As `guide`, one forward pass at a time: see `Cohort`.
@@ -114,9 +115,12 @@ class VLM:
         Args:
             records: one batch, at least one record.
             heard: places of the records whose text is wanted as it comes.
+            layouts: of the records, where they are known already.
             settings: as of `guide`.
         """
-        return GuideCohort(self, records, GuideSettings(**settings), heard=heard, at_once=True)
+        return GuideCohort(
+            self, records, GuideSettings(**settings), heard=heard, layouts=layouts, at_once=True
+        )
 
     def answer(
         self,
@@ -168,6 +172,7 @@ class VLM:
         guidance: Sequence[Guidance] | None = None,
         *,
         heard: Collection[int] = (),
+        layouts: Sequence[PromptLayout] | None = None,
         **settings: Any,
     ) -> Cohort[Answer]:
         """As `answer`, one forward pass at a time: see `Cohort`.
@@ -176,10 +181,17 @@ class VLM:
             records: one batch, at least one record.
             guidance: of the same records, in order.
             heard: places of the records whose text is wanted as it comes.
+            layouts: of the records, where they are known already.
             settings: as of `answer`.
         """
         return AnswerCohort(
-            self, records, guidance, AnswerSettings(**settings), heard=heard, at_once=True
+            self,
+            records,
+            guidance,
+            AnswerSettings(**settings),
+            heard=heard,
+            layouts=layouts,
+            at_once=True,
         )
 
     @torch.inference_mode()
@@ -191,9 +203,10 @@ class VLM:
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         min_new_tokens: int = 1,
         watch_vision: bool = False,
+        layouts: Sequence[PromptLayout] | None = None,
     ) -> Scene:
         """A batch before it is answered, as pruners see it; arguments and errors as of `answer`."""
-        batch = self.prompts(records, max_new_tokens, watch_vision=watch_vision)
+        batch = self.prompts(records, max_new_tokens, watch_vision=watch_vision, layouts=layouts)
         return Scene(
             lm=self.language_model,
             meter=self.meter,
@@ -211,14 +224,16 @@ class VLM:
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         *,
         watch_vision: bool = False,
+        layouts: Sequence[PromptLayout] | None = None,
     ) -> PromptBatch:
-        """What the decoder's first layer sees of a batch.
+        """What the decoder's first layer sees of a batch; layouts, where they are known already.
 
         Raises:
             RecordError: one of the records is bad; which kind, its subclass tells.
             UnsupportedModelError: `watch_vision`, and this family's cannot be watched.
         """
-        layouts = [self.encoder.lay_out(record, max_new_tokens) for record in records]
+        if layouts is None:
+            layouts = [self.encoder.lay_out(record, max_new_tokens) for record in records]
         return build_prompts(self.model, self.encoder, records, layouts, watch_vision=watch_vision)
 
     def limits(
@@ -240,7 +255,7 @@ class VLM:
             return False
         # A token is at least a byte, and a character at most four.
         tail = token_ids[-4 * max(map(len, stops[record])) - _TOKENS_ASIDE :]
-        text = self.tokenizer.decode(tail, skip_special_tokens=True)
+        text = self._decoded(tail)
         return any(stop in text for stop in stops[record])
 
     def draft(self, guidance: Guidance) -> list[int]:
@@ -252,8 +267,14 @@ class VLM:
 
     def text(self, token_ids: Sequence[int], stops: Sequence[str] = ()) -> str:
         """An answer's text up to a stop text, special tokens removed, stripped."""
-        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return cut_at(text, stops).strip()
+        return cut_at(self._decoded(token_ids), stops).strip()
+
+    def _decoded(self, token_ids: Sequence[int]) -> str:
+        """As the tokens have it: some checkpoints would take blanks out of the whole text."""
+        text: str = self.tokenizer.decode(
+            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
 
 
 def _identity(tensor: Tensor) -> Tensor:

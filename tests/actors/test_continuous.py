@@ -71,7 +71,7 @@ class Model:
     stage = "small"
 
     def __init__(self, most: int = 8, room: int = 1000) -> None:
-        self.most, self.room = most, room
+        self.most, self.room_bytes = most, room
         self.passes: list[list[str]] = []
         self.cohorts: list[list[str]] = []
         self.cancelled: list[str] = []
@@ -101,10 +101,17 @@ class Model:
             raise EmptyQuestionError("the question is empty")
         return PromptLayout([0] * item.length, (), 0, 0, 0.0, 1)
 
-    def fits(self, _kind: object, layouts: Sequence[PromptLayout]) -> bool:
-        return sum(layout.length for layout in layouts) <= self.room
+    def peak_bytes(self, _kind: object, layouts: Sequence[PromptLayout]) -> int:
+        return sum(layout.length for layout in layouts)
 
-    def cohort(self, items: Sequence[Item], heard: Collection[int] = ()) -> Running:
+    def cohort(
+        self,
+        items: Sequence[Item],
+        heard: Collection[int] = (),
+        layouts: Sequence[PromptLayout] | None = None,
+    ) -> Running:
+        assert layouts is not None
+        assert [one.length for one in layouts] == [item.length for item in items]
         self.cohorts.append([item.id for item in items])
         return Running(self, items, heard)
 
@@ -141,11 +148,9 @@ def deaths() -> list[BaseException]:
 
 
 def running(
-    model: Model, deaths: list[BaseException], *, waiting: int = 100, cohorts: int = 4
+    model: Model, deaths: list[BaseException], *, waiting: int = 100, batches: int = 4
 ) -> Continuous[Item, str]:
-    return Continuous(
-        lambda: model, max_waiting=waiting, max_cohorts=cohorts, on_death=deaths.append
-    )
+    return Continuous(lambda: model, max_waiting=waiting, batches=batches, on_death=deaths.append)
 
 
 def ask(
@@ -216,6 +221,49 @@ def test_memory_bounds_what_is_under_way_and_one_that_never_fits_runs_alone(
     serving.close()
 
 
+def test_long_answers_of_a_few_do_not_hold_up_the_others(deaths: list[BaseException]) -> None:
+    model = Model()
+    serving = running(model, deaths)
+    long: list[Any] = []
+    for number in range(4):
+        long.append(ask(serving, Item(f"long {number}", passes=10**9)))
+        until(lambda: serving.load().cohorts == len(long))
+    assert ask(serving, Item("short"))[1].wait() == "answer short"
+    assert serving.load().running == 4
+    for ticket, _ in long:
+        ticket.cancel()
+    serving.close()
+
+
+def test_places_are_of_whole_batches(deaths: list[BaseException]) -> None:
+    model = Model(most=2)
+    serving = running(model, deaths, batches=2)
+    asked = [ask(serving, Item(str(n), passes=10**9)) for n in range(7)]
+    until(lambda: serving.load().running == 4)
+    passed = len(model.passes)
+    until(lambda: len(model.passes) > passed + 10)
+    assert serving.load().waiting == 3
+    for ticket, _ in asked:
+        ticket.cancel()
+    serving.close()
+
+
+def test_who_is_done_leaves_its_memory_until_its_cohort_ends(deaths: list[BaseException]) -> None:
+    model = Model(room=25)
+    serving = running(model, deaths)
+    with model.held() as let:
+        first = ask(serving, Item("0"))[1]
+        until(lambda: serving.load().running == 1)
+        ears = [ask(serving, item)[1] for item in (Item("1"), Item("2", passes=3), Item("3"))]
+        let()
+        first.wait()
+        let()
+        assert ears[0].wait() == "answer 1"
+        assert model.cohorts == [["0"], ["1", "2"]]
+    assert [ear.wait() for ear in ears] == ["answer 1", "answer 2", "answer 3"]
+    serving.close()
+
+
 def test_too_many_waiting_are_refused_at_once(deaths: list[BaseException]) -> None:
     model = Model()
     serving = running(model, deaths, waiting=2)
@@ -232,7 +280,7 @@ def test_too_many_waiting_are_refused_at_once(deaths: list[BaseException]) -> No
 
 def test_a_time_that_is_over_is_told_and_the_slot_is_free(deaths: list[BaseException]) -> None:
     model = Model()
-    serving = running(model, deaths, cohorts=1)
+    serving = running(model, deaths, batches=1)
     with model.held() as let:
         begun = ask(serving, Item("1", passes=9), timeout_s=0.05)[1]
         until(lambda: serving.load().running == 1)
@@ -250,7 +298,7 @@ def test_a_time_that_is_over_is_told_and_the_slot_is_free(deaths: list[BaseExcep
 
 def test_who_leaves_is_not_answered_and_frees_the_slot(deaths: list[BaseException]) -> None:
     model = Model()
-    serving = running(model, deaths, cohorts=1)
+    serving = running(model, deaths, batches=1)
     with model.held():
         ticket, gone = ask(serving, Item("1", passes=1000))
         until(lambda: serving.load().running == 1)
@@ -301,7 +349,7 @@ def test_what_does_not_fit_beside_others_is_tried_alone_before_it_fails(
             alone.update(self.items[place].id for place in self.open)
             return super().step()
 
-    def cohort(items: Sequence[Item], heard: Collection[int] = ()) -> Running:
+    def cohort(items: Sequence[Item], heard: Collection[int] = (), *_: Any) -> Running:
         return Tight(model, items, heard)
 
     model.cohort = cohort  # type: ignore[method-assign]
@@ -310,6 +358,31 @@ def test_what_does_not_fit_beside_others_is_tried_alone_before_it_fails(
         ears = [ask(serving, Item(str(n), passes=2))[1] for n in range(9)]
     assert [ear.wait() for ear in ears] == [f"answer {n}" for n in range(9)]
     assert len(alone) == 9
+    serving.close()
+
+
+def test_one_that_fails_for_want_of_memory_beside_others_is_not_to_blame(
+    deaths: list[BaseException],
+) -> None:
+    model = Model()
+
+    class Tight(Running):
+        def step(self) -> list[Any]:
+            if self.items[0].id == "1" and len(serving._cohorts) > 1:
+                raise torch.OutOfMemoryError
+            return super().step()
+
+    def cohort(items: Sequence[Item], heard: Collection[int] = (), *_: Any) -> Running:
+        return Tight(model, items, heard)
+
+    model.cohort = cohort  # type: ignore[method-assign]
+    serving = running(model, deaths)
+    with model.held() as let:
+        other = ask(serving, Item("0", passes=4))[1]
+        until(lambda: serving.load().running == 1)
+        tight = ask(serving, Item("1"))[1]
+        let()
+    assert (other.wait(), tight.wait()) == ("answer 0", "answer 1")
     serving.close()
 
 
@@ -336,7 +409,7 @@ def test_a_model_that_cannot_load_raises_where_it_is_made(deaths: list[BaseExcep
         raise ValueError("no such model")
 
     with pytest.raises(ValueError, match="no such model"):
-        Continuous(load, max_waiting=1, max_cohorts=1, on_death=deaths.append)
+        Continuous(load, max_waiting=1, batches=1, on_death=deaths.append)
 
 
 def test_many_clients_at_once_are_all_answered(deaths: list[BaseException]) -> None:
@@ -373,3 +446,8 @@ def test_only_what_is_new_is_told() -> None:
     told.again()
     with pytest.raises(UnavailableError, match="otherwise"):
         told.more("another")
+    told.again()
+    told.more("a b")
+    assert not told.complete
+    told.more(" c d")
+    assert told.complete
