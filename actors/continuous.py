@@ -6,9 +6,8 @@ The model's thread does this, for ever:
    length that fit beside it, in the order in which they came: a cohort.
 2. One forward pass of every cohort under way; the first one of a cohort is its prefill.
 
-Room is memory, and places of so many whole batches; as cohorts may be small, there may be more of
-them. What has failed together, or for want of memory beside others, is tried again in parts, each
-with nothing beside it.
+What has failed together, or for want of memory beside others, is tried again in parts, each with
+nothing beside it.
 
 There is no timer. A request that comes alone runs alone and at once; while the model is busy others
 gather, and the next cohort is as large as what has come.
@@ -22,8 +21,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from actors.batching import MOST_PADDING, Fault, judged, padding, release_memory
-from actors.engine import Running
+from actors.admission import Cohort, Room
+from actors.batching import Fault, judged, release_memory
 from actors.retold import diverged
 from actors.tickets import CohortModel, Item, Listener, Load, Result, Ticket
 from sgl.errors import ExpiredError, OverloadedError, UnavailableError
@@ -32,37 +31,6 @@ from sgl.types import Failure
 logger = logging.getLogger(__name__)
 
 _LEAST_RETRY_S, _MOST_RETRY_S = 1.0, 30.0
-_SMALL_COHORTS = 4
-"""So many times as many cohorts as there may be whole ones: each costs a pass of its own."""
-
-
-class _Cohort(Generic[Item, Result]):
-    """A cohort under way and whose it is.
-
-    Attributes:
-        bytes: that it may take, until it ends: who leaves it early leaves its memory behind.
-        trial: what has failed before, with nothing beside it.
-    """
-
-    def __init__(
-        self,
-        tickets: Sequence[Ticket[Item, Result]],
-        running: Running[Result],
-        size: int,
-        *,
-        trial: bool,
-    ) -> None:
-        self.tickets = tickets
-        self.running = running
-        self.bytes = size
-        self.trial = trial
-        self.open = set(range(len(tickets)))
-
-    def leave(self) -> None:
-        """Cancel what nobody waits for any more."""
-        for place in [place for place in self.open if self.tickets[place].gone]:
-            self.open.discard(place)
-            self.running.cancel(place)
 
 
 @dataclass(frozen=True)
@@ -93,12 +61,12 @@ class Continuous(Generic[Item, Result]):
         batches: int,
         on_death: Callable[[BaseException], None],
     ) -> None:
-        self._max_waiting, self._batches = max_waiting, batches
+        self._max_waiting = max_waiting
         self._on_death = on_death
         self._changed = threading.Condition()
         self._waiting: deque[Ticket[Item, Result]] = deque()
         self._again: deque[Sequence[Ticket[Item, Result]]] = deque()
-        self._cohorts: list[_Cohort[Item, Result]] = []
+        self._cohorts: list[Cohort[Item, Result]] = []
         self._closed = False
         self._pass_since: float | None = None
         self._pace_s = 0.0
@@ -112,6 +80,7 @@ class Continuous(Generic[Item, Result]):
         if isinstance(loaded[0], BaseException):
             raise loaded[0]
         self._model = loaded[0]
+        self._room = Room(self._model, batches)
 
     def submit(
         self, item: Item, listener: Listener[Result], *, timeout_s: float, heard: bool = False
@@ -227,37 +196,11 @@ class Continuous(Generic[Item, Result]):
         while self._again:
             if part := [ticket for ticket in self._again.popleft() if not ticket.gone]:
                 return _Admission(part, trial=True)
-        places = self._batches * self._model.most - sum(len(cohort.open) for cohort in cohorts)
-        if places <= 0 or len(cohorts) >= _SMALL_COHORTS * self._batches:
-            return None
         with self._changed:
-            chosen = self._chosen(list(self._waiting), min(places, self._model.most))
+            chosen = self._room.chosen(list(self._waiting), cohorts)
             for ticket in chosen:
                 self._waiting.remove(ticket)
         return _Admission(chosen) if chosen else None
-
-    def _chosen(
-        self, waiting: Sequence[Ticket[Item, Result]], most: int
-    ) -> list[Ticket[Item, Result]]:
-        """The oldest, and who can go with it."""
-        chosen: list[Ticket[Item, Result]] = []
-        left = self._model.room_bytes - sum(cohort.bytes for cohort in self._cohorts)
-        for ticket in waiting:
-            together = [*chosen, ticket]
-            if ticket.kind != together[0].kind:
-                continue
-            if padding([one.layout.length for one in together]) > MOST_PADDING:
-                continue
-            # One that fits nowhere runs alone.
-            if (chosen or self._cohorts) and self._bytes(together) > left:
-                break
-            chosen = together
-            if len(chosen) == most:
-                break
-        return chosen
-
-    def _bytes(self, tickets: Sequence[Ticket[Item, Result]]) -> int:
-        return self._model.peak_bytes(tickets[0].kind, [ticket.layout for ticket in tickets])
 
     def _begin(self, admission: _Admission[Item, Result]) -> None:
         tickets = admission.tickets
@@ -271,13 +214,13 @@ class Continuous(Generic[Item, Result]):
         except Exception as error:
             fault = judged(error, self._model.stage)
         else:
-            size = self._bytes(tickets)
-            self._cohorts.append(_Cohort(tickets, running, size, trial=admission.trial))
+            size = self._room.bytes_of(tickets)
+            self._cohorts.append(Cohort(tickets, running, size, trial=admission.trial))
             return
         # Outside the except block, whose traceback would keep the failed batch's tensors alive.
         self._divide(tickets, fault, trial=admission.trial)
 
-    def _step(self, cohort: _Cohort[Item, Result]) -> None:
+    def _step(self, cohort: Cohort[Item, Result]) -> None:
         cohort.leave()
         fault: Fault | None = None
         if cohort.open:
@@ -296,7 +239,7 @@ class Continuous(Generic[Item, Result]):
             del cohort.running
             self._divide(left, fault, trial=cohort.trial)
 
-    def _tell(self, cohort: _Cohort[Item, Result], event: object) -> None:
+    def _tell(self, cohort: Cohort[Item, Result], event: object) -> None:
         from sgl.cohort import Done, Said
 
         assert isinstance(event, Said | Done)
