@@ -46,6 +46,8 @@ def most_diverse(embeds_BTD: Tensor, visual_BT: Tensor, kept_B: Tensor) -> Tenso
 def _greedy(embeds_BVD: Tensor, valid_BV: Tensor, kept_B: Tensor) -> Tensor:
     unit_BVD = torch.nn.functional.normalize(embeds_BVD, dim=2)
     distance_BVV = 1 - unit_BVD @ unit_BVD.transpose(1, 2)
+    # The product's last digits depend on the side that is looked from, and would decide ties.
+    distance_BVV = (distance_BVV + distance_BVV.transpose(1, 2)) / 2
     chosen_BV = torch.zeros_like(valid_BV)
     itself_VV = torch.eye(valid_BV.shape[1], dtype=torch.bool, device=valid_BV.device)
     nearest_BV = distance_BVV.masked_fill(itself_VV | ~valid_BV[:, None], float("inf")).amin(dim=2)
