@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from pipeline.handover import Rate
 from serving.surroundings import Prices
 from tests.serving.endpoint import CHAT, HELLO, app_of, ask, events, get
 from tests.serving.fakes import PICTURE, FakeBackend
@@ -28,7 +29,7 @@ def check(data: Any, name: str, document: Any) -> None:
 @pytest.mark.parametrize("model", ["pair", "pair:small", "pair:large"])
 @pytest.mark.parametrize("score", [0.1, 0.95])
 def test_answers_are_as_described(model: str, score: float) -> None:
-    app = app_of(FakeBackend(score=score), {"prices": Prices(1.0, 1.0)})
+    app = app_of(FakeBackend(score=score), {"prices": Prices(Rate(1.0, 3600.0), Rate(1.0, 3600.0))})
     for more in ({}, {"sgl": {"explain": True}}):
         check(ask(app, {**HELLO, "model": model, **more}).json(), "Completion", description())
     check(get(app, "/v1/models").json(), "ModelList", description())
