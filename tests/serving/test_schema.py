@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.handover import Rate
 from serving.surroundings import Prices
+from sgl.types import Role, Turn
 from tests.serving.endpoint import CHAT, HELLO, app_of, ask, events, get
 from tests.serving.fakes import PICTURE, FakeBackend
 
@@ -66,6 +67,16 @@ def test_what_is_described_as_a_request_is_answered(part: dict[str, Any]) -> Non
     assert ask(app_of(FakeBackend()), body).status_code == 200
 
 
+@pytest.mark.parametrize("answer", [{"content": ""}, {"content": []}, {"content": None}, {}])
+def test_an_answer_that_is_empty_is_described_and_comes_back(answer: dict[str, Any]) -> None:
+    (asked,) = HELLO["messages"]
+    body = {**HELLO, "messages": [asked, {"role": "assistant", **answer}, asked]}
+    check(body, "ChatRequest", description())
+    backend = FakeBackend()
+    assert ask(app_of(backend), body).status_code == 200
+    assert backend.guided[0].turns[1] == Turn(Role.ASSISTANT, ("",))
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -79,6 +90,7 @@ def test_what_is_described_as_a_request_is_answered(part: dict[str, Any]) -> Non
         {"response_format": {"type": "json_object"}},
         {"sgl": {"treshold": 1}},
         {"stop": ["a"] * 5},
+        {"stop": "a" * 1001},
     ],
 )
 def test_what_is_not_is_refused(more: dict[str, Any]) -> None:
