@@ -10,13 +10,15 @@ One grammar for requests that wait in a file and for live ones, over plain JSON 
   `url`, or by `base64` or `data` with `mime_type`, which become a data: address.
 
 Texts that follow one another in a turn are joined by a newline, for templates join them by nothing.
-`detail` and other fields of a part, and the `name` of a speaker, are not looked at. How many turns,
-pictures and characters there may be is the caller's business.
+An answer may be empty, so an assistant's turn may be too. `detail` and other fields of a part, and
+the `name` of a speaker, are not looked at. How many turns, pictures and characters there may be is
+the caller's business; nothing is read beyond them.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from sgl.errors import SglError
@@ -40,16 +42,18 @@ class ChatError(SglError, ValueError):
 
     Attributes:
         message: what is wrong; holds nothing of a text or an address.
-        param: the part at fault, such as "messages.1.content.0.type".
+        param: the part at fault, such as "messages.1.content.0.type"; empty for the whole.
+        code: one word for programs.
     """
 
-    def __init__(self, message: str, param: str) -> None:
-        super().__init__(message, param)
+    def __init__(self, message: str, param: str, code: str | None = "invalid_messages") -> None:
+        super().__init__(message, param, code)
         self.message = message
         self.param = param
+        self.code = code
 
     def __str__(self) -> str:
-        return f"{self.param}: {self.message}"
+        return f"{self.param}: {self.message}" if self.param else self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Chat:
     """What messages say.
 
     Attributes:
-        turns: at least one; the user's last. None of them is empty.
+        turns: at least one; the user's last. None but an assistant's is empty, and that is a text.
         references: addresses of the pictures, in prompt order: one for each None in the turns.
     """
 
@@ -65,34 +69,115 @@ class Chat:
     references: list[str]
 
 
-def conversation(messages: Any, schemes: Sequence[str] = WEB_SCHEMES) -> Chat:
+@dataclass(frozen=True, slots=True)
+class ChatLimits:
+    """The most that one conversation may hold.
+
+    Attributes:
+        turns: empty ones included.
+        pictures: in all turns.
+        text_chars: likewise.
+    """
+
+    turns: int
+    pictures: int
+    text_chars: int
+
+
+def conversation(
+    messages: Any, schemes: Sequence[str] = WEB_SCHEMES, limits: ChatLimits | None = None
+) -> Chat:
     """The conversation that messages are.
 
     Args:
         messages: JSON data, of any shape.
         schemes: how the address of a picture may begin, in lower case.
+        limits: None are none.
 
     Raises:
-        ChatError: they are none, or hold what is not supported.
+        ChatError: they are none, or hold what is not supported or, of the code `limit_exceeded`,
+            more than may be.
     """
     if not isinstance(messages, list) or not messages:
         raise ChatError("is not a list of messages", "messages")
-    references: list[str] = []
-    turns = []
-    for place, message in enumerate(messages):
-        turn, found = _turn(message, f"messages.{place}", schemes)
-        # A system text that is empty says nothing, and many clients always send one.
-        if turn.parts:
-            turns.append(turn)
-        references += found
+    if limits is not None and len(messages) > limits.turns:
+        raise beyond(limits.turns, "turns", "messages")
+    reader = _Reader(schemes, limits)
+    turns = [reader.turn(message, f"messages.{i}") for i, message in enumerate(messages)]
     if messages[-1]["role"] != Role.USER:
         raise ChatError("the last message is not the user's", f"messages.{len(messages) - 1}.role")
-    return Chat(tuple(turns), references)
+    # A system text that is empty says nothing, and many clients always send one.
+    return Chat(tuple(turn for turn in turns if turn.parts), reader.references)
 
 
-def _turn(message: Any, param: str, schemes: Sequence[str]) -> tuple[Turn, list[str]]:
-    if not isinstance(message, dict):
-        raise ChatError("is not an object", param)
+def beyond(most: float, what: str, param: str) -> ChatError:
+    """There is too much of something; what is found is not told, as numbers may be very long."""
+    return ChatError(f"more than {most:.15g} {what}, which are the most", param, "limit_exceeded")
+
+
+class _Reader:
+    """Reads turn after turn, up to the limits of them all.
+
+    Args:
+        schemes: of addresses.
+        limits: None are none.
+
+    Attributes:
+        references: of the pictures so far.
+    """
+
+    def __init__(self, schemes: Sequence[str], limits: ChatLimits | None) -> None:
+        self._schemes = schemes
+        self._limits = limits
+        self._chars = 0
+        self.references: list[str] = []
+
+    def turn(self, message: Any, param: str) -> Turn:
+        """The next one; of a system that says nothing, without parts."""
+        if not isinstance(message, dict):
+            raise ChatError("is not an object", param)
+        role = _role(message, param)
+        content = message.get("content")
+        if content is None and role == Role.ASSISTANT:
+            content = ""
+        parts = _merged(self._parts(content, f"{param}.content"))
+        if None in parts and role != Role.USER:
+            raise ChatError(f"a picture in a turn of the {role.value}", f"{param}.content")
+        if not parts and role == Role.USER:
+            raise ChatError("holds neither text nor a picture", f"{param}.content")
+        # Without the turn, the user's would follow one another, which many templates refuse.
+        return Turn(role, ("",) if not parts and role == Role.ASSISTANT else parts)
+
+    def _parts(self, content: Any, param: str) -> list[str | None]:
+        """Texts, with None for each picture."""
+        if isinstance(content, str):
+            return [self._text(content, param)]
+        if not isinstance(content, list):
+            raise ChatError("is neither a text nor a list of parts", param)
+        return [self._part(part, f"{param}.{place}") for place, part in enumerate(content)]
+
+    def _part(self, part: Any, param: str) -> str | None:
+        if not isinstance(part, dict):
+            raise ChatError("is not an object", param)
+        kind = part.get("type")
+        if kind == "text":
+            return self._text(part.get("text"), f"{param}.text")
+        if kind not in ("image_url", "image"):
+            raise ChatError(f"{_shown(kind)} is not supported", f"{param}.type")
+        if self._limits is not None and len(self.references) >= self._limits.pictures:
+            raise beyond(self._limits.pictures, "pictures", "messages")
+        self.references.append(_reference(part, param, self._schemes))
+        return None
+
+    def _text(self, text: Any, param: str) -> str:
+        found = _text(text, param)
+        self._chars += len(found)
+        if self._limits is not None and self._chars > self._limits.text_chars:
+            raise beyond(self._limits.text_chars, "characters of text", "messages")
+        return found
+
+
+def _role(message: dict[str, Any], param: str) -> Role:
     name = message.get("role")
     role = _ROLES.get(name) if isinstance(name, str) else None
     if role is None:
@@ -100,48 +185,17 @@ def _turn(message: Any, param: str, schemes: Sequence[str]) -> tuple[Turn, list[
     for call in _CALLS:
         if message.get(call):
             raise ChatError("is not supported", f"{param}.{call}")
-    parts, references = _contents(message.get("content"), f"{param}.content", schemes)
-    if references and role != Role.USER:
-        raise ChatError(f"a picture in a turn of the {role.value}", f"{param}.content")
-    if not parts and role != Role.SYSTEM:
-        raise ChatError("holds neither text nor a picture", f"{param}.content")
-    return Turn(role, parts), references
-
-
-def _contents(
-    content: Any, param: str, schemes: Sequence[str]
-) -> tuple[tuple[str | None, ...], list[str]]:
-    """Texts, with None for each picture; and the pictures."""
-    if isinstance(content, str):
-        return _merged([_text(content, param)]), []
-    if not isinstance(content, list):
-        raise ChatError("is neither a text nor a list of parts", param)
-    parts: list[str | None] = []
-    references = []
-    for place, part in enumerate(content):
-        where = f"{param}.{place}"
-        if not isinstance(part, dict):
-            raise ChatError("is not an object", where)
-        kind = part.get("type")
-        if kind == "text":
-            parts.append(_text(part.get("text"), f"{where}.text"))
-            continue
-        if kind not in ("image_url", "image"):
-            raise ChatError(f"{_shown(kind)} is not supported", f"{where}.type")
-        parts.append(None)
-        references.append(_reference(part, where, schemes))
-    return _merged(parts), references
+    return role
 
 
 def _merged(parts: Sequence[str | None]) -> tuple[str | None, ...]:
     """Neighbouring texts as one, blank ones left out, and the only one behind all pictures."""
     merged: list[str | None] = []
-    for part in parts:
-        if part is None:
-            merged.append(None)
-        elif part.strip():
-            previous = merged.pop() if merged and merged[-1] is not None else None
-            merged.append(part if previous is None else f"{previous}\n{part}")
+    told = (part for part in parts if part is None or part.strip())
+    for is_picture, run in groupby(told, lambda part: part is None):
+        # Joined at once: text by text, the work grows with the square of their number.
+        same = [*run]
+        merged += same if is_picture else ["\n".join(part for part in same if part is not None)]
     if merged and not any(merged[1:]):
         # Behind the one text there are pictures alone.
         merged = [*merged[1:], merged[0]]

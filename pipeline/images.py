@@ -7,8 +7,10 @@ pixels are taken as sRGB, as the models' own preprocessing takes them.
 
 import contextlib
 import io
+import math
 import re
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +33,16 @@ _TURNS = {
 _MAX_SCANS = 100
 """Of one JPEG. Encoders make about ten; each costs a pass over all pixels (14 ms for 40 million),
 and sixty bytes are enough for one."""
+_MAX_SEGMENTS = 4000
+"""Of one JPEG. A hundred scans with tables of their own and the longest colour profile and metadata
+make less than a thousand; one of four bytes costs a step of Python."""
+_PIECE = 1 << 20
+"""Bytes that are searched at a time, between which other threads may run."""
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _BARE = frozenset({0x01, 0xD8})
 """Markers that no length follows."""
+_TOO_LONG = "the picture takes too long to decode"
 
 # Our own limit is checked from the header; Pillow's would warn or refuse at another figure.
 Image.MAX_IMAGE_PIXELS = None
@@ -74,7 +82,8 @@ def opened(
     """
     if not data:
         raise ImageError("the image is empty (0 bytes)")
-    file = io.BytesIO(data) if max_seconds is None else _TimedFile(data, max_seconds)
+    ends = math.inf if max_seconds is None else time.monotonic() + max_seconds
+    file = io.BytesIO(data) if max_seconds is None else _TimedFile(data, ends)
     # Decoders raise whatever their parsing trips over (OSError, SyntaxError, struct.error,
     # EOFError, ...); any of it means that these bytes are no picture we can read.
     try:
@@ -88,8 +97,8 @@ def opened(
         raise ImageTooLargeError(
             f"the image has {width} x {height} pixels, more than max_image_pixels ({max_pixels})"
         )
-    if image.format in ("JPEG", "MPO") and _scans(data) > _MAX_SCANS:
-        raise ImageError(f"the image is a JPEG of more than {_MAX_SCANS} scans")
+    if image.format in ("JPEG", "MPO"):
+        _check_segments(data, ends)
     return image
 
 
@@ -117,29 +126,54 @@ class _TimedFile(io.BytesIO):
     Decoders read it bit by bit, so that one which is kept busy by what it reads comes to an end.
     """
 
-    def __init__(self, data: bytes, max_seconds: float) -> None:
+    def __init__(self, data: bytes, ends: float) -> None:
         super().__init__(data)
-        self._ends = time.monotonic() + max_seconds
+        self._ends = ends
 
     def read(self, size: int | None = -1, /) -> bytes:
         if time.monotonic() > self._ends:
-            raise TimeoutError("the picture takes too long to decode")
+            raise TimeoutError(_TOO_LONG)
         return super().read(size)
 
 
-def _scans(data: bytes) -> int:
-    """Scans of a JPEG, up to its end or, in a file that is cut off, as far as it goes."""
-    count, position = 0, 0
-    while found := _MARKER.search(data, position):
+def _check_segments(data: bytes, ends: float) -> None:
+    """Refuse a JPEG of too many segments or scans, up to its end or the file's.
+
+    Args:
+        data: the file.
+        ends: when to stop looking, of `time.monotonic`.
+
+    Raises:
+        ImageError: it has more, or they cannot be counted in time.
+    """
+    scans = 0
+    for segments, kind in enumerate(_segments(data, ends), 1):
+        scans += kind == _START_OF_SCAN
+        if segments > _MAX_SEGMENTS:
+            raise ImageError(f"the image is a JPEG of more than {_MAX_SEGMENTS} segments")
+        if scans > _MAX_SCANS:
+            raise ImageError(f"the image is a JPEG of more than {_MAX_SCANS} scans")
+
+
+def _segments(data: bytes, ends: float) -> Iterator[int]:
+    """The kinds of a JPEG's segments."""
+    position = 0
+    while position < len(data):
+        if time.monotonic() > ends:
+            raise ImageError(_TOO_LONG)
+        # A marker has two bytes, of which the second may be the next piece's first.
+        found = _MARKER.search(data, position, position + _PIECE + 1)
+        if found is None:
+            position += _PIECE
+            continue
         kind = found[1][0]
         if kind == _END_OF_IMAGE:
             break
-        count += kind == _START_OF_SCAN
+        yield kind
         position = found.end()
         if kind not in _BARE:
             # What is said to be shorter than the length itself is broken, and libjpeg stops there.
             position += max(int.from_bytes(data[position : position + 2], "big"), 2)
-    return count
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -4,17 +4,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.chat import ChatError, conversation
-from serving.api_errors import ApiError
+from pipeline.chat import ChatError, ChatLimits, beyond, conversation
 from serving.config import LimitsConfig
 from serving.models import Catalogue, Choice
-from serving.protocol import ChatRequest, parsed
-from sgl.chance import Purpose, hash_of
-from sgl.types import ImageInput, ImageQuestion, Sampling
+from serving.protocol import ChatRequest, parsed, refused
+from sgl.types import ImageInput, ImageQuestion
 
-_GREEDY_BELOW = 1e-5
-"""Of the temperature: logits that are divided by less leave float32's range."""
-_SEEDS = 2**63
+_VALUES = 100_000
+"""Of JSON, beside those that a text may look like. The smallest one takes 3 bytes in a body and 64
+once it is parsed, and nothing else can run while they are parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class Ask:
 
     Attributes:
         question: for both models; its pictures are still missing.
-        references: where they are.
+        references: where they are, as long as they are missing.
         choice: the model that was asked for.
         deadline: in seconds of `time.monotonic`, as `begun`.
         begun: when the request had arrived.
@@ -46,8 +44,9 @@ class Ask:
         return max(0.0, self.deadline - time.monotonic())
 
     def with_pictures(self, images: Sequence[ImageInput]) -> "Ask":
-        """The same with its pictures."""
-        return replace(self, question=replace(self.question, images=tuple(images)))
+        """The same with its pictures, in place of their addresses, which may hold them too."""
+        question = replace(self.question, images=tuple(images))
+        return replace(self, question=question, references=())
 
 
 def ask_of(
@@ -66,10 +65,14 @@ def ask_of(
         ApiError: it is malformed, beyond the limits, or asks for what is not supported.
     """
     begun = time.monotonic()
-    request = parsed(body)
+    try:
+        _check_values(body, limits)
+        request = parsed(body)
+        timeout_s = _timeout_s(request, limits)
+        question, references = _question(request, limits, record_id, request_id)
+    except ChatError as error:
+        raise refused(error) from None
     options = request.sgl
-    timeout_s = min(limits.deadline_s, (options and options.timeout_s) or limits.deadline_s)
-    question, references = _question(request, limits, record_id, request_id)
     return Ask(
         question=question,
         references=references,
@@ -82,50 +85,47 @@ def ask_of(
     )
 
 
+def _check_values(body: bytes, limits: LimitsConfig) -> None:
+    """Refuse before they are made what are far more values than a conversation has."""
+    most = limits.max_text_chars + _VALUES
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        raise beyond(most, "values", "messages")
+
+
+def _timeout_s(request: ChatRequest, limits: LimitsConfig) -> float:
+    wished = request.sgl.timeout_s if request.sgl else None
+    if wished is None:
+        return limits.deadline_s
+    if wished > limits.deadline_s:
+        raise beyond(limits.deadline_s, "seconds", "sgl.timeout_s")
+    return wished
+
+
 def _question(
     request: ChatRequest, limits: LimitsConfig, record_id: str, request_id: str
 ) -> tuple[ImageQuestion, list[str]]:
-    try:
-        chat = conversation(request.messages)
-    except ChatError as error:
-        raise ApiError(400, str(error), code="invalid_messages", param=error.param) from None
+    most = ChatLimits(limits.max_turns, limits.max_images, limits.max_text_chars)
+    chat = conversation(request.messages, limits=most)
     texts = [part for turn in chat.turns for part in turn.parts if part is not None]
-    _at_most(limits.max_turns, len(chat.turns), "turns", "messages")
-    _at_most(limits.max_text_chars, sum(map(len, texts)), "characters of text", "messages")
+    stops = request.stops()
+    if sum(map(len, (*texts, *stops))) > limits.max_text_chars:
+        raise beyond(limits.max_text_chars, "characters of text, with the messages", "stop")
     question = ImageQuestion(
         id=record_id,
         question=texts[-1] if texts else "",
         max_new_tokens=_max_new_tokens(request, limits),
         turns=chat.turns,
-        stop=_stop(request.stop),
-        sampling=_sampling(request, request_id),
+        stop=stops,
+        sampling=request.sampling(request_id),
     )
     return question, chat.references
 
 
 def _max_new_tokens(request: ChatRequest, limits: LimitsConfig) -> int | None:
-    for param in ("max_completion_tokens", "max_tokens"):
-        wanted: int | None = getattr(request, param)
-        if wanted is not None:
-            _at_most(limits.max_new_tokens, wanted, "tokens of an answer", param)
-            return wanted
-    return None
-
-
-def _stop(texts: str | list[str] | None) -> tuple[str, ...]:
-    return (texts,) if isinstance(texts, str) else tuple(texts or ())
-
-
-def _sampling(request: ChatRequest, request_id: str) -> Sampling | None:
-    temperature = request.temperature or 0.0
-    top_p = 1.0 if request.top_p is None else request.top_p
-    if temperature < _GREEDY_BELOW or top_p == 0:
+    found = request.max_new_tokens()
+    if found is None:
         return None
-    seed = hash_of(request_id, Purpose.SEED) if request.seed is None else request.seed
-    return Sampling(temperature, top_p, seed % _SEEDS)
-
-
-def _at_most(limit: int, found: int, what: str, param: str) -> None:
-    if found > limit:
-        told = f"{param}: {found} {what}, and {limit} are the most"
-        raise ApiError(400, told, code="limit_exceeded", param=param)
+    param, wanted = found
+    if wanted > limits.max_new_tokens:
+        raise beyond(limits.max_new_tokens, "tokens of an answer", param)
+    return wanted

@@ -122,11 +122,15 @@ class LimitsConfig(StrictModel):
         decode_threads: pictures that are decoded at the same time; each takes up to 30 bytes per
             pixel meanwhile.
         decode_deadline_s: of one picture.
-        max_text_chars: of all texts of one request.
-        max_turns: of one conversation.
+        max_text_chars: of all texts of one request, those that end the answer included. Far more
+            JSON values than that (100,000) are refused before they are parsed.
+        max_turns: of one conversation, empty ones included.
         max_new_tokens: the most that a request may ask for.
         max_in_flight: requests under way in one process that parses them; more are refused.
-        max_in_flight_bytes: of the bodies and pixels of these.
+        max_in_flight_bytes: of these: two for each byte of a body, which lies beside what is read
+            of it, then a picture's address beside the picture; the encoded pictures that are
+            fetched; three for each pixel. Unpacking the address takes two copies more of it in each
+            of `decode_threads`, which do not count.
         requests_per_minute: of one key.
         tokens_per_minute: of one key, of prompts and answers.
         deadline_s: a request without one of its own ends after so long; none may ask for more.

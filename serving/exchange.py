@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from uuid import uuid4
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +20,10 @@ from serving.request_ids import request_id_of, unforeseen
 from serving.service import Service
 from serving.tally import GONE, Tally
 from serving.writers import Wire, break_off, writer_for
-from sgl.errors import OverloadedError, RecordError
+from sgl.errors import RecordError
+
+_LARGE_BODY = 256 << 10
+"""Bytes; smaller ones are parsed in less time than a thread takes to begin."""
 
 
 class Exchange(Response):
@@ -39,9 +43,9 @@ class Exchange(Response):
         answering = _Answering(self._service, scope, Wire(send), tally)
         status = GONE
         try:
-            body = await Request(scope, receive).body()
+            await answering.read(receive)
             async with Departure(receive) as departure:
-                status = await departure.before(answering.run(body))
+                status = await departure.before(answering.run())
         except (ClientDisconnect, ClientGoneError):
             status = GONE
         finally:
@@ -55,9 +59,18 @@ class _Answering:
         self._wire = wire
         self._tally = tally
         self._client: Client | None = scope.get("state", {}).get("client")
+        self._body = b""
 
-    async def run(self, body: bytes) -> str:
-        """Answer, with an error if need be.
+    async def read(self, receive: Receive) -> None:
+        """Take the body in.
+
+        Raises:
+            ClientDisconnect: there is no more of it.
+        """
+        self._body = await Request(self._scope, receive).body()
+
+    async def run(self) -> str:
+        """Answer what was read, with an error if need be.
 
         Returns:
             The status that it came to, which the first line of a stream cannot tell.
@@ -66,7 +79,7 @@ class _Answering:
             ClientGoneError: the connection is lost.
         """
         try:
-            await self._answer(await self._understand(body))
+            await self._answer(await self._understand())
         except ApiError as error:
             return await self._refuse(error)
         except ClientGoneError:
@@ -75,16 +88,23 @@ class _Answering:
             return await self._refuse(unforeseen(error, request_id_of(self._scope)))
         return "200"
 
-    async def _understand(self, body: bytes) -> Ask:
-        ask = ask_of(
+    async def _understand(self) -> Ask:
+        ask = await self._parsed()
+        self._tally.understood(ask)
+        return await self._with_pictures(ask) if ask.references else ask
+
+    async def _parsed(self) -> Ask:
+        # Nobody needs it once it is parsed, and what it says may be as large.
+        body, self._body = self._body, b""
+        parse = partial(
+            ask_of,
             body,
             catalogue=self._service.catalogue,
             limits=self._service.limits,
             record_id=f"chatcmpl-{uuid4().hex}",
             request_id=request_id_of(self._scope),
         )
-        self._tally.understood(ask)
-        return await self._with_pictures(ask) if ask.references else ask
+        return await asyncio.to_thread(parse) if len(body) > _LARGE_BODY else parse()
 
     async def _with_pictures(self, ask: Ask) -> Ask:
         try:
@@ -94,10 +114,6 @@ class _Answering:
         except RecordError as error:
             code = type(error).__name__
             raise ApiError(400, str(error), code=code, param="messages") from error
-        except OverloadedError as error:
-            after = error.retry_after_s
-            kind, code = "overloaded_error", "overloaded"
-            raise ApiError(503, str(error), kind=kind, code=code, retry_after_s=after) from error
         except TimeoutError as error:
             raise expired() from error
         return ask.with_pictures(images)

@@ -28,6 +28,8 @@ Degraded = Literal["large_unavailable", "large_overloaded"]
 _WORDS = re.compile(r"\s*\S+\s*$|\s*\S+")
 _RETRY_AFTER_S = 5.0
 """Where the pool does not know better: replicas that died are back after about as long."""
+_LONG = 1e6
+"""Thresholds from here on, which no score reaches, are not written out: one may have 309 digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,4 +283,6 @@ def _refusal(error: OverloadedError | UnavailableError, pool: str) -> ApiError:
 def _compared(score: float, how: str, threshold: float) -> str:
     """The decision in words, with as many digits as tell the two numbers apart."""
     digits = next((d for d in range(2, 17) if f"{score:.{d}f}" != f"{threshold:.{d}f}"), 2)
-    return f"exit score {score:.{digits}f} {how} the threshold {threshold:.{digits}f}"
+    if threshold < _LONG:
+        return f"exit score {score:.{digits}f} {how} the threshold {threshold:.{digits}f}"
+    return f"exit score {score:.{digits}f} {how} the threshold {threshold:.6g}"

@@ -41,6 +41,13 @@ def _said(roles: list[str], parts: list[Any], least: int) -> dict[str, Any]:
     return _object(role={"enum": roles}, content={"anyOf": contents})
 
 
+def _answered() -> dict[str, Any]:
+    """An answer may be empty, and then clients leave its content out, or send null."""
+    said = _said(["assistant"], [_TEXT], 0)
+    said["properties"]["content"]["anyOf"].append({"type": "null"})
+    return {**said, "required": ["role"]}
+
+
 MESSAGES: dict[str, Any] = {
     "type": "array",
     "minItems": 1,
@@ -48,7 +55,7 @@ MESSAGES: dict[str, Any] = {
     "items": {
         "anyOf": [
             _said(["user"], [_TEXT, *_PICTURES], 1),
-            _said(["assistant"], [_TEXT], 1),
+            _answered(),
             _said(["system", "developer"], [_TEXT], 0),
         ]
     },

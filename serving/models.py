@@ -12,7 +12,7 @@ from serving.api_errors import ApiError
 from serving.config import ServeConfig
 from serving.protocol import SglOptions
 
-_NUMBER = re.compile(r"\d{1,6}(\.\d{1,17})?")
+_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,17})?")
 _SHOWN = 80
 
 

@@ -53,7 +53,8 @@ class Pictures:
         """The pictures, in order.
 
         Args:
-            references: `data:` URIs in base64 or, where the settings allow it, http(s) URLs.
+            references: `data:` URIs in base64 or, where the settings allow it, http(s) URLs; no
+                more than a conversation may have.
             hold: of the client; told of what is fetched, and of the pixels before there are any.
 
         Returns:
@@ -63,8 +64,6 @@ class Pictures:
             ImageError: of the first picture that fails, with its place if there are several.
             ApiError: of `hold`.
         """
-        if len(references) > self._limits.max_images:
-            raise ImageError(f"more than {self._limits.max_images} images in one request")
         room = _Room(self._limits, hold or _nothing)
         tasks = [
             asyncio.ensure_future(self._one(reference, place, len(references), room))
@@ -102,9 +101,10 @@ class Pictures:
                 files and storages too.
         """
         if reference.startswith("data:"):
-            header, _, payload = reference.partition(",")
+            # Not taken apart: that would copy all of it.
+            comma = max(reference.find(","), 0)
             # Escapes would be unpacked into far more memory than they come in.
-            if not header.endswith(";base64") or "%" in payload:
+            if not reference.endswith(";base64", 0, comma) or reference.find("%", comma) >= 0:
                 raise ImageError("a data: URL that does not say: data:image/png;base64,...")
         elif not _WEB.match(reference):
             raise ImageFetchError(f"{shown(reference)}: an image is a data: or https URL")

@@ -1,4 +1,4 @@
-"""What a second of a pool's replica costs, by the same price book as a batch job's."""
+"""What a second of a pool's replica is and costs, as in a batch job and by its price book."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +12,9 @@ from serving.config import ServeConfig, ServePoolConfig
 from serving.policies import job_of
 from serving.surroundings import Prices
 
-_HOUR_S = 3600.0
-
 
 def priced(config: ServeConfig, nodes: Sequence[Mapping[str, Any]]) -> Prices:
-    """The prices of both pools; unpriced where one of them has none.
+    """Devices and prices of both pools.
 
     Args:
         config: with GPUs resolved.
@@ -27,13 +25,7 @@ def priced(config: ServeConfig, nodes: Sequence[Mapping[str, Any]]) -> Prices:
     """
     places = {name: _placement(getattr(config.pools, name)) for name in ("small", "large")}
     job = job_prices.priced(_job(config), Resources(places), nodes).job
-    seconds = {name: _per_second(job, name, place) for name, place in places.items()}
-    return Prices(small_usd_per_s=seconds["small"], large_usd_per_s=seconds["large"])
-
-
-def _per_second(job: JobConfig, name: str, place: Placement) -> float | None:
-    rate = rate_of(job, name, place)
-    return None if rate.usd_per_hour is None else rate.devices * rate.usd_per_hour / _HOUR_S
+    return Prices(**{name: rate_of(job, name, place) for name, place in places.items()})
 
 
 def _placement(pool: ServePoolConfig) -> Placement:

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 
+from pipeline.handover import Rate
 from serving.asks import Ask
 from serving.completions import (
     CompletionDetails,
@@ -59,8 +60,13 @@ def report_of(outcome: Outcome, ask: Ask, criterion: Criterion, prices: Prices) 
     )
 
 
-def usage_of(outcome: Outcome) -> CompletionUsage:
-    """What the model that answered has read and written, and both of them."""
+def usage_of(outcome: Outcome, prices: Prices) -> CompletionUsage:
+    """What the model that answered has read and written, and both of them.
+
+    Args:
+        outcome: of the request.
+        prices: of device time.
+    """
     small, large = _usages(outcome)
     answered = cast("Usage", large or small)
     return CompletionUsage(
@@ -69,7 +75,7 @@ def usage_of(outcome: Outcome) -> CompletionUsage:
         total_tokens=answered.prompt_tokens + answered.completion_tokens,
         prompt_tokens_details=TokenDetails(image_tokens=answered.visual_tokens),
         completion_tokens_details=CompletionDetails(accepted_prediction_tokens=_accepted(outcome)),
-        sgl=PairUsage(small=_spent(small), large=_spent(large)),
+        sgl=PairUsage(small=_spent(small, prices.small), large=_spent(large, prices.large)),
     )
 
 
@@ -80,14 +86,14 @@ def tokens_of(outcome: Outcome) -> int:
 
 def cost_of(outcome: Outcome, prices: Prices) -> CostReport:
     """Device-seconds of both models, at these prices."""
-    small, large = (one.device_s if one else 0.0 for one in _usages(outcome))
-    parts = ((small, prices.small_usd_per_s), (large, prices.large_usd_per_s))
-    known = [seconds * price for seconds, price in parts if price is not None]
-    unpriced = any(seconds and price is None for seconds, price in parts)
+    small, large = _usages(outcome)
+    spent = [(u, rate) for u, rate in ((small, prices.small), (large, prices.large)) if u]
+    parts = [rate.usd(usage) for usage, rate in spent]
+    known = [part for part in parts if part is not None]
     return CostReport(
-        small_device_s=small,
-        large_device_s=large,
-        usd=sum(known) if known and not unpriced else None,
+        small_device_s=prices.small.device_seconds(small) if small else 0.0,
+        large_device_s=prices.large.device_seconds(large) if large else 0.0,
+        usd=sum(known) if known and len(known) == len(parts) else None,
         flops=sum(one.flops for one in _usages(outcome) if one),
     )
 
@@ -126,7 +132,7 @@ def _usages(outcome: Outcome) -> tuple[Usage | None, Usage | None]:
     return guidance.usage if guidance else None, answer.usage if answer else None
 
 
-def _spent(usage: Usage | None) -> Spent | None:
+def _spent(usage: Usage | None, rate: Rate) -> Spent | None:
     if usage is None:
         return None
     return Spent(
@@ -134,7 +140,7 @@ def _spent(usage: Usage | None) -> Spent | None:
         visual_tokens=usage.visual_tokens,
         kept_tokens=usage.kept_tokens,
         completion_tokens=usage.completion_tokens,
-        device_s=usage.device_s,
+        device_s=rate.device_seconds(usage),
     )
 
 

@@ -54,7 +54,7 @@ class Service:
             created=int(time.time()),
             model=ask.choice.name,
             choices=[choice],
-            usage=usage_of(outcome),
+            usage=usage_of(outcome, self.prices),
             sgl=self.report(outcome, ask),
         )
 

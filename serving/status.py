@@ -64,7 +64,7 @@ def status_routes(
         return Ready(pools=pools)
 
     @router.get("/version", name="version")
-    async def toldsoftware_version() -> Version:
+    async def installed() -> Version:
         """Of this software."""
         return Version(version=software_version())
 

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.handover import Rate
+
 
 class Pictures(Protocol):
     """Whoever fetches and decodes pictures."""
@@ -22,14 +24,18 @@ class Pictures(Protocol):
 
         Raises:
             ImageError: one cannot be had.
-            OverloadedError: of `hold`.
+            ApiError: of `hold`.
         """
         ...
 
 
+UNPRICED = Rate()
+"""One device per replica, of no known price."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """US dollars for a second of one device; None is unknown."""
+    """What a second of one replica of each pool is."""
 
-    small_usd_per_s: float | None = None
-    large_usd_per_s: float | None = None
+    small: Rate = UNPRICED
+    large: Rate = UNPRICED

@@ -77,15 +77,15 @@ class Tally:
     def _count_models(self, outcome: Outcome) -> None:
         count, observe = self._metrics.count, self._metrics.observe
         guidance, answer = outcome.guidance, outcome.answer
-        for pool, one, timed in (
-            ("small", guidance, outcome.decision.small),
-            ("large", answer, outcome.large),
+        for pool, one, timed, rate in (
+            ("small", guidance, outcome.decision.small, self._prices.small),
+            ("large", answer, outcome.large, self._prices.large),
         ):
             if one is None or timed is None:
                 continue
             count("prompt_tokens", pool, by=one.usage.prompt_tokens)
             count("generation_tokens", pool, by=one.usage.completion_tokens)
-            count("device_seconds", pool, by=one.usage.device_s)
+            count("device_seconds", pool, by=rate.device_seconds(one.usage))
             observe("request_queue_time_seconds", timed.queued_s, pool)
         if guidance is not None:
             observe("exit_score", guidance.exit_score)

@@ -128,7 +128,7 @@ class StreamWriter:
         report = self._service.report(outcome, self._ask)
         end = self._chunks.last(finish_of(outcome), report)
         if self._ask.include_usage:
-            end += self._chunks.usage(usage_of(outcome))
+            end += self._chunks.usage(usage_of(outcome, self._service.prices))
         await self._wire.write(end + DONE, more=False)
 
 

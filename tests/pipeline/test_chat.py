@@ -1,11 +1,12 @@
 """Messages in every form that clients write, and those that are refused."""
 
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from pipeline.chat import Chat, ChatError, conversation
+from pipeline.chat import Chat, ChatError, ChatLimits, conversation
 from sgl.types import Role, Turn
 
 URL = "https://images.example.org/a.png"
@@ -90,6 +91,47 @@ def test_blank_texts_and_empty_system_texts_say_nothing() -> None:
     assert chat.turns == (Turn(Role.USER, ("a\nb",)),)
 
 
+@pytest.mark.parametrize("answer", [None, "", " ", [], [text("")]])
+def test_an_answer_may_be_empty(answer: Any) -> None:
+    """The endpoint gives such ones, and without its turn the user's would meet."""
+    chat = conversation([user("q"), said("assistant", answer), user("r")])
+    assert chat.turns[1] == Turn(Role.ASSISTANT, ("",))
+    assert conversation([user("q"), {"role": "assistant"}, user("r")]) == chat
+
+
+def test_very_many_texts_are_joined() -> None:
+    parts = [text(str(number)) for number in range(50_000)]
+    (turn,) = conversation([user([*parts, image(), *parts])]).turns
+    whole = "\n".join(map(str, range(50_000)))
+    assert turn.parts == (whole, None, whole)
+
+
+class Looked(list[Any]):
+    """Parts that count how many of them are taken."""
+
+    taken = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in super().__iter__():
+            self.taken += 1
+            yield part
+
+
+@pytest.mark.parametrize(
+    ("part", "says"), [(text("abc"), "10 characters of text"), (image(), "4 pictures")]
+)
+def test_nothing_is_read_beyond_the_limits(part: dict[str, Any], says: str) -> None:
+    limits = ChatLimits(turns=3, pictures=4, text_chars=10)
+    parts = Looked([part] * 1000)
+    with pytest.raises(ChatError, match=f"more than {says}") as caught:
+        conversation([user([part]), user(parts)], limits=limits)
+    assert (caught.value.param, caught.value.code) == ("messages", "limit_exceeded")
+    assert parts.taken <= 4
+    with pytest.raises(ChatError, match="more than 3 turns"):
+        conversation([None] * 4, limits=limits)
+    assert conversation([user([part])] * 3, limits=limits) == conversation([user([part])] * 3)
+
+
 def test_the_caller_tells_the_schemes() -> None:
     stored = [user([image("s3://bucket/a.png")])]
     assert conversation(stored, ("s3://",)).references == ["s3://bucket/a.png"]
@@ -114,7 +156,8 @@ PART = f"{CONTENT}.0"
         ([user("q"), said("assistant", "A")], "messages.1.role", "not the user's"),
         ([user("q"), said("system", "")], "messages.1.role", "not the user's"),
         ([said("system", "s")], "messages.0.role", "not the user's"),
-        ([said("assistant", None), user("q")], CONTENT, "neither a text"),
+        ([said("system", None), user("q")], CONTENT, "neither a text"),
+        ([said("assistant", 5), user("q")], CONTENT, "neither a text"),
         ([said("assistant", "a", tool_calls=[{}])], "messages.0.tool_calls", "not supported"),
         ([said("system", [image()]), user("q")], CONTENT, "a picture in a turn of the system"),
         ([said("assistant", [image()]), user("q")], CONTENT, "a picture in a turn of the ass"),

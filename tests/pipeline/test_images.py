@@ -1,5 +1,6 @@
 import io
 import time
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,40 @@ def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
     assert decode(scan_bomb(50), 640 * 640).shape == (640, 640, 3)
     with pytest.raises(ImageError, match="scans"):
         decode(scan_bomb(100_000), 640 * 640)
+
+
+COMMENT = b"\xff\xfe\x00\x02"
+
+
+def commented(comments: int) -> bytes:
+    """A JPEG with comments of no text ahead of its end."""
+    return (
+        encoded(Image.new("RGB", (16, 16), "teal"), "JPEG")[:-2] + COMMENT * comments + b"\xff\xd9"
+    )
+
+
+def test_a_jpeg_of_very_many_segments_is_refused() -> None:
+    assert decode(commented(3000), LIMIT).shape == (16, 16, 3)
+    with pytest.raises(ImageError, match="more than 4000 segments"):
+        decode(commented(5000), LIMIT)
+
+
+def test_counting_segments_comes_to_an_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there is none to count: a clock that goes by a second with each look at it."""
+    looks = count()
+    data = commented(0)[:-2] + b"\xff\x00" * (1 << 20)
+    monkeypatch.setattr("pipeline.images._PIECE", 1024)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(looks)))
+    with pytest.raises(ImageError, match="takes too long"):
+        opened(data, LIMIT, max_seconds=1000)
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_a_marker_between_two_pieces_is_counted(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.images._PIECE", 2)
+    data = commented(0)[:-2] + bytes(cut) + b"\xff\xda\x00\x02\x01" * 101 + b"\xff\xd9"
+    with pytest.raises(ImageError, match="more than 100 scans"):
+        decode(data, LIMIT)
 
 
 def test_what_follows_a_jpeg_is_no_scan_of_it() -> None:

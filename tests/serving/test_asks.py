@@ -25,6 +25,9 @@ def asked(request_id: str = "req-1", limits: LimitsConfig | None = None, **more:
     )
 
 
+IMAGE = {"type": "image_url", "image_url": PICTURE}
+
+
 def user(*parts: Any) -> dict[str, Any]:
     return {"role": "user", "content": list(parts)}
 
@@ -102,6 +105,11 @@ def test_what_is_drawn_goes_by_the_seed_and_else_by_the_request() -> None:
     [
         ({"max_turns": 2}, {"messages": [HELLO["messages"][0]] * 3}, "messages"),
         ({"max_text_chars": 12}, {}, "messages"),
+        ({"max_text_chars": 14}, {"stop": "ab"}, "stop"),
+        ({"max_images": 1}, {"messages": [user(*[IMAGE] * 2)]}, "messages"),
+        ({"max_new_tokens": 9}, {"max_tokens": 10**4000}, "max_tokens"),
+        ({}, {"sgl": {"timeout_s": 60.1}}, "sgl.timeout_s"),
+        ({}, {"user": [[]] * 200_001}, "messages"),
         ({"max_new_tokens": 9}, {"max_tokens": 10}, "max_tokens"),
         ({"max_new_tokens": 9}, {"max_completion_tokens": 10}, "max_completion_tokens"),
     ],
@@ -110,10 +118,22 @@ def test_the_limits_hold_and_are_told(limits: Any, settings: Any, param: str) ->
     with pytest.raises(ApiError, match="are the most") as refused:
         asked(limits=LimitsConfig(**limits), **settings)
     assert (refused.value.code, refused.value.param) == ("limit_exceeded", param)
+    assert len(str(refused.value)) < 100
 
 
-def test_nobody_has_more_time_than_the_endpoint_allows() -> None:
-    for wished, expected in ((None, 60.0), (5.0, 5.0), (500.0, 60.0)):
+def test_what_is_far_too_much_is_not_even_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten million objects would take half a gigabyte, and the event loop all the while."""
+
+    def never(_: bytes) -> Any:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr("serving.asks.parsed", never)
+    with pytest.raises(ApiError, match="more than 200000 values"):
+        asked(messages=[{}] * 200_001)
+
+
+def test_a_request_has_its_own_time_within_that_of_the_endpoint() -> None:
+    for wished, expected in ((None, 60.0), (5.0, 5.0), (60.0, 60.0)):
         ask = asked(sgl={"timeout_s": wished})
         assert ask.deadline - ask.begun == pytest.approx(expected)
         assert 0 < ask.remaining_s() <= expected

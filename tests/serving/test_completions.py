@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from actors.config import PruningConfig
+from pipeline.handover import Rate
 from serving.backend import Delta, Timed
 from serving.config import Degrade
 from serving.surroundings import Prices
@@ -80,7 +81,7 @@ def test_pictures_go_to_both_models_in_order() -> None:
 
 
 def test_everything_is_told_of_an_escalation() -> None:
-    prices = Prices(small_usd_per_s=0.01, large_usd_per_s=0.1)
+    prices = Prices(Rate(2.0, 18.0), Rate(4.0, 90.0))
     app = app_of(FakeBackend(score=0.4), {"prices": prices})
     answer = ask(app, {**HELLO, "sgl": {"explain": True}})
     reply = answer.json()
@@ -89,8 +90,8 @@ def test_everything_is_told_of_an_escalation() -> None:
     assert timing.pop("total") > 0
     assert timing == {"small_queued": 1, "small": 2, "large_queued": 3, "large": 4}
     assert told.pop("cost") == {
-        "small_device_s": 0.25,
-        "large_device_s": 1.5,
+        "small_device_s": 0.5,
+        "large_device_s": 6.0,
         "usd": pytest.approx(0.1525),
         "currency": "USD",
         "flops": 2e6,
@@ -137,7 +138,9 @@ def test_everything_is_told_of_an_escalation() -> None:
 
 
 def test_usage_is_of_the_model_that_answered_and_of_both() -> None:
-    usage = said(FakeBackend(score=0.4))["usage"]
+    prices = Prices(Rate(devices=2.0), Rate(devices=4.0))
+    app = app_of(FakeBackend(score=0.4), {"prices": prices})
+    usage = ask(app, HELLO).json()["usage"]
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (
         20,
         3,
@@ -149,14 +152,15 @@ def test_usage_is_of_the_model_that_answered_and_of_both() -> None:
         "visual_tokens": 4,
         "kept_tokens": 4,
         "completion_tokens": 6,
-        "device_s": 0.25,
+        "device_s": 0.5,
     }
     assert usage["sgl"]["large"]["kept_tokens"] == 2
+    assert usage["sgl"]["large"]["device_s"] == 6.0
     assert said(FakeBackend())["usage"]["sgl"]["large"] is None
 
 
 def test_half_a_price_is_no_price() -> None:
-    prices = Prices(small_usd_per_s=0.01)
+    prices = Prices(small=Rate(1.0, 36.0))
     backend = FakeBackend()
     app = app_of(backend, {"prices": prices})
     assert ask(app, HELLO).json()["sgl"]["cost"]["usd"] == pytest.approx(0.0025)
@@ -182,6 +186,7 @@ def test_an_answer_that_met_its_limit_says_so() -> None:
     [
         (0.5, 0.5, "exit score 0.50 reaches the threshold 0.50"),
         (0.49999, 0.5, "exit score 0.49999 is below the threshold 0.50000"),
+        (0.5, 1e308, "exit score 0.50 is below the threshold 1e+308"),
     ],
 )
 def test_the_reason_never_says_that_a_number_is_below_itself(

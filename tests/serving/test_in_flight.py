@@ -49,6 +49,7 @@ def test_what_is_above_the_limit_is_refused_at_once_and_comes_in_later() -> None
 
 
 def test_bytes_are_counted_as_they_come_and_what_is_held_besides() -> None:
+    """Each byte of a body twice, for what is read of it lies beside it."""
     held: list[str] = []
 
     async def holds(client: Client) -> Response:
@@ -60,10 +61,13 @@ def test_bytes_are_counted_as_they_come_and_what_is_held_besides() -> None:
         return JSONResponse({})
 
     whole = Admission(Application(holds).app(), CONFIG, lambda: 0.0)
-    wire = Wire([b"x" * 200, b"x" * 200])
+    wire = Wire([b"x" * 100, b"x" * 100])
     asyncio.run(whole(scope_of(*JSON_CHUNKED), wire.receive, wire.send))
     assert wire.status == 200
     assert held == ["the requests under way hold too much"]
+    large = Wire([b"x" * 550])
+    asyncio.run(whole(scope_of(*JSON_CHUNKED), large.receive, large.send))
+    assert large.status == 503
     assert (whole.in_flight.requests, whole.in_flight.bytes) == (0, 0)
 
 

@@ -76,7 +76,18 @@ def test_a_pair_has_the_name_that_the_endpoint_gives_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "gpt-4o", "pair@", "pair@-1", "pair@1e3", "pair@nan", "pair@none", "pair:medium"]
+    "name",
+    [
+        "",
+        "gpt-4o",
+        "pair@",
+        "pair@-1",
+        "pair@1e3",
+        "pair@nan",
+        "pair@none",
+        "pair:medium",
+        "pair@\u0660.\u0665",
+    ],
 )
 def test_other_names_are_not_found(name: str) -> None:
     with pytest.raises(ApiError, match="GET /v1/models") as refused:

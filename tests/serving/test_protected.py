@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import Callable, Coroutine
+import json
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import httpx
@@ -13,10 +15,10 @@ from openai import AsyncOpenAI
 
 from serving.http_app import create_app, protected
 from serving.pictures import Pictures
-from sgl.errors import OverloadedError
 from tests.pipeline.inputs import picture, png
+from tests.serving.asgi import JSON_CHUNKED, Wire, scope_of
 from tests.serving.endpoint import HELLO
-from tests.serving.fakes import SMALL_TEXT, FakeBackend, FakePictures, config_of
+from tests.serving.fakes import SMALL_TEXT, FakeBackend, config_of
 
 T = TypeVar("T")
 BASE = "http://127.0.0.1:8000"
@@ -94,11 +96,51 @@ def test_what_the_guard_refuses_has_an_id_too() -> None:
 
 
 def test_pictures_that_take_too_much_room_are_refused_for_now() -> None:
-    class Full(FakePictures):
-        async def get(self, *_: Any) -> Any:
-            raise OverloadedError("the requests under way hold too much", 2.0)
-
+    """A body of less than a kilobyte, and 120,000 bytes of pixels."""
+    backend, room = FakeBackend(), {"max_in_flight_bytes": 100_000}
     with pytest.raises(openai.InternalServerError) as raised:
-        asked(lambda client: hello(client, **about(b"")), FakeBackend(), Full())
+        asked(lambda client: hello(client, **about(png(7, 200, 200))), backend, limits=room)
     assert (raised.value.status_code, raised.value.type) == (503, "overloaded_error")
-    assert raised.value.response.headers["retry-after"] == "2"
+    assert raised.value.response.headers["retry-after"] == "1"
+    assert not backend.guided
+
+
+class Watching(FakeBackend):
+    """Also keeps how many bytes Python holds while the small model is asked, at the least."""
+
+    held: tuple[int, ...] = ()
+
+    async def guide(self, *given: Any, **named: Any) -> AsyncIterator[Any]:
+        found = []
+        # The thread that has decoded a picture may be about to let it go.
+        for _ in range(20):
+            found.append(tracemalloc.get_traced_memory()[0])
+            await asyncio.sleep(0.01)
+        self.held += (min(found),)
+        async for piece in super().guide(*given, **named):
+            yield piece
+
+
+def test_while_the_models_answer_a_request_holds_its_pixels_alone() -> None:
+    """Neither its body, of 8 MiB, nor the picture's address, nor the picture as it was sent."""
+    backend, config = Watching(), config_of()
+    app = protected(create_app(config, backend, Pictures(config)), config)
+    data = png(7)
+    sent = json.dumps({**HELLO, **about(data + bytes(-len(data) % 3))})
+    head, mark, tail = sent.partition('"}}')
+    pieces = [head.encode(), *[b"A" * 65_536] * 128, (mark + tail).encode()]
+
+    async def run() -> None:
+        wire = Wire(pieces)
+        await app(scope_of(*JSON_CHUNKED), wire.receive, wire.send)
+        assert wire.status == 200
+
+    asyncio.run(run())
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        asyncio.run(run())
+    finally:
+        tracemalloc.stop()
+    assert backend.held[1] - before < 2 << 20
+    np.testing.assert_array_equal(backend.guided[1].images[0], picture(7))

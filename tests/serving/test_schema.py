@@ -8,7 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from pipeline.handover import Rate
 from serving.surroundings import Prices
+from sgl.types import Role, Turn
 from tests.serving.endpoint import CHAT, HELLO, app_of, ask, events, get
 from tests.serving.fakes import PICTURE, FakeBackend
 
@@ -28,7 +30,7 @@ def check(data: Any, name: str, document: Any) -> None:
 @pytest.mark.parametrize("model", ["pair", "pair:small", "pair:large"])
 @pytest.mark.parametrize("score", [0.1, 0.95])
 def test_answers_are_as_described(model: str, score: float) -> None:
-    app = app_of(FakeBackend(score=score), {"prices": Prices(1.0, 1.0)})
+    app = app_of(FakeBackend(score=score), {"prices": Prices(Rate(1.0, 3600.0), Rate(1.0, 3600.0))})
     for more in ({}, {"sgl": {"explain": True}}):
         check(ask(app, {**HELLO, "model": model, **more}).json(), "Completion", description())
     check(get(app, "/v1/models").json(), "ModelList", description())
@@ -65,6 +67,16 @@ def test_what_is_described_as_a_request_is_answered(part: dict[str, Any]) -> Non
     assert ask(app_of(FakeBackend()), body).status_code == 200
 
 
+@pytest.mark.parametrize("answer", [{"content": ""}, {"content": []}, {"content": None}, {}])
+def test_an_answer_that_is_empty_is_described_and_comes_back(answer: dict[str, Any]) -> None:
+    (asked,) = HELLO["messages"]
+    body = {**HELLO, "messages": [asked, {"role": "assistant", **answer}, asked]}
+    check(body, "ChatRequest", description())
+    backend = FakeBackend()
+    assert ask(app_of(backend), body).status_code == 200
+    assert backend.guided[0].turns[1] == Turn(Role.ASSISTANT, ("",))
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -78,6 +90,7 @@ def test_what_is_described_as_a_request_is_answered(part: dict[str, Any]) -> Non
         {"response_format": {"type": "json_object"}},
         {"sgl": {"treshold": 1}},
         {"stop": ["a"] * 5},
+        {"stop": "a" * 1001},
     ],
 )
 def test_what_is_not_is_refused(more: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.handover import Rate
 from serving.backend import PoolState
 from serving.config import Degrade
 from serving.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, Metrics, render
@@ -126,7 +127,9 @@ def exported(text: str) -> dict[tuple[str, ...], float]:
 
 def test_the_metrics_tell_what_has_happened() -> None:
     backend = FakeBackend()
-    app = app_of(backend, {"prices": Prices(1.0, 2.0)}, degrade=Degrade.SMALL)
+    app = app_of(
+        backend, {"prices": Prices(Rate(2.0, 1800.0), Rate(1.0, 7200.0))}, degrade=Degrade.SMALL
+    )
     ask(app, {**HELLO, "stream": True, "model": "pair@0.5"})
     backend.score = 0.3
     ask(app, HELLO)
@@ -147,7 +150,7 @@ def test_the_metrics_tell_what_has_happened() -> None:
         ("refused_total", "invalid_json", "400"): 1,
         ("prompt_tokens_total", "small"): 60,
         ("generation_tokens_total", "large"): 3,
-        ("device_seconds_total", "small"): 0.75,
+        ("device_seconds_total", "small"): 1.5,
         ("cost_usd_total",): 0.75 + 2 * 1.5,
         ("num_requests_running",): 0,
         ("e2e_request_latency_seconds_count", "small"): 2,
@@ -181,6 +184,11 @@ def test_a_value_that_is_no_number_spoils_no_sum() -> None:
     metrics.observe("exit_score", float("nan"))
     metrics.observe("exit_score", 0.5)
     assert exported(render([metrics.snapshot()]).decode())["exit_score_sum",] == 0.5
+
+
+def test_the_version_is_the_softwares_own() -> None:
+    app = app_of(FakeBackend())
+    assert get(app, "/version").json() == {"version": app.version}
 
 
 def test_all_processes_are_asked_where_there_are_several() -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from sgl.conversation import ConversationWriter
 from sgl.families.internvl import InternVL
-from sgl.types import ImageQuestion
+from sgl.types import ImageQuestion, Role, Turn
 from sgl.vlm import VLM
 from testbed.architecture import TILE_TOKENS, build_image_processor, build_model, build_tokenizer
 from testbed.packing import WHOLE, draw_batch
@@ -31,6 +32,17 @@ def test_no_pixel_is_scaled(style: PageStyle) -> None:
     pixels = encoded["pixel_values"][: style.tiles].numpy() * std + mean
     stacked = np.concatenate(list(pixels), axis=1).transpose(1, 2, 0) * 255
     np.testing.assert_allclose(stacked, image, atol=1e-3)
+
+
+def test_the_prompt_of_a_conversation_holds_answers_that_are_empty() -> None:
+    processor = build_image_processor()
+    config = build_model("small").config
+    writer = ConversationWriter(build_tokenizer(), InternVL(config, processor))
+    asked, answered = Turn(Role.USER, ("w",)), Turn(Role.ASSISTANT, ("",))
+    assert writer.write((asked, answered, asked)) == (
+        "<|im_start|>user\nw<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n"
+        "<|im_start|>user\nw<|im_end|>\n<|im_start|>assistant\n"
+    )
 
 
 def test_every_answer_survives_the_tokenizer() -> None:
