@@ -11,7 +11,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from serving.http_app import create_app, protected
+from serving.guarded import guarded
+from serving.http_app import create_app
 from serving.pictures import Pictures
 from sgl.errors import OverloadedError
 from tests.pipeline.inputs import picture, png
@@ -30,7 +31,7 @@ def asked(
 ) -> T:
     """What some code gets of the official client, through the guard."""
     config = config_of(**settings)
-    app = protected(create_app(config, backend, pictures or Pictures(config)), config)
+    app = guarded(create_app(config, backend, pictures or Pictures(config)), config)
 
     async def run() -> T:
         transport = httpx.ASGITransport(app)
