@@ -44,8 +44,8 @@ def bounds_warning(callback: str | None) -> str | None:
         return None
     return (
         "Ray Serve's proxies take headers and bodies of any size, and answer below /-/ to "
-        f"anybody: {CALLBACK} is not {MIDDLEWARES} in the environment of the cluster's nodes; start "
-        "Ray there with it (docs/SERVING.md)"
+        f"anybody: {CALLBACK} is not {MIDDLEWARES} in the environment of the cluster's nodes; "
+        "start Ray there with it (docs/SERVING.md)"
     )
 
 

@@ -128,7 +128,7 @@ def _in_shape(scope: Scope, receive: Receive, send: Send) -> Send:
             plain = headers.get("content-type", "").startswith("text/plain")
             replaced = plain and GUARDED not in headers
             if replaced:
-                logger.warning("the proxy answered by itself: %d", message["status"])
+                logger.info("the proxy answered by itself: %d", message["status"])
                 await _error(message["status"]).response()(scope, receive, send)
         if not replaced:
             await send(message)

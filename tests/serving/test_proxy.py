@@ -46,6 +46,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(HTTP_PROTOCOLS, "auto", HTTP_PROTOCOLS["auto"])
 
+
 def asked(
     proxy: ASGIApp, path: str = "/ready", address: str = FAR, **headers: str | bytes
 ) -> httpx.Response:
