@@ -104,7 +104,7 @@ def serve(config: "ServeConfig") -> None:
     from serving.proxy import environment
 
     check_models(job_of(config))
-    os.environ.update(environment(config.limits))  # of a local Ray, whose nodes inherit it
+    os.environ.update(environment(config))  # of a local Ray, whose nodes inherit it
     for warning in warnings_of(config):
         _say(f"WARNING: {warning}")
     # Ray has handlers of its own, which come with it.

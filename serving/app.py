@@ -7,6 +7,8 @@ For Ray Serve's own commands:
 """
 
 import asyncio
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +21,21 @@ from starlette.types import ASGIApp
 from pipeline.policy import Policy
 from serving.config import ListenConfig, ServeConfig, ServePoolConfig
 from serving.config_file import load_config
-from serving.http_app import create_app, protected
+from serving.exposure import bounds_warning, warnings_of
+from serving.guarded import guarded
+from serving.http_app import create_app
 from serving.metrics import Metrics, Snapshot
 from serving.pictures import Pictures
 from serving.playground_files import mount
 from serving.policies import policies_of
 from serving.pools import LargePool, SmallPool
 from serving.prices import priced
+from serving.proxy import CALLBACK
 from serving.ray_backend import RayBackend
 from serving.status import Lifecycle
 from serving.surroundings import Prices
+
+logger = logging.getLogger(__name__)
 
 _HEALTH_S = 1.0
 """Dead replicas are noticed so soon."""
@@ -82,7 +89,7 @@ class Ingress:
         )
         if config.listen.playground:
             mount(app)
-        return protected(app, config)
+        return guarded(app, config, metrics=self._metrics)
 
     async def snapshot(self) -> Snapshot:
         """What this process has counted."""
@@ -104,7 +111,7 @@ class Ingress:
 
 
 def build(arguments: Mapping[str, str]) -> serve.Application:
-    """For `serve run`.
+    """For `serve run` and `serve deploy`; what `sgl serve` warns of is in the log.
 
     Args:
         arguments: `config`, a YAML file.
@@ -113,6 +120,8 @@ def build(arguments: Mapping[str, str]) -> serve.Application:
         ConfigurationError: the file is wrong, or the models do not fit the cluster.
     """
     config = load_config(arguments["config"])
+    for warning in warnings_of(config):
+        logger.warning("WARNING: %s", warning)
     if not ray.is_initialized():  # `serve run` does so after it has built what it runs
         ray.init(address=config.ray.address, namespace=_NAMESPACE, include_dashboard=False)
     return application(config)
@@ -124,11 +133,18 @@ def application(config: ServeConfig) -> serve.Application:
     Raises:
         ConfigurationError: the pools do not fit the cluster, or prices cannot be read.
     """
+    if warning := bounds_warning(ray.get(ray.remote(num_cpus=0)(_callback).remote())):
+        logger.warning("WARNING: %s", warning)
     config = resolved(config, ray.cluster_resources())
     small = _pool(SmallPool, "small", config).bind(config)
     large = _pool(LargePool, "large", config).bind(config)
     given = Given(config, priced(config, ray.nodes()), policies_of(config))
     return _ingress(config).bind(given, small, large)
+
+
+def _callback() -> str | None:
+    """What proxies call at their start: they inherit their node's environment, as tasks do."""
+    return os.environ.get(CALLBACK)
 
 
 def resolved(config: ServeConfig, resources: Mapping[str, float]) -> ServeConfig:

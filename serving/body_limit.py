@@ -95,7 +95,7 @@ def _check_promised(headers: Headers, max_bytes: int) -> None:
     length = headers.get("content-length", "0").strip()
     if length == "0" and "transfer-encoding" not in headers:
         return
-    if length.isdecimal() and (len(length) > _MAX_DIGITS or int(length) > max_bytes):
+    if promises_too_much(headers, max_bytes):
         raise too_large(max_bytes)
     if headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
         raise BodyError(415, f"the content type must be {_JSON}", code="unsupported_media_type")
@@ -103,6 +103,12 @@ def _check_promised(headers: Headers, max_bytes: int) -> None:
         raise BodyError(
             415, "bodies are taken uncompressed alone", code="unsupported_content_encoding"
         )
+
+
+def promises_too_much(headers: Headers, max_bytes: int) -> bool:
+    """Whether a request says by itself that its body is larger than may be."""
+    length = headers.get("content-length", "").strip()
+    return length.isdecimal() and (len(length) > _MAX_DIGITS or int(length) > max_bytes)
 
 
 def too_large(max_bytes: int) -> BodyError:

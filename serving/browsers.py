@@ -28,6 +28,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def host_of(header: str) -> str:
+    """The host of a Host header, without its port; "" where it cannot be read."""
+    return _place(f"//{header}", 0)[0]
+
+
 def check_host(headers: Headers, listen: ListenConfig) -> None:
     """Refuse requests to a name that is not the endpoint's.
 
@@ -37,7 +42,7 @@ def check_host(headers: Headers, listen: ListenConfig) -> None:
     if not listen.allowed_hosts and not is_loopback(listen.host):
         return
     for given in headers.getlist("host") or [""]:
-        host = _place(f"//{given}", 0)[0]
+        host = host_of(given)
         if not is_loopback(host) and _bare(host) not in map(_bare, listen.allowed_hosts):
             raise ApiError(
                 403,

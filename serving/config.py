@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from ipaddress import ip_network
 
 from pydantic import Field, field_validator, model_validator
 
@@ -81,6 +82,8 @@ class ListenConfig(StrictModel):
         allowed_hosts: names that clients may call it by, besides those of loopback. None written:
             on loopback no further ones, elsewhere any.
         cors_origins: web pages of these origins may call it; none by default.
+        trusted_proxies: addresses or networks of proxies in front, whose X-Forwarded-For tells who
+            asks; nobody's by default, and of no other proxy than these.
         playground: whether the page at / is served.
     """
 
@@ -90,6 +93,7 @@ class ListenConfig(StrictModel):
     num_cpus: float = Field(default=0.1, gt=0)
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     playground: bool = True
 
     @field_validator("cors_origins")
@@ -99,6 +103,18 @@ class ListenConfig(StrictModel):
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 raise ValueError(f"'{origin}' is no origin; write https://example.org")
         return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"'{proxy}' is no address; write 10.0.0.7 or 10.0.0.0/24"
+                ) from None
+        return proxies
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -111,6 +127,8 @@ class ListenConfig(StrictModel):
 
 class LimitsConfig(StrictModel):
     """What one request, and one client, may ask for. None is no limit.
+
+    A client is a key or, without keys, an address.
 
     Attributes:
         max_body_bytes: of one request, checked before it is parsed.
@@ -131,9 +149,10 @@ class LimitsConfig(StrictModel):
             of it, then a picture's address beside the picture; the encoded pictures that are
             fetched; three for each pixel. Unpacking the address takes two copies more of it in each
             of `decode_threads`, which do not count.
-        requests_per_minute: of one key.
-        tokens_per_minute: of one key, of prompts and answers.
+        requests_per_minute: of one client.
+        tokens_per_minute: of one client, of prompts and answers.
         deadline_s: a request without one of its own ends after so long; none may ask for more.
+        send_deadline_s: a client that takes nothing of its answer for so long has gone.
     """
 
     max_body_bytes: int = Field(default=32 << 20, ge=1)
@@ -152,6 +171,7 @@ class LimitsConfig(StrictModel):
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
     deadline_s: float = Field(default=60.0, gt=0)
+    send_deadline_s: float = Field(default=30.0, gt=0)
 
 
 class ServeConfig(StrictModel):

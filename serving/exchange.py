@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 from serving.api_errors import ApiError
 from serving.asks import Ask, ask_of
 from serving.backend import Delta
+from serving.bill import Bill
 from serving.client import Client
 from serving.departure import ClientGoneError, Departure
-from serving.gateway import Decision, Outcome, Piece, expired
-from serving.replies import tokens_of
+from serving.gateway import Decision, Guided, Outcome, Piece, expired
 from serving.request_ids import request_id_of, unforeseen
 from serving.service import Service
 from serving.tally import GONE, Tally
@@ -40,7 +40,8 @@ class Exchange(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See Response."""
         tally = Tally(self._service.metrics, self._service.prices)
-        answering = _Answering(self._service, scope, Wire(send), tally)
+        wire = Wire(send, self._service.limits.send_deadline_s)
+        answering = _Answering(self._service, scope, wire, tally)
         status = GONE
         try:
             await answering.read(receive)
@@ -120,10 +121,16 @@ class _Answering:
 
     async def _answer(self, ask: Ask) -> None:
         writer = writer_for(self._wire, ask, self._service)
-        async with aclosing(self._service.gateway.answer(ask)) as pieces:
-            async for piece in pieces:
-                self._count(piece, ask)
-                await writer.tell(piece)
+        bill = Bill(self._client.charge if self._client else _nobody)
+        try:
+            async with aclosing(self._service.gateway.answer(ask)) as pieces:
+                async for piece in pieces:
+                    bill.saw(piece)
+                    self._count(piece, ask)
+                    if not isinstance(piece, Guided):
+                        await writer.tell(piece)
+        finally:
+            bill.end()
 
     def _count(self, piece: Piece, ask: Ask) -> None:
         if isinstance(piece, Decision):
@@ -132,8 +139,6 @@ class _Answering:
             self._tally.text()
         elif isinstance(piece, Outcome):
             self._tally.answered(piece, ask)
-            if self._client is not None:
-                self._client.charge(tokens_of(piece))
 
     async def _refuse(self, error: ApiError) -> str:
         if self._wire.ended:
@@ -145,6 +150,10 @@ class _Answering:
         else:
             await error.response()(self._scope, _nothing, self._wire.send)
         return str(error.status)
+
+
+def _nobody(_tokens: int) -> None:
+    """Pays: there is no guard, and no client."""
 
 
 async def _nothing() -> dict[str, str]:

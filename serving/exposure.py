@@ -6,6 +6,7 @@ from pathlib import Path
 
 from serving.browsers import is_loopback
 from serving.config import ServeConfig
+from serving.proxy import CALLBACK, MIDDLEWARES
 
 
 def warnings_of(config: ServeConfig) -> list[str]:
@@ -31,6 +32,21 @@ def warnings_of(config: ServeConfig) -> list[str]:
         and config.http.allow_plain_http,
     }
     return [warning for warning, holds in found.items() if holds]
+
+
+def bounds_warning(callback: str | None) -> str | None:
+    """What is open where Ray Serve's proxies do not call our middlewares.
+
+    Args:
+        callback: of the environment of a node that has a proxy; None where it has none.
+    """
+    if callback == MIDDLEWARES:
+        return None
+    return (
+        "Ray Serve's proxies take headers and bodies of any size, and answer below /-/ to "
+        f"anybody: {CALLBACK} is not {MIDDLEWARES} in the environment of the cluster's nodes; "
+        "start Ray there with it (docs/SERVING.md)"
+    )
 
 
 def _is_unlimited(config: ServeConfig) -> bool:

@@ -83,7 +83,18 @@ class Outcome:
         return (self.answer or cast("Guidance", self.guidance)).ended
 
 
-Piece: TypeAlias = Decision | Delta | Outcome
+@dataclass(frozen=True, slots=True)
+class Guided:
+    """The small model's part of the pair is done, whatever becomes of the request.
+
+    Attributes:
+        small: that part.
+    """
+
+    small: Timed
+
+
+Piece: TypeAlias = Guided | Decision | Delta | Outcome
 
 
 class Gateway:
@@ -103,6 +114,8 @@ class Gateway:
     def answer(self, ask: Ask) -> AsyncGenerator[Piece]:
         """One decision, the pieces of the text where they are wanted, and one outcome.
 
+        Of the pair the small model's part comes ahead of them.
+
         Close it to stop: the models then stop too.
 
         Raises:
@@ -114,6 +127,7 @@ class Gateway:
 
     async def _pair(self, ask: Ask) -> AsyncGenerator[Piece]:
         small = await self._guide(ask)
+        yield Guided(small)
         score, threshold = cast("Guidance", small.result).exit_score, ask.choice.threshold
         if exits(score, threshold):
             reason = _compared(score, "reaches", threshold)

@@ -1,9 +1,9 @@
 """The endpoint's guard: everything that stands before an application, in its order.
 
-    security headers -> host -> CORS -> origin -> key -> rate -> in flight -> body -> application
+    security headers -> id -> host -> CORS -> origin -> key -> rate -> in flight -> body -> app
 
-What costs an attacker least is refused first, and nothing of a body is read for somebody without a
-key. The application finds who asks in `scope["state"]["client"]`.
+What costs an attacker least is refused first, and the guard reads nothing of a body for somebody
+without a key. The application finds who asks in `scope["state"]["client"]`.
 """
 
 import logging
@@ -23,7 +23,9 @@ from serving.config import ListenConfig, ServeConfig
 from serving.in_flight import InFlight
 from serving.key_file import KeyEntry
 from serving.keys import Keys
-from serving.rate_limits import RateLimits, client_at
+from serving.metrics import Metrics
+from serving.rate_limits import UNLIMITED, RateLimits, client_at
+from serving.request_ids import RequestIds
 from serving.security_headers import SecurityHeaders, with_headers
 
 logger = logging.getLogger(__name__)
@@ -38,12 +40,18 @@ _READABLE = (
     *("x-request-id", "retry-after"),
     *("x-sgl-route", "x-sgl-exit-score", "x-sgl-threshold"),
     *("x-sgl-average-retention", "x-sgl-cost-usd"),
+    *("x-ratelimit-limit-requests", "x-ratelimit-limit-tokens"),
+    *("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"),
+    *("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"),
 )
 """Headers that pages of allowed origins can read."""
 
 
 def guarded(
-    app: ASGIApp, config: ServeConfig, clock: Callable[[], float] = time.monotonic
+    app: ASGIApp,
+    config: ServeConfig,
+    clock: Callable[[], float] = time.monotonic,
+    metrics: Metrics | None = None,
 ) -> ASGIApp:
     """An application behind its guard.
 
@@ -51,29 +59,51 @@ def guarded(
         app: any of ASGI, without WebSockets.
         config: listen, limits and keys count.
         clock: in seconds, for limits per minute and the keys' file.
+        metrics: where refusals are counted.
 
     Raises:
         ConfigurationError: the keys cannot be read.
     """
-    inner: ASGIApp = Admission(app, config, clock)
+    refusals = Refusals(metrics or Metrics())
+    inner: ASGIApp = Admission(app, config, clock, refusals)
     if config.listen.cors_origins:
         # Never with credentials: the endpoint knows no cookies, and a key is sent by the page.
         inner = CORSMiddleware(
             inner,
             allow_origins=config.listen.cors_origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("authorization", "content-type"),
+            # OpenAI's clients send a dozen of their own, and more with each version.
+            allow_headers=("*",),
             expose_headers=_READABLE,
         )
-    return SecurityHeaders(HostCheck(inner, config.listen))
+    return SecurityHeaders(RequestIds(HostCheck(inner, config.listen, refusals)))
+
+
+class Refusals:
+    """Says no, and counts it.
+
+    Args:
+        metrics: of this process.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def answer(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send an error instead of what was asked for."""
+        # As ASCII: a path is the client's, and could begin a line of its own in the log.
+        path = ascii(scope["path"])
+        logger.info("refused %s %s: %d %s", scope["method"], path, error.status, error)
+        self._metrics.count("refused", str(error.status), error.code or "none")
+        await error.response()(scope, receive, send)
 
 
 class HostCheck:
     """Refuses names that are not the endpoint's, and WebSockets, which it does not have."""
 
-    def __init__(self, app: ASGIApp, listen: ListenConfig) -> None:
+    def __init__(self, app: ASGIApp, listen: ListenConfig, refusals: Refusals) -> None:
         self.app = app
-        self._listen = listen
+        self._listen, self._refusals = listen, refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -84,7 +114,7 @@ class HostCheck:
             if scope["type"] == "http":
                 check_host(Headers(scope=scope), self._listen)
         except ApiError as error:
-            await error.response()(scope, receive, send)
+            await self._refusals.answer(error, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -92,8 +122,11 @@ class HostCheck:
 class Admission:
     """Decides whether a request comes in, and counts it while it lasts."""
 
-    def __init__(self, app: ASGIApp, config: ServeConfig, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, app: ASGIApp, config: ServeConfig, clock: Callable[[], float], refusals: Refusals
+    ) -> None:
         self.app = app
+        self._refusals = refusals
         self._listen, self._limits = config.listen, config.limits
         self._keys = None if config.keys is None else Keys(config.keys, clock)
         self._rates = RateLimits(config.limits, 1 / config.listen.replicas, clock)
@@ -110,15 +143,15 @@ class Admission:
             try:
                 check_origin(scope["method"], headers, self._listen)
                 owner = self._owner(scope)
-                account = self._rates.of(owner)
+                # What costs nothing is not counted, so that nobody has to be remembered for it.
+                account = self._rates.of(owner) if asks else UNLIMITED
                 send = with_headers(send, account.headers)
-                if asks:
-                    account.admit()
+                account.admit()
                 # A look at the metrics is let in while too many ask for answers.
                 stay = stack.enter_context(self.in_flight.stay(counted=asks))
                 body = await read_body(headers, receive, self._limits, stay.hold) if asks else b""
             except ApiError as error:
-                await _refuse(error, scope, receive, send)
+                await self._refusals.answer(error, scope, receive, send)
                 return
             if body is None:
                 return
@@ -150,9 +183,3 @@ def _told(scope: Scope, client: Client) -> Scope:
     """What the application gets to see: who asks, and no key, so that it cannot give one away."""
     headers = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
     return {**scope, "headers": headers, "state": {**scope.get("state", {}), "client": client}}
-
-
-async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-    # As ASCII: a path is the client's, and could begin a line of its own in the log.
-    logger.info("refused %s %s: %d %s", scope["method"], ascii(scope["path"]), error.status, error)
-    await error.response()(scope, receive, send)

@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from pipeline.policy import Policy
 from serving.api_errors import ApiError
@@ -19,7 +18,6 @@ from serving.completions import Completion, ErrorReply, ModelCard, ModelList
 from serving.config import ServeConfig
 from serving.exchange import Exchange
 from serving.gateway import Gateway
-from serving.guarded import guarded
 from serving.metrics import Metrics
 from serving.models import Catalogue
 from serving.policies import policies_of
@@ -101,18 +99,10 @@ def create_app(
         status_routes(backend, config.degrade, lifecycle or Lifecycle(), metrics, gather)
     )
     _add_errors(app)
+    # Starlette itself would answer in plain text where a handler fails.
     app.add_middleware(RequestIds)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
-
-
-def protected(app: ASGIApp, config: ServeConfig) -> ASGIApp:
-    """The application behind its guard, whose refusals have an id too.
-
-    Raises:
-        ConfigurationError: the keys cannot be read.
-    """
-    return RequestIds(guarded(app, config))
 
 
 def _add_completions(app: FastAPI, service: Service) -> None:
@@ -131,6 +121,7 @@ def _add_completions(app: FastAPI, service: Service) -> None:
 def _add_models(app: FastAPI, catalogue: Catalogue) -> None:
     begun = int(time.time())
 
+    @app.head("/v1/models", include_in_schema=False)
     @app.get("/v1/models", tags=["openai"])
     async def models() -> ModelList:
         """Names that requests may ask for."""

@@ -31,8 +31,8 @@ class UnauthorizedError(ApiError):
 class Keys:
     """The keys of a file, read again within a second when it changes.
 
-    A file that is broken or gone is told once, and the last good one counts on. So the way to
-    revoke all keys is a file without any, not none.
+    A file that is broken or cannot be read is told once, and the last good one counts on until it
+    can. So the way to revoke all keys is a file without any, not none.
 
     Args:
         path: of the file.
@@ -46,6 +46,7 @@ class Keys:
         self._path = Path(path)
         self._clock = clock
         self._looked_at = clock()
+        self._trouble = ""
         try:
             # In this order: what is written in between is read again.
             self._seen = _signature(self._path)
@@ -87,26 +88,39 @@ class Keys:
             return
         self._looked_at = now
         seen = _signature(self._path)
-        if seen == self._seen:
+        if seen is not None and seen == self._seen:
             return
-        self._seen = seen
         try:
             self._file = self._read()
+        except OSError as error:
+            # Not seen: the next look tries again, as what is in the way may leave no trace.
+            self._tell(str(error))
+            return
+        except ConfigurationError as error:
+            self._tell(str(error))
+        else:
+            self._trouble = ""
             logger.info("API keys read again: %d", len(self._file.keys))
-        except (OSError, ConfigurationError) as error:
-            logger.error("the last good API keys count on: %s", error)
+        self._seen = seen
+
+    def _tell(self, trouble: str) -> None:
+        """Once, however often it is met."""
+        if trouble != self._trouble:
+            logger.error("the last good API keys count on: %s", trouble)
+        self._trouble = trouble
 
     def _read(self) -> KeyFile:
         return parsed(self._path.read_bytes(), str(self._path))
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
+def _signature(path: Path) -> tuple[int, int, int, int] | None:
     """Changes with the file; None where there is none.
 
-    A file that is replaced is another one, whatever its time says.
+    A file that is replaced is another one, whatever its time says; of one that is written in place
+    nobody can set back the time of change.
     """
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size

@@ -17,7 +17,8 @@ from serving.key_file import KeyEntry
 from serving.token_bucket import TokenBucket
 
 _MAX_CLIENTS = 10_000
-"""That are remembered; of more, those that have asked for nothing for the longest are forgotten."""
+"""That are remembered; of more, a tenth is forgotten: those that would soonest be as if new."""
+_KEPT = 0.9
 _IPV6_OF_ONE = 64
 """Bits of an address that one client cannot change."""
 
@@ -53,6 +54,12 @@ class Account:
         if self.tokens is not None:
             self.tokens.take(tokens)
 
+    @property
+    def full_in_s(self) -> float:
+        """Seconds until it is as if its client had never asked, if nothing more is asked."""
+        buckets = [one for one in (self.requests, self.tokens) if one is not None]
+        return max((one.wait_s(one.size) for one in buckets), default=0.0)
+
     def headers(self) -> dict[str, str]:
         """How matters stand, as OpenAI tells it."""
         told: dict[str, str] = {}
@@ -62,6 +69,10 @@ class Account:
                 told[f"x-ratelimit-remaining-{what}"] = str(max(0, math.floor(bucket.level)))
                 told[f"x-ratelimit-reset-{what}"] = duration(bucket.wait_s(bucket.size))
         return told
+
+
+UNLIMITED = Account(None, None)
+"""Of what costs nothing."""
 
 
 class RateLimits:
@@ -92,12 +103,20 @@ class RateLimits:
         key = (name, requests, tokens)
         account = self._accounts.get(key)
         if account is None:
+            if len(self._accounts) >= _MAX_CLIENTS:
+                self._forget()
             account = Account(self._bucket(requests), self._bucket(tokens))
             self._accounts[key] = account
-            if len(self._accounts) > _MAX_CLIENTS:
-                self._accounts.popitem(last=False)
         self._accounts.move_to_end(key)
         return account
+
+    def _forget(self) -> None:
+        """Never debts while there is anything else: names are free, and would pay them off."""
+        # Stable: of those that are alike, the ones that asked last stay.
+        by_wait = sorted(self._accounts.items(), key=lambda one: one[1].full_in_s)
+        gone = len(by_wait) - int(_MAX_CLIENTS * _KEPT)
+        for key, _ in by_wait[:gone]:
+            del self._accounts[key]
 
     def _bucket(self, per_minute: float | None) -> TokenBucket | None:
         return None if per_minute is None else TokenBucket(per_minute * self._share, self._clock)

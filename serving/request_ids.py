@@ -5,9 +5,10 @@ import re
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api_errors import ApiError
+from serving.security_headers import on_start
 
 logger = logging.getLogger(__name__)
 HEADER = "x-request-id"
@@ -32,7 +33,10 @@ def unforeseen(error: Exception, request_id: str) -> ApiError:
 
 
 class RequestIds:
-    """Puts the id on every answer, and answers where nothing else does any more.
+    """Puts one id on every request and answer, and answers where nothing else does any more.
+
+    Whatever is behind sees that id in place of what the client has sent: Ray Serve's proxy would
+    put any on the answer once more, and cannot read all.
 
     Args:
         app: all the rest.
@@ -47,15 +51,16 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         request_id = request_id_of(scope)
+        scope = {**scope, "headers": list(scope["headers"])}
+        MutableHeaders(scope=scope)[HEADER] = request_id
         started = False
 
-        async def send_with_id(message: Message) -> None:
+        def begun(headers: MutableHeaders) -> None:
             nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message)[HEADER] = request_id
-            await send(message)
+            started = True
+            headers[HEADER] = request_id
 
+        send_with_id = on_start(send, begun)
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:

@@ -1,15 +1,9 @@
-"""The outermost layer: headers that every answer carries, and an end to what nobody caught."""
+"""The outermost layer: headers that every answer carries."""
 
-import logging
 from collections.abc import Callable, Mapping
-from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from serving.api_errors import ApiError
-
-logger = logging.getLogger(__name__)
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -24,8 +18,10 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 """Nothing from elsewhere, nothing inline: text that gets into the page cannot run or call out."""
+GUARDED = "content-security-policy"
+"""A header of every answer that has passed the guard."""
 _ALWAYS = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
+    GUARDED: CONTENT_SECURITY_POLICY,
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
@@ -48,25 +44,12 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun = False
-        request_id = uuid4().hex
+        await self.app(scope, receive, on_start(send, _complete))
 
-        def finished(headers: MutableHeaders) -> None:
-            nonlocal begun
-            begun = True
-            headers.update(_ALWAYS)
-            headers.setdefault("cache-control", "no-store")
-            headers.setdefault("x-request-id", request_id)
 
-        send = on_start(send, finished)
-        try:
-            await self.app(scope, receive, send)
-        except Exception:
-            logger.exception("request %s ended in an error that nobody caught", request_id)
-            if begun:
-                raise
-            error = ApiError(500, "the endpoint failed; its log says more", kind="server_error")
-            await error.response()(scope, receive, send)
+def _complete(headers: MutableHeaders) -> None:
+    headers.update(_ALWAYS)
+    headers.setdefault("cache-control", "no-store")
 
 
 def on_start(send: Send, change: Callable[[MutableHeaders], None]) -> Send:

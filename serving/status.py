@@ -49,11 +49,14 @@ def status_routes(
     """
     router = APIRouter(tags=["status"])
 
+    # Some load balancers probe by HEAD.
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> Health:
         """This process lives."""
         return Health()
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready", responses={503: {"model": ErrorReply}})
     async def ready() -> Ready:
         """Requests can be answered."""

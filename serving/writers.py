@@ -1,6 +1,7 @@
 """How an answer goes out: whole, or as a stream of events."""
 
-from typing import Protocol
+import asyncio
+from typing import Protocol, TypeAlias
 
 from starlette.types import Message, Send
 
@@ -9,7 +10,7 @@ from serving.asks import Ask
 from serving.backend import Delta
 from serving.chunks import DONE, Chunks, error_event
 from serving.departure import ClientGoneError
-from serving.gateway import Decision, Outcome, Piece
+from serving.gateway import Decision, Outcome
 from serving.replies import headers_of, usage_of
 from serving.service import Service, finish_of
 from sgl.types import Route
@@ -27,21 +28,23 @@ class Wire:
 
     Args:
         send: of ASGI.
+        deadline_s: of each message; servers wait with one until the client takes what is before it.
 
     Attributes:
         started: some of an answer has gone out.
         ended: all of it has.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, deadline_s: float) -> None:
         self._send = send
+        self._deadline_s = deadline_s
         self.started = self.ended = False
 
     async def start(self, headers: dict[str, str]) -> None:
         """The first line and the headers of an answer that is none of an error.
 
         Raises:
-            ClientGoneError: the connection is lost; likewise of the others.
+            ClientGoneError: the connection is lost, or nobody reads; likewise of the others.
         """
         self.started = True
         lines = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -55,15 +58,20 @@ class Wire:
     async def send(self, message: Message) -> None:
         """Anything else."""
         try:
-            await self._send(message)
-        except OSError as error:
+            async with asyncio.timeout(self._deadline_s):
+                await self._send(message)
+        except OSError as error:  # a TimeoutError is one
             raise ClientGoneError from error
+
+
+Told: TypeAlias = Decision | Delta | Outcome
+"""What a client hears of."""
 
 
 class Writer(Protocol):
     """Tells a client what the gateway says."""
 
-    async def tell(self, piece: Piece) -> None:
+    async def tell(self, piece: Told) -> None:
         """The next piece."""
         ...
 
@@ -82,7 +90,7 @@ class WholeWriter:
         self._ask = ask
         self._service = service
 
-    async def tell(self, piece: Piece) -> None:
+    async def tell(self, piece: Told) -> None:
         """See Writer."""
         if not isinstance(piece, Outcome):
             return
@@ -109,7 +117,7 @@ class StreamWriter:
         self._service = service
         self._chunks = Chunks(ask)
 
-    async def tell(self, piece: Piece) -> None:
+    async def tell(self, piece: Told) -> None:
         """See Writer."""
         if isinstance(piece, Decision):
             await self._begin(piece)

@@ -13,9 +13,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from serving.api_errors import ApiError
 from serving.playground_files import mount
+from serving.security_headers import SecurityHeaders
 
 MODELS = ("pair", "pair:small", "pair:large")
 _CUT = 7
@@ -57,14 +59,14 @@ class Endpoint:
         self.key: str | None = None
         self.address = ""
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         routes = [
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._complete, methods=["POST"]),
         ]
         app = Starlette(routes=routes)
         mount(app)
-        return Starlette(routes=[Mount(self.prefix, app)])
+        return SecurityHeaders(Starlette(routes=[Mount(self.prefix, app)]))
 
     def _refused(self, request: Request) -> Response | None:
         given = request.headers.get("authorization")

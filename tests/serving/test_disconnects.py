@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serving.departure import ClientGoneError, Departure
-from serving.http_app import protected
+from serving.guarded import guarded
 from serving.metrics import Metrics
 from tests.serving.endpoint import CHAT, HELLO, app_of
 from tests.serving.fakes import FakeBackend, config_of
@@ -68,7 +68,7 @@ def test_a_client_that_goes_frees_the_slot(model: str, slow: str, stream: bool) 
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_guard_tells_of_it_too(stream: bool) -> None:
     backend = FakeBackend(score=0.1, hold_large=Unending())  # type: ignore[arg-type]
-    with serving(protected(app_of(backend), config_of())) as port:
+    with serving(guarded(app_of(backend), config_of())) as port:
         client = send(port, {**HELLO, "stream": stream})
         until(lambda: bool(backend.answered))
         client.close()

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from serving.exposure import warnings_of
+from serving.exposure import bounds_warning, warnings_of
 from serving.key_file import add_key
+from serving.proxy import CALLBACK, environment
 from tests.serving.asgi import config_of
 
 WIDE = {"host": "0.0.0.0"}
@@ -63,3 +64,9 @@ def test_with_keys_less_is_open(tmp_path: Path) -> None:
     path.chmod(0o644)
     told = warnings_of(config_of(keys=str(path)))
     assert told == [f"{path} is readable by others; chmod 600 it"]
+
+
+def test_a_proxy_without_bounds_is_told() -> None:
+    assert bounds_warning(environment(config_of())[CALLBACK]) is None
+    for other in (None, "", "somebody.elses:middlewares"):
+        assert CALLBACK in str(bounds_warning(other))

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from serving.guarded import guarded
 from serving.key_file import add_key
+from serving.metrics import Metrics
 from tests.serving.asgi import ASK, BASE, Application, Wire, browser, config_of, scope_of
 
 SITE = "https://app.example.org"
@@ -107,12 +108,11 @@ def test_every_answer_carries_the_headers(path: str, keyed: tuple[Any, str]) -> 
 
 def test_the_page_says_itself_how_long_it_keeps() -> None:
     def page(_: Request) -> Response:
-        return Response("page", headers={"cache-control": "max-age=60", "x-request-id": "mine"})
+        return Response("page", headers={"cache-control": "max-age=60"})
 
     app = guarded(Starlette(routes=[Route("/", page)]), config_of())
     _, headers, _ = call(app, "GET", "/")
     assert headers["cache-control"] == "max-age=60"
-    assert headers["x-request-id"] == "mine"
 
 
 def test_no_fault_tells_of_the_insides(caplog: pytest.LogCaptureFixture) -> None:
@@ -132,12 +132,16 @@ def test_no_fault_tells_of_the_insides(caplog: pytest.LogCaptureFixture) -> None
         raise RuntimeError("secret")
 
     for app, path in ((Starlette(routes=routes), "/"), (bare, "/")):
-        status, _, text = call(guarded(app, config_of()), "GET", path)
+        status, headers, text = call(guarded(app, config_of()), "GET", path)
         assert status == 500
         assert "secret" not in text
         assert "Traceback" not in text
     assert '"type":"server_error"' in text.replace(" ", "")
+    assert '"code":"internal_error"' in text.replace(" ", "")
     assert "RuntimeError: secret" in caplog.text
+    # The client holds the id that the log tells of.
+    assert f"request {headers['x-request-id']} failed" in caplog.text
+    assert headers["x-frame-options"] == "DENY"
     # Half an answer is cut off; it must not look whole.
     wire, late = Wire([]), scope_of(method="GET", path="/late")
     whole = guarded(Starlette(routes=routes), config_of())(late, wire.receive, wire.send)
@@ -234,6 +238,54 @@ def test_cors_is_open_to_the_origins_that_are_written(tmp_path: Path) -> None:
         assert (status, headers.get("access-control-allow-origin")) == (400, None)
         status, headers, _ = call(app, "POST", ASK, origin=other, authorization=f"Bearer {key}")
         assert (status, headers.get("access-control-allow-origin")) == (403, None)
+
+
+NODE_CLIENT = (
+    *("accept", "authorization", "content-type", "idempotency-key", "openai-organization"),
+    *("openai-project", "user-agent", "x-stainless-arch", "x-stainless-helper-method"),
+    *("x-stainless-lang", "x-stainless-os", "x-stainless-package-version"),
+    *("x-stainless-retry-count", "x-stainless-runtime", "x-stainless-runtime-version"),
+    "x-stainless-timeout",
+)
+"""What OpenAI's client for JavaScript sends, of version 5, when a page is allowed to use it."""
+
+
+def test_the_official_client_can_ask_from_an_allowed_page() -> None:
+    app = guarded(Application().app(), config_of(listen={"cors_origins": (SITE,)}))
+    wants = {"access_control_request_headers": ",".join(NODE_CLIENT)}
+    status, headers, _ = call(
+        app, "OPTIONS", ASK, origin=SITE, access_control_request_method="POST", **wants
+    )
+    assert status == 200
+    allowed = {name.strip() for name in headers["access-control-allow-headers"].split(",")}
+    assert set(NODE_CLIENT) <= allowed
+
+
+def test_a_page_can_read_how_its_limits_stand() -> None:
+    limits = {"requests_per_minute": 5, "tokens_per_minute": 500}
+    config = config_of(listen={"cors_origins": (SITE,)}, limits=limits)
+    _, headers, _ = call(guarded(Application().app(), config), "POST", ASK, origin=SITE)
+    told = {name for name in headers if name.startswith("x-ratelimit")}
+    readable = {name.strip() for name in headers["access-control-expose-headers"].split(",")}
+    assert len(told) == 6
+    assert told <= readable
+
+
+def test_refusals_are_counted(tmp_path: Path) -> None:
+    path, metrics = str(tmp_path / "keys.yaml"), Metrics()
+    key = add_key(path, "alice", requests_per_minute=1)
+    app = guarded(Application().app(), config_of(keys=path), metrics=metrics)
+    call(app, "GET", "/health")
+    call(app, "GET", "/health", host="evil.example")
+    for _ in range(3):
+        call(app, "POST", ASK)
+    for _ in range(2):
+        call(app, "POST", ASK, authorization=f"Bearer {key}")
+    assert metrics.snapshot().values == {
+        ("refused", ("403", "host_not_allowed")): 1,
+        ("refused", ("401", "invalid_api_key")): 3,
+        ("refused", ("429", "rate_limit_exceeded")): 1,
+    }
 
 
 @pytest.mark.parametrize("origins", [("*",), (SITE,)])

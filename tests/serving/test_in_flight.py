@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from serving.client import Client
-from serving.guarded import Admission, guarded
+from serving.guarded import Admission, Refusals, guarded
 from serving.in_flight import FullError, InFlight
+from serving.metrics import Metrics
 from tests.serving.asgi import ASK, JSON_CHUNKED, Application, Wire, browser, config_of, scope_of
 
 CONFIG = config_of(
@@ -60,7 +61,7 @@ def test_bytes_are_counted_as_they_come_and_what_is_held_besides() -> None:
             held.append(str(error))
         return JSONResponse({})
 
-    whole = Admission(Application(holds).app(), CONFIG, lambda: 0.0)
+    whole = Admission(Application(holds).app(), CONFIG, lambda: 0.0, Refusals(Metrics()))
     wire = Wire([b"x" * 100, b"x" * 100])
     asyncio.run(whole(scope_of(*JSON_CHUNKED), wire.receive, wire.send))
     assert wire.status == 200
@@ -143,7 +144,7 @@ def test_the_counts_come_back_to_nothing_however_requests_end(
     requests: list[tuple[str, int]],
 ) -> None:
     async def run() -> None:
-        whole = Admission(_Ends(), CONFIG, lambda: 0.0)
+        whole = Admission(_Ends(), CONFIG, lambda: 0.0, Refusals(Metrics()))
         await asyncio.gather(*(_one(whole, end, seed) for end, seed in requests))
         assert (whole.in_flight.requests, whole.in_flight.bytes) == (0, 0)
 

@@ -176,6 +176,42 @@ def test_a_broken_file_keeps_the_last_good_keys_and_is_told_once(
         keys.owner(raw(key))
 
 
+def test_a_file_that_could_not_be_read_is_tried_again(
+    path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without any other sign of change: rights may come back and leave none."""
+    key, clock = add_key(path, "alice"), Clock()
+    keys = Keys(path, clock)
+    revoke_key(path, "alice")
+
+    def denied(_: Path) -> bytes:
+        raise PermissionError("denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", denied)
+        for _ in range(3):
+            clock.now += 2
+            assert keys.owner(raw(key)).name == "alice"
+    assert caplog.text.count("last good") == 1
+    clock.now += 2
+    with pytest.raises(UnauthorizedError):
+        keys.owner(raw(key))
+
+
+def test_a_change_in_place_is_seen_whatever_its_time_says(path: str) -> None:
+    key, clock = add_key(path, "alice"), Clock()
+    keys = Keys(path, clock)
+    before = os.stat(path)
+    text = Path(path).read_text()
+    Path(path).write_text(text.replace(hash_of(key), "f" * 64))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = os.stat(path)
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
+    clock.now += 2
+    with pytest.raises(UnauthorizedError):
+        keys.owner(raw(key))
+
+
 def test_a_file_that_cannot_be_read_at_the_start_is_refused(path: str) -> None:
     with pytest.raises(ConfigurationError, match="sgl key NAME"):
         guarded(Application().app(), config_of(keys=path))

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -238,3 +239,50 @@ def test_a_body_without_end_is_refused_where_it_is_too_large(live: Live) -> None
     assert answer.startswith(b"HTTP/1.1 413")
     _, answer = talk(live, [head + b"content-length: 999999999\r\n\r\n"])
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_an_answer_has_one_id_and_it_is_what_was_sent(live: Live, client: OpenAI) -> None:
+    for path in ("/ready", "/nowhere", "/-/nowhere"):
+        for sent in ("mine-1", b"\xff", "two words"):
+            answer = httpx.get(f"{live.url}{path}", headers={"x-request-id": sent})
+            (told,) = answer.headers.get_list("x-request-id")
+            assert (told == sent) is (sent == "mine-1")
+    ask = messages_of(RECORDS[0])
+    got = client.chat.completions.with_raw_response.create(model="pair", messages=ask)
+    assert got.request_id is not None
+    assert "," not in got.request_id
+
+
+def test_rays_own_answers_are_not_for_clients(live: Live) -> None:
+    assert httpx.get(f"{live.url}/-/healthz").status_code == 200
+    for headers in ({"host": "evil.example"}, {"x-forwarded-for": "203.0.113.7"}):
+        for path in ("/-/healthz", "/-/routes"):
+            answer = httpx.get(f"{live.url}{path}", headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    body = {"model": "pair", "messages": messages_of(RECORDS[0])}
+    for timeout in ("0.0001", b"\xff"):
+        answer = httpx.post(
+            f"{live.url}/v1/chat/completions",
+            json=body,
+            headers={"x-request-timeout-seconds": timeout, "x-request-disconnect-disabled": "?1"},
+        )
+        assert answer.status_code == 200
+    refused = httpx.post(f"{live.url}/v1/chat/completions", headers={"content-length": "999999999"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "request_too_large")
+    assert len(refused.headers.get_list("x-request-id")) == 1
+    assert refused.headers["x-content-type-options"] == "nosniff"
+    assert httpx.head(f"{live.url}/ready").status_code == 200
+
+
+def test_a_local_client_cannot_speak_for_others(tmp_path: Path) -> None:
+    with endpoint(tmp_path, ["--set", "limits.requests_per_minute=1"]) as live:
+        found = [
+            httpx.post(
+                f"{live.url}/v1/chat/completions",
+                json={},
+                headers={"x-forwarded-for": f"203.0.113.{number}"},
+            ).status_code
+            for number in (1, 2)
+        ]
+        assert found == [400, 429]
+        assert "WARNING" not in live.log.read_text()

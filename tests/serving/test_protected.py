@@ -13,7 +13,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from serving.http_app import create_app, protected
+from serving.guarded import guarded
+from serving.http_app import create_app
 from serving.pictures import Pictures
 from tests.pipeline.inputs import picture, png
 from tests.serving.asgi import JSON_CHUNKED, Wire, scope_of
@@ -32,7 +33,7 @@ def asked(
 ) -> T:
     """What some code gets of the official client, through the guard."""
     config = config_of(**settings)
-    app = protected(create_app(config, backend, pictures or Pictures(config)), config)
+    app = guarded(create_app(config, backend, pictures or Pictures(config)), config)
 
     async def run() -> T:
         transport = httpx.ASGITransport(app)

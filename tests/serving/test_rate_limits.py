@@ -1,6 +1,7 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
@@ -69,6 +70,35 @@ def test_clients_that_are_forgotten_are_those_that_were_not_seen_for_the_longest
         rates.of(f"x{number}")
         assert rates.of("a") is held
     rates.of("b").admit()
+
+
+@pytest.mark.parametrize("clients", [4, 100])
+def test_a_debt_is_not_forgotten_for_other_names(
+    clients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limits, "_MAX_CLIENTS", 10)
+    clock = Clock()
+    rates = RateLimits(limits(requests=60, tokens=60), 1, clock)
+    rates.of("debtor").charge(1_000_000)
+    for _ in range(3):
+        for number in range(clients):
+            rates.of(f"x{number}").admit()
+            clock.now += 0.1
+    with pytest.raises(ApiError, match="tokens"):
+        rates.of("debtor").admit()
+    assert len(rates._accounts) <= 10
+
+
+def test_what_costs_nothing_makes_no_account() -> None:
+    app = guarded(Application().app(), config_of(limits={"requests_per_minute": 1}), Clock())
+
+    async def look() -> list[httpx.Response]:
+        async with browser(app) as client:
+            return [await client.get(path) for path in ("/health", "/", "/v1/models")]
+
+    for answer in asyncio.run(look()):
+        assert answer.status_code == 200
+        assert not any(name.startswith("x-ratelimit") for name in answer.headers)
 
 
 @pytest.mark.parametrize(

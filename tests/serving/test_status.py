@@ -1,9 +1,11 @@
 """Health, readiness, models, version, metrics, and errors of places that there are not."""
 
+import asyncio
 import pickle
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,7 +16,7 @@ from serving.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, Metrics, rende
 from serving.status import Lifecycle
 from serving.surroundings import Prices
 from sgl.errors import OverloadedError
-from tests.serving.endpoint import CHAT, HELLO, app_of, ask, get
+from tests.serving.endpoint import CHAT, HELLO, app_of, ask, get, http
 from tests.serving.fakes import FakeBackend
 
 UP, DOWN = PoolState(1, 1), PoolState(0, 1)
@@ -22,6 +24,15 @@ UP, DOWN = PoolState(1, 1), PoolState(0, 1)
 
 def test_the_process_lives_whatever_the_models_do() -> None:
     assert get(app_of(FakeBackend(pools={})), "/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/v1/models"])
+def test_balancers_may_probe_by_head(path: str) -> None:
+    async def run() -> httpx.Response:
+        async with http(app_of(FakeBackend())) as client:
+            return await client.head(path)
+
+    assert asyncio.run(run()).status_code == 200
 
 
 @pytest.mark.parametrize(
