@@ -75,12 +75,13 @@ def config_of(options: argparse.Namespace) -> "ServeConfig":
         ConfigurationError: names the setting and the remedy.
     """
     from jobs.settings import with_testbed
-    from serving.config_file import load_config
+    from serving.config_file import absolute, read_config
 
     flags = {setting: getattr(options, name) for name, setting in _SETTINGS.items()}
     path = options.config or str(DEMO)
-    config = load_config(path, options.assignments, flags | price_flags(options))
-    return config.model_copy(update={"models": with_testbed(config.models)})
+    config = read_config(path, options.assignments, flags | price_flags(options))
+    # Before paths are made absolute: where there is a folder "testbed", it is not what is meant.
+    return absolute(config.model_copy(update={"models": with_testbed(config.models)}))
 
 
 def serve(config: "ServeConfig") -> None:
