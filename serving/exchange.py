@@ -87,6 +87,7 @@ class _Answering:
             request_id=request_id_of(self._scope),
         )
         self._tally.understood(ask)
+        self._service.gateway.check(ask)
         return await self._with_pictures(ask) if ask.references else ask
 
     async def _with_pictures(self, ask: Ask) -> Ask:

@@ -27,6 +27,8 @@ Degraded = Literal["large_unavailable", "large_overloaded"]
 _WORDS = re.compile(r"\s*\S+\s*$|\s*\S+")
 _RETRY_AFTER_S = 5.0
 """Where the pool does not know better: replicas that died are back after about as long."""
+_FULL_S = 0.05
+"""A pool that has refused a request is taken to refuse the next ones too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,22 @@ class Gateway:
         self._backend = backend
         self._degrade = degrade
         self._pruning = pruning
+        self._full: dict[str, tuple[float, OverloadedError]] = {}
+
+    def check(self, ask: Ask) -> None:
+        """Refuse what the pool that is asked first would refuse, before work is done for it.
+
+        Under overload most requests are refused, and decoding their pictures only to hear so would
+        take the time of those that are not.
+
+        Raises:
+            ApiError: it has just refused another one.
+        """
+        pool = "large" if ask.choice.part is Part.LARGE else "small"
+        if pool in self._full:
+            until, error = self._full[pool]
+            if time.monotonic() < until:
+                raise _refusal(error, pool)
 
     def answer(self, ask: Ask) -> AsyncGenerator[Piece]:
         """One decision, the pieces of the text where they are wanted, and one outcome.
@@ -134,7 +152,7 @@ class Gateway:
                     yield piece
         except (OverloadedError, UnavailableError) as error:
             if begun or self._degrade is Degrade.ERROR:
-                raise _refusal(error, "large") from error
+                raise self._refused(error, "large") from error
             for piece in _settled(_degraded(decision, error), ask):
                 yield piece
 
@@ -147,7 +165,7 @@ class Gateway:
                 async for piece in pieces:
                     yield piece
         except (OverloadedError, UnavailableError) as error:
-            raise _refusal(error, "large") from error
+            raise self._refused(error, "large") from error
 
     async def _small(self, ask: Ask) -> AsyncGenerator[Piece]:
         decision = Decision(Route.SMALL, "the small model was asked for")
@@ -160,7 +178,7 @@ class Gateway:
                     else:
                         yield piece
         except (OverloadedError, UnavailableError) as error:
-            raise _refusal(error, "small") from error
+            raise self._refused(error, "small") from error
 
     async def _guide(self, ask: Ask) -> Timed:
         """The small model's part of the pair; its text is for nobody yet."""
@@ -171,7 +189,7 @@ class Gateway:
                     if isinstance(piece, Timed):
                         return _checked(piece)
         except (OverloadedError, UnavailableError) as error:
-            raise _refusal(error, "small") from error
+            raise self._refused(error, "small") from error
         raise AssertionError("the small model's call ended without a result")
 
     async def _answered(
@@ -182,6 +200,11 @@ class Gateway:
         async with aclosing(_told(call, ask, decision)) as pieces:
             async for piece in pieces:
                 yield Outcome(decision, piece) if isinstance(piece, Timed) else piece
+
+    def _refused(self, error: OverloadedError | UnavailableError, pool: str) -> ApiError:
+        if isinstance(error, OverloadedError):
+            self._full[pool] = time.monotonic() + _FULL_S, error
+        return _refusal(error, pool)
 
 
 async def _told(
