@@ -144,7 +144,10 @@ class LimitsConfig(StrictModel):
             JSON values than that (100,000) are refused before they are parsed.
         max_turns: of one conversation, empty ones included.
         max_new_tokens: the most that a request may ask for.
-        max_in_flight: requests under way in one process that parses them; more are refused.
+        max_in_flight: requests under way in one process that parses them; more are refused, before
+            their bodies are read. Raise it with the pools: to the batch size times `batches` of
+            all small replicas, or somewhat more. Far above that the pools refuse instead, which
+            costs as much as an answer of a small model and slows down those that are answered.
         max_in_flight_bytes: of these: two for each byte of a body, which lies beside what is read
             of it, then a picture's address beside the picture; the encoded pictures that are
             fetched; three for each pixel. Unpacking the address takes two copies more of it in each
@@ -166,7 +169,7 @@ class LimitsConfig(StrictModel):
     max_text_chars: int = Field(default=100_000, ge=1)
     max_turns: int = Field(default=64, ge=1)
     max_new_tokens: int = Field(default=1024, ge=1)
-    max_in_flight: int = Field(default=256, ge=1)
+    max_in_flight: int = Field(default=64, ge=1)
     max_in_flight_bytes: int = Field(default=1 << 30, ge=1)
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)

@@ -15,6 +15,13 @@ from sgl.errors import ConfigurationError
 def load_config(
     path: str | None, assignments: Sequence[str] = (), flags: Mapping[str, Any] | None = None
 ) -> ServeConfig:
+    """As `read_config`, with absolute paths."""
+    return absolute(read_config(path, assignments, flags))
+
+
+def read_config(
+    path: str | None, assignments: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+) -> ServeConfig:
     """The settings of an endpoint; flags win over `--set`, which wins over the file.
 
     Args:
@@ -31,13 +38,13 @@ def load_config(
         if value is not None:
             assign(data, name, value)
     try:
-        return _absolute(ServeConfig.model_validate(data))
+        return ServeConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigurationError(explained(error, ServeConfig)) from error
 
 
-def _absolute(config: ServeConfig) -> ServeConfig:
-    """As replicas need it, whose current directory is another one."""
+def absolute(config: ServeConfig) -> ServeConfig:
+    """With paths as replicas need them, whose current directory is another one."""
     update: dict[str, Any] = {
         "policies": {name: absolute_path(path) for name, path in config.policies.items()},
         "keys": config.keys and absolute_path(config.keys),

@@ -92,6 +92,7 @@ class _Answering:
     async def _understand(self) -> Ask:
         ask = await self._parsed()
         self._tally.understood(ask)
+        self._service.gateway.check(ask)
         return await self._with_pictures(ask) if ask.references else ask
 
     async def _parsed(self) -> Ask:

@@ -30,6 +30,8 @@ _RETRY_AFTER_S = 5.0
 """Where the pool does not know better: replicas that died are back after about as long."""
 _LONG = 1e6
 """Thresholds from here on, which no score reaches, are not written out: one may have 309 digits."""
+_FULL_S = 0.05
+"""A pool that has refused a request is taken to refuse the next ones too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,22 @@ class Gateway:
         self._backend = backend
         self._degrade = degrade
         self._pruning = pruning
+        self._full: dict[str, tuple[float, OverloadedError]] = {}
+
+    def check(self, ask: Ask) -> None:
+        """Refuse what the pool that is asked first would refuse, before work is done for it.
+
+        Under overload most requests are refused, and decoding their pictures only to hear so would
+        take the time of those that are not.
+
+        Raises:
+            ApiError: it has just refused another one.
+        """
+        pool = "large" if ask.choice.part is Part.LARGE else "small"
+        if pool in self._full:
+            until, error = self._full[pool]
+            if time.monotonic() < until:
+                raise _refusal(error, pool)
 
     def answer(self, ask: Ask) -> AsyncGenerator[Piece]:
         """One decision, the pieces of the text where they are wanted, and one outcome.
@@ -151,7 +169,7 @@ class Gateway:
                     yield piece
         except (OverloadedError, UnavailableError) as error:
             if begun or self._degrade is Degrade.ERROR:
-                raise _refusal(error, "large") from error
+                raise self._refused(error, "large") from error
             for piece in _settled(_degraded(decision, error), ask):
                 yield piece
 
@@ -164,7 +182,7 @@ class Gateway:
                 async for piece in pieces:
                     yield piece
         except (OverloadedError, UnavailableError) as error:
-            raise _refusal(error, "large") from error
+            raise self._refused(error, "large") from error
 
     async def _small(self, ask: Ask) -> AsyncGenerator[Piece]:
         decision = Decision(Route.SMALL, "the small model was asked for")
@@ -177,7 +195,7 @@ class Gateway:
                     else:
                         yield piece
         except (OverloadedError, UnavailableError) as error:
-            raise _refusal(error, "small") from error
+            raise self._refused(error, "small") from error
 
     async def _guide(self, ask: Ask) -> Timed:
         """The small model's part of the pair; its text is for nobody yet."""
@@ -188,7 +206,7 @@ class Gateway:
                     if isinstance(piece, Timed):
                         return _checked(piece)
         except (OverloadedError, UnavailableError) as error:
-            raise _refusal(error, "small") from error
+            raise self._refused(error, "small") from error
         raise AssertionError("a model's call ended without a result")
 
     async def _answered(
@@ -199,6 +217,11 @@ class Gateway:
         async with aclosing(_told(call, ask, decision)) as pieces:
             async for piece in pieces:
                 yield Outcome(decision, piece) if isinstance(piece, Timed) else piece
+
+    def _refused(self, error: OverloadedError | UnavailableError, pool: str) -> ApiError:
+        if isinstance(error, OverloadedError):
+            self._full[pool] = time.monotonic() + _FULL_S, error
+        return _refusal(error, pool)
 
 
 async def _told(

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3
 """A request whose replica dies so often is suspected to be why."""
 _POLL_S = 1.0
+_STALE_S = 5.0
 _RETRY_S = 0.1
 """The handle needs a moment to hear of a replica's death."""
 _RETRY_AFTER_S = 1.0
@@ -37,6 +38,9 @@ _RUNNING = "RUNNING"
 
 class PoolStates:
     """How many replicas the pools have, asked of Ray Serve once a second, while anybody wonders.
+
+    Ray Serve takes long to tell (25 ms of this process, more of its controller), so that requests
+    go by what was known a moment ago, and have it asked anew while they go on.
 
     Args:
         app: name of the application.
@@ -48,14 +52,27 @@ class PoolStates:
         self._known = {name: PoolState(number, number) for name, number in wanted.items()}
         self._asked = 0.0
         self._asking = asyncio.Lock()
+        self._refresh: asyncio.Task[dict[str, PoolState]] | None = None
 
     async def now(self) -> dict[str, PoolState]:
         """As of the last second."""
         async with self._asking:
-            if time.monotonic() - self._asked > _POLL_S:
+            if self._age_s() > _POLL_S:
                 self._known = await asyncio.to_thread(self._ask)
                 self._asked = time.monotonic()
         return self._known
+
+    async def lately(self) -> dict[str, PoolState]:
+        """As of the last seconds; waits only where nobody has wondered for longer."""
+        if self._age_s() > _STALE_S:
+            return await self.now()
+        if self._age_s() > _POLL_S and (self._refresh is None or self._refresh.done()):
+            self._refresh = asyncio.create_task(self.now())
+            self._refresh.add_done_callback(_noted)
+        return self._known
+
+    def _age_s(self) -> float:
+        return time.monotonic() - self._asked
 
     def _ask(self) -> dict[str, PoolState]:
         deployments = serve.status().applications[self._app].deployments
@@ -63,6 +80,12 @@ class PoolStates:
             name: PoolState(deployments[name].replica_states.get(_RUNNING, 0), number)
             for name, number in self._wanted.items()
         }
+
+
+def _noted(refresh: "asyncio.Task[dict[str, PoolState]]") -> None:
+    if not refresh.cancelled() and (error := refresh.exception()):
+        # Whoever wonders once more than `_STALE_S` have passed is told.
+        logger.warning("Ray Serve does not tell how the pools do: %s", error)
 
 
 class RayBackend:
@@ -141,6 +164,8 @@ class RayBackend:
         Raises:
             UnavailableError: there is none after so long.
         """
+        if (await self._states.lately())[pool].replicas:
+            return
         until = time.monotonic() + wait_s
         while (await self._states.now())[pool].replicas == 0:
             if time.monotonic() >= until:
