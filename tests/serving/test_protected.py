@@ -125,7 +125,7 @@ class Watching(FakeBackend):
 def test_while_the_models_answer_a_request_holds_its_pixels_alone() -> None:
     """Neither its body, of 8 MiB, nor the picture's address, nor the picture as it was sent."""
     backend, config = Watching(), config_of()
-    app = protected(create_app(config, backend, Pictures(config)), config)
+    app = guarded(create_app(config, backend, Pictures(config)), config)
     data = png(7)
     sent = json.dumps({**HELLO, **about(data + bytes(-len(data) % 3))})
     head, mark, tail = sent.partition('"}}')
