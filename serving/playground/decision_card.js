@@ -56,7 +56,10 @@ export function showThreshold(sgl, threshold) {
   byId("scale").style.setProperty("--threshold", String((threshold ?? 0.5) / END));
   byId("scale").classList.toggle("open", threshold === null);
   const value = sgl?.exit_score ?? null;
-  if (value === null || threshold === null) return tell("would", sgl && "One model alone was asked, so there was nothing to decide.");
+  // One model alone has no threshold, though the small one has a score.
+  const decided = value !== null && sgl.threshold !== null && threshold !== null;
+  if (!decided) byId("would").classList.remove("other");
+  if (!decided) return tell("would", sgl && "One model alone was asked, so there was nothing to decide.");
   const stays = exits(value, threshold);
   const ran = threshold === sgl.threshold;
   byId("would").classList.toggle("other", !ran && stays !== exits(value, sgl.threshold));

@@ -1,13 +1,22 @@
-// The API key: in memory, and in this tab's storage if the user wants it kept.
+// The API key: in memory, and in this tab's storage if the user wants it kept and the browser lets it.
 
 import { byId } from "./dom.js";
 
 const NAME = "sgl-api-key";
 
+/** What some code gets of the storage; null where the browser blocks it. @param {(storage: Storage) => ?string} use */
+function stored(use) {
+  try {
+    return use(sessionStorage);
+  } catch {
+    return null;
+  }
+}
+
 export class Key {
   /** @param {() => void} changed */
   constructor(changed) {
-    this.value = sessionStorage.getItem(NAME) ?? "";
+    this.value = stored((storage) => storage.getItem(NAME)) ?? "";
     byId("key").value = this.value;
     byId("key-kept").checked = this.value !== "";
     byId("key-form").addEventListener("submit", (event) => {
@@ -17,7 +26,10 @@ export class Key {
       changed();
     });
     byId("key-panel").addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.#close();
+      if (event.key !== "Escape" || !byId("key-panel").open) return;
+      // To close the panel is all that it means here: a request under way goes on.
+      event.stopPropagation();
+      this.#close();
     });
   }
 
@@ -28,8 +40,8 @@ export class Key {
 
   #take() {
     this.value = byId("key").value.trim();
-    sessionStorage.removeItem(NAME);
-    if (this.value && byId("key-kept").checked) sessionStorage.setItem(NAME, this.value);
+    stored((storage) => storage.removeItem(NAME));
+    if (this.value && byId("key-kept").checked) stored((storage) => storage.setItem(NAME, this.value));
   }
 
   /** Ask for it. */

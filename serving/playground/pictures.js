@@ -1,7 +1,10 @@
 // Files that become pictures.
 
+/** How the formats begin that the endpoint takes: PNG, JPEG, GIF and WEBP. */
+const TAKEN = /^(\x89PNG|\xff\xd8\xff|GIF8|RIFF[^]{4}WEBP)/;
+
 /**
- * Read a picture.
+ * Read a picture; what the browser can read and the endpoint does not take becomes a PNG.
  * @param {File} file
  * @returns {Promise<import("./conversation.js").Picture>}
  * @throws {Error} the browser cannot read it
@@ -14,7 +17,24 @@ export async function readPicture(file) {
   } catch {
     throw new Error(`${name} is not a picture that can be read here.`);
   }
-  return { name, bitmap, url: URL.createObjectURL(file), dataUrl: await dataUrl(file) };
+  // By its bytes: what a picture is called is often not what it is.
+  const head = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  if (TAKEN.test(head)) return pictureOf(name, bitmap, file);
+  return pictureOf(`${name}.png`, bitmap, await png(bitmap));
+}
+
+async function pictureOf(name, bitmap, data) {
+  return { name, bitmap, url: URL.createObjectURL(data), dataUrl: await dataUrl(data) };
+}
+
+function png(bitmap) {
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  return new Promise((resolve, reject) => {
+    const taken = (blob) => (blob ? resolve(blob) : reject(new Error("The picture is too large.")));
+    canvas.toBlob(taken, "image/png");
+  });
 }
 
 /** Give back what a picture holds. @param {import("./conversation.js").Picture} picture */

@@ -9,7 +9,7 @@ import { Key } from "./key.js";
 import { PictureCard } from "./picture_card.js";
 import { forget, readPicture } from "./pictures.js";
 import { RequestCard } from "./request_card.js";
-import { announce, TalkCard } from "./talk_card.js";
+import { announce, looksAtIt, TalkCard } from "./talk_card.js";
 import { showTook } from "./took_card.js";
 
 let conversation = new Conversation();
@@ -83,20 +83,34 @@ async function askNew() {
   const question = byId("question").value.trim();
   if (!question) return;
   const pictures = conversation.waiting;
-  conversation.waiting = [];
   byId("question").value = "";
-  await answered(question, pictures, (turn) => {
-    if (!byId("question").value) byId("question").value = question;
-    conversation.waiting = [...turn.pictures, ...conversation.waiting];
-    turn.pictures = [];
-  }, askNew);
+  await askThis(question, pictures);
 }
 
+/** Ask a question; without an answer it goes back to where it was typed, or waits behind what is there now. */
+async function askThis(question, pictures) {
+  conversation.waiting = conversation.waiting.filter((one) => !pictures.includes(one));
+  let back = true;
+  await answered(question, pictures, (turn) => {
+    back = !byId("question").value;
+    if (back) byId("question").value = question;
+    conversation.waiting = [...pictures, ...conversation.waiting];
+    turn.pictures = [];
+    return back;
+  }, () => {
+    if (back) askNew();
+    else if (canAsk()) askThis(question, pictures.filter((one) => conversation.waiting.includes(one)));
+  });
+}
+
+const canAsk = () => !running && byId("max-tokens").reportValidity() && byId("temperature").reportValidity();
+
 async function askAgain() {
-  if (running || !byId("max-tokens").reportValidity() || !byId("temperature").reportValidity()) return;
+  if (!canAsk()) return;
   const before = conversation.takeLast();
   await answered(before.question, before.pictures, (turn) => {
     conversation.turns = [...conversation.turns.filter((one) => one !== turn), before];
+    return true;
   }, askAgain);
 }
 
@@ -104,7 +118,7 @@ async function askAgain() {
  * Ask, and show the answer as it comes.
  * @param {string} question
  * @param {object[]} pictures
- * @param {(turn: object) => void} withdraw puts things back where there is no answer
+ * @param {(turn: object) => boolean} withdraw puts things back where there is no answer; false if the question is shown nowhere then
  * @param {() => void} again what trying again is
  */
 async function answered(question, pictures, withdraw, again) {
@@ -112,7 +126,7 @@ async function answered(question, pictures, withdraw, again) {
   running = new AbortController();
   const turn = conversation.begin(question, pictures, controls.settings);
   showTurn(turn);
-  announce("The small model looks at it.");
+  announce(looksAtIt(turn));
   try {
     turn.result = await ask(turn.body, key.value, running.signal, hearing(turn));
     finish(turn);
@@ -148,11 +162,11 @@ function finish(turn) {
   announce(`Answer${turn.route ? ` of the ${turn.route} model` : ""}: ${turn.answer}`);
 }
 
-/** A cancelled answer stays to be read until the next question; a failed one was none. */
+/** A cancelled answer stays to be read until the next question, as does a question that is shown nowhere else. */
 function drop(turn, withdraw, cancelled) {
   turn.state = "cancelled";
-  withdraw(turn);
-  if (!cancelled || !turn.answer) conversation.turns = conversation.turns.filter((one) => one !== turn);
+  const shownElsewhere = withdraw(turn);
+  if (!cancelled || (!turn.answer && shownElsewhere)) conversation.turns = conversation.turns.filter((one) => one !== turn);
   showTurn(conversation.turns.findLast((one) => one.state === "done") ?? null);
   announce(cancelled ? "Cancelled." : "");
 }

@@ -66,7 +66,8 @@ def picture(path, kind):
     return f"data:{kind};base64,{data}"
 `;
 
-const namesOf = (pictures) => new Map(pictures.map((one) => [one.dataUrl, one.name]));
+// Without line ends, one of which could end the here-document, and the rest of what no shell shows.
+const namesOf = (pictures) => new Map(pictures.map((one) => [one.dataUrl, one.name.replace(/\p{Cc}/gu, "_")]));
 
 /** A value of JSON, on one line where it is short. */
 function printed(value, style, depth = 0) {

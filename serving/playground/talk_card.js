@@ -5,7 +5,8 @@ import { errorNote, errorTitle } from "./words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 
-const WAITING = { asked: "The small model looks at it …", streaming: "", done: "", cancelled: "" };
+/** Who is asked first. @param {Turn} turn */
+export const looksAtIt = (turn) => `The ${turn.settings.model.endsWith(":large") ? "large" : "small"} model looks at it …`;
 
 /** Say something to those who hear the page. @param {string} text */
 export function announce(text) {
@@ -42,7 +43,7 @@ export class TalkCard {
 
   #turn(turn, shown, last, busy) {
     const pictures = turn.pictures.map((one) => make("img", { src: one.url, alt: one.name }));
-    const answer = make("p", { className: "answer" }, turn.answer || WAITING[turn.state]);
+    const answer = make("p", { className: "answer" }, turn.answer || (turn.state === "asked" ? looksAtIt(turn) : ""));
     if (turn.state === "asked" || turn.state === "streaming") answer.classList.add("coming");
     answer.setAttribute("aria-busy", String(answer.classList.contains("coming")));
     answer.classList.toggle("waiting", turn.state === "asked");

@@ -282,3 +282,56 @@ def test_text_of_others_is_never_markup(browser: Any, endpoint: Endpoint) -> Non
     assert opened.text(".answer") == opened.text("#reason") == opened.text("#said-text") == bad
     assert opened.one("main b, main img[src=x]").count() == 0
     assert opened.wrong == []
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_failed_question_is_not_lost_for_a_new_one(
+    browser: Any, endpoint: Endpoint, cancelled: bool
+) -> None:
+    opened = Opened(browser, endpoint)
+    opened.bring(file_of(grey_picture()))
+    refused = Reply(("7",), told("large", 0.5), error=OVERLOADED, hold_after=0)
+    answers(endpoint, refused, SMALL)
+    opened.ask("the first?")
+    expect(opened.one("#cancel")).to_be_visible()
+    opened.page.fill("#question", "the second?")
+    if cancelled:
+        opened.page.click("#cancel")
+        expect(opened.one(".turn")).to_contain_text("the first?")
+        return
+    refused.release.set()
+    opened.page.click("#alert-again")
+    opened.answered()
+    assert endpoint.asked[1] == endpoint.asked[0]
+    assert opened.one("#question").input_value() == "the second?"
+    opened.page.click("#ask")
+
+
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_one_model_alone_is_told_as_such(browser: Any, endpoint: Endpoint, name: str) -> None:
+    opened = Opened(browser, endpoint)
+    changes = {"threshold": None, "reason": f"the {name} model was asked for", "pruning": None}
+    alone = told(name, 0.5, **changes)
+    if name == "large":
+        alone |= {"exit_score": None, "scores": None, "small_answer": None}
+    held = Reply(("72",), alone, hold_after=0)
+    answers(endpoint, LARGE, held)
+    opened.ask("of the pair?")
+    opened.answered()
+    opened.page.select_option("#model", f"pair:{name}")
+    opened.ask("of one?")
+    expect(opened.one(".turn").last).to_contain_text("of one?")
+    held.release.set()
+    opened.answered(2)
+    expect(opened.one(".turn .badge").last).to_have_text(f"{name} model")
+    assert opened.text("#headline").endswith(f"The {name} model answered, as asked.")
+    assert opened.text("#reason") == f"the {name} model was asked for"
+    assert "nothing to decide" in opened.text("#would")
+
+
+def test_who_is_asked_first_is_named(browser: Any, endpoint: Endpoint) -> None:
+    opened = Opened(browser, endpoint)
+    opened.page.route("**/v1/chat/completions", lambda _: None)
+    opened.page.select_option("#model", "pair:large")
+    opened.ask("what is red A?")
+    expect(opened.one(".answer")).to_have_text("The large model looks at it …")

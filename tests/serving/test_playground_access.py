@@ -1,5 +1,7 @@
 """The page for everybody: keys, keyboard, readers, narrow screens; its pictures and snippets."""
 
+import base64
+import io
 import os
 import subprocess
 import sys
@@ -8,7 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from serving.api_errors import ApiError
 from tests.serving.playground_browser import (
@@ -288,3 +292,79 @@ def test_it_works_below_a_path_of_its_own(browser: Any) -> None:
         opened = answered(browser, endpoint)
         assert f"{endpoint.address}v1/chat/completions" in opened.text("#snippet")
         assert opened.wrong == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"), [("bmp", False), ("tiff-like.png", False), ("gif", True)]
+)
+def test_pictures_arrive_in_a_format_that_the_endpoint_takes(
+    browser: Any, endpoint: Endpoint, kind: str, taken: bool
+) -> None:
+    """Whatever their names say: the second is a BMP that is called a PNG."""
+    opened = Opened(browser, endpoint)
+    buffer = io.BytesIO()
+    Image.fromarray(grey_picture()).save(buffer, kind if kind in ("bmp", "gif") else "bmp")
+    name = f"page.{kind}"
+    mime = {"bmp": "image/bmp", "gif": "image/gif"}.get(kind, "image/png")
+    opened.bring({"name": name, "mimeType": mime, "buffer": buffer.getvalue()})
+    assert (opened.canvas() == grey_picture()).all()
+    endpoint.replies.append(Reply(("72",), told("small", 0.95)))
+    opened.ask("what is red A?")
+    opened.answered()
+    url = endpoint.asked[0]["messages"][0]["content"][0]["image_url"]["url"]
+    data = base64.b64decode(url.partition(",")[2])
+    if taken:
+        assert data == buffer.getvalue()
+        return
+    assert url.startswith("data:image/png;")
+    sent = Image.open(io.BytesIO(data))
+    assert sent.format == "PNG"
+    assert (np.asarray(sent.convert("RGB")) == grey_picture()).all()
+    # The file of this name would be refused, so the snippet asks for another one.
+    assert f"{name}.png" in opened.text("#snippet")
+
+
+def test_it_works_where_storage_is_blocked(browser: Any, endpoint: Endpoint) -> None:
+    endpoint.key = KEY
+    opened = Opened(browser, endpoint)
+    opened.page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', "
+        "{ get() { throw new DOMException('denied', 'SecurityError'); } });"
+    )
+    opened.page.reload()
+    expect(opened.one("#key")).to_be_focused()
+    opened.page.keyboard.type(KEY)
+    opened.page.check("#key-kept")
+    opened.page.press("#key", "Enter")
+    expect(opened.one("#model option")).to_have_count(3)
+    assert opened.wrong == []
+
+
+def test_escape_closes_the_panel_and_nothing_else(browser: Any, endpoint: Endpoint) -> None:
+    opened = Opened(browser, endpoint)
+    reply = Reply(("half ", "whole"), told("large", 0.5), hold_after=1)
+    endpoint.replies.append(reply)
+    opened.ask("what is red A?")
+    expect(opened.one(".answer")).to_have_text("half")
+    opened.page.click("#key-panel summary")
+    opened.page.press("#key", "Escape")
+    expect(opened.one("#key")).to_be_hidden()
+    reply.release.set()
+    opened.answered()
+    expect(opened.one(".answer")).to_have_text("half whole")
+
+
+def test_no_figure_is_wider_than_its_tile(browser: Any, endpoint: Endpoint) -> None:
+    opened = Opened(browser, endpoint, viewport={"width": 1320, "height": 900})
+    sgl = told("large", 0.5)
+    sgl["cost"]["usd"] = 0.00000281
+    endpoint.replies.append(Reply(("72",), sgl))
+    opened.ask("what is red A?")
+    opened.answered()
+    assert "$0.00000281" in opened.text("#figures")
+    lines = """[...document.querySelectorAll("#figures dd:not(.note)")].map((one) => {
+      const range = document.createRange();
+      range.selectNodeContents(one);
+      return [range.getClientRects().length, one.scrollWidth <= one.clientWidth];
+    })"""
+    assert opened.page.evaluate(lines) == [[1, True]] * 4

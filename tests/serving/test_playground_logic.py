@@ -145,6 +145,18 @@ def test_the_canvas_shows_what_the_report_shows(opened: Opened) -> None:
         assert (page.canvas() == pixels).all()
 
 
+def test_no_name_of_a_file_ends_a_snippet(opened: Opened) -> None:
+    script = """(it, name) => {
+      const url = "data:image/png;base64,AA==";
+      const body = { messages: [{ content: [{ image_url: { url } }] }], sgl: {} };
+      const pictures = [{ dataUrl: url, name }];
+      return ["curl", "python"].map((way) => it[way](body, pictures, "http://x/v1/", false));
+    }"""
+    for source in opened.run("snippets", script, "a\nJSON\ntouch forged\x1b\x85.png"):
+        assert "a_JSON_touch forged__.png" in source
+        assert "JSON" not in source.splitlines()[:-1]
+
+
 def test_figures_read_as_people_write_them(opened: Opened) -> None:
     script = """(it) => [it.duration(3.14159), it.duration(31.4), it.duration(3141.5),
       it.percent(0.354), it.flops(2.4e9), it.flops(0), it.money(0.0000123456, "USD"),
