@@ -125,7 +125,10 @@ class LimitsConfig(StrictModel):
         max_text_chars: of all texts of one request.
         max_turns: of one conversation.
         max_new_tokens: the most that a request may ask for.
-        max_in_flight: requests under way in one process that parses them; more are refused.
+        max_in_flight: requests under way in one process that parses them; more are refused, before
+            their bodies are read. Raise it with the pools: to the batch size times the cohorts of
+            all small replicas, or somewhat more. Far above that the pools refuse instead, later and
+            at a price that those pay who are answered.
         max_in_flight_bytes: of the bodies and pixels of these.
         requests_per_minute: of one key.
         tokens_per_minute: of one key, of prompts and answers.
@@ -143,7 +146,7 @@ class LimitsConfig(StrictModel):
     max_text_chars: int = Field(default=100_000, ge=1)
     max_turns: int = Field(default=64, ge=1)
     max_new_tokens: int = Field(default=1024, ge=1)
-    max_in_flight: int = Field(default=256, ge=1)
+    max_in_flight: int = Field(default=64, ge=1)
     max_in_flight_bytes: int = Field(default=1 << 30, ge=1)
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
