@@ -60,7 +60,7 @@ def kind_of(pid: int, driver: int) -> str:
     """One of KINDS."""
     if pid == driver:
         return "driver"
-    command = _command(pid)
+    command = command_of(pid)
     program = command.partition(" ")[0]
     for kind, file in (("gcs", "/gcs_server"), ("raylet", "/raylet")):
         if program.endswith(file):
@@ -69,7 +69,7 @@ def kind_of(pid: int, driver: int) -> str:
     return "workers" if is_worker and "Agent" not in command else "others"
 
 
-def _command(pid: int) -> str:
+def command_of(pid: int) -> str:
     """Of a process; Ray's workers give themselves a title instead. Empty where it has ended."""
     with suppress(OSError):
         data = Path(f"/proc/{pid}/cmdline").read_bytes()

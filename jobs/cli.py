@@ -62,6 +62,7 @@ BENCHMARKS: dict[str, dict[str, int]] = {
     "pipeline": {"rounds": 5},
     "pruning": _IN_TURNS,
     "report": {"records": 1_000_000},
+    "serve": {"rounds": 5, "seconds": 4, "overload": 60},
 }
 """And the settings that each takes, with their defaults."""
 

@@ -55,7 +55,7 @@ def test_sums_are_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
         6: "ray::DashboardAgent",
         7: "python -u /ray/_private/log_monitor.py",
     }
-    monkeypatch.setattr("benchmarks.processes._command", commands.get)
+    monkeypatch.setattr("benchmarks.processes.command_of", commands.get)
     kinds = [kind_of(pid, 1) for pid in range(1, 8)]
     assert kinds == ["driver", "gcs", "raylet", "workers", "workers", "others", "others"]
 
