@@ -27,6 +27,7 @@ SLOWER = 1.5
 """Than before the overload: from then on it is over."""
 _AFTER_S = 15.0
 _LOOK_S = 2.0
+_FEW_LOOKS = 6
 _MIB = 2**20
 
 
@@ -72,22 +73,28 @@ def overloaded(
         "goodput_per_s": good,
         "goodput_to_capacity": good / capacity,
         "recovered_s": recovered_s(prober.seen, ended, SLOWER * before),
-        **_memory([seen for seen in memory.seen if begun <= seen[0] <= ended]),
+        **course([seen for seen in memory.seen if begun <= seen[0] <= ended]),
     }
 
 
-def _memory(looks: Sequence[tuple[float, dict[str, int]]]) -> Row:
-    """Its course in the second half, where what is filled once has been filled."""
+def course(looks: Sequence[tuple[float, dict[str, int]]]) -> Row:
+    """Of memory; slopes in the second half, where what is filled once has been filled.
+
+    Args:
+        looks: at least one: when, and bytes by part. Of fewer than six there are no slopes.
+    """
     later = looks[len(looks) // 2 :]
     at = np.array([moment for moment, _ in later]) - later[0][0]
     whole = np.array([sum(held.values()) for _, held in looks]) / _MIB
-    slopes = {
-        part: 60 * float(np.polyfit(at, [held[part] / _MIB for _, held in later], 1)[0])
-        for part in later[0][1]
-    }
+    slopes: dict[str, float] = {}
+    if len(looks) >= _FEW_LOOKS:
+        for part in looks[0][1]:
+            held = [each[part] / _MIB for _, each in later]
+            slopes[part] = 60 * float(np.polyfit(at, held, 1)[0])
+        slopes["all"] = sum(slopes.values())
     return {
         "memory_mib": {"begin": whole[0], "peak": max(whole), "end": whole[-1]},
-        "memory_mib_per_minute": slopes | {"all": sum(slopes.values())},
+        "memory_mib_per_minute": slopes,
     }
 
 

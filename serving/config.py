@@ -146,8 +146,8 @@ class LimitsConfig(StrictModel):
         max_new_tokens: the most that a request may ask for.
         max_in_flight: requests under way in one process that parses them; more are refused, before
             their bodies are read. Raise it with the pools: to the batch size times `batches` of
-            all small replicas, or somewhat more. Far above that the pools refuse instead, which
-            costs as much as an answer of a small model and slows down those that are answered.
+            all small replicas, or somewhat more. Far above that the pools refuse instead, later and
+            at a price that those pay who are answered.
         max_in_flight_bytes: of these: two for each byte of a body, which lies beside what is read
             of it, then a picture's address beside the picture; the encoded pictures that are
             fetched; three for each pixel. Unpacking the address takes two copies more of it in each

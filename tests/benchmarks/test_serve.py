@@ -12,7 +12,7 @@ from benchmarks.load import Loader, outcomes, rate
 from benchmarks.load_plan import NO_ANSWER, Sample
 from benchmarks.serve_closed import closed, overhead
 from benchmarks.serve_kills import SETTINGS, kill
-from benchmarks.serve_overload import deaf, overloaded
+from benchmarks.serve_overload import course, deaf, overloaded
 from testbed.records import draw_records
 
 
@@ -49,6 +49,14 @@ def test_it_has_recovered_when_answers_are_fast_in_a_row() -> None:
     mixed = [(4.0, 200, 0.1), (5.0, 503, 0.0), (6.0, 200, 0.1), (7.0, 200, 0.1)]
     assert recovered_s([*slow, *mixed], since=1.0, most_s=0.5, in_a_row=2) == 5.0
     assert recovered_s([*slow, *mixed], since=1.0, most_s=0.5, in_a_row=3) is None
+
+
+def test_memory_that_grows_by_the_minute_is_told() -> None:
+    looks = [(10.0 * at, {"small": (100 + at) << 20, "large": 50 << 20}) for at in range(8)]
+    told = course(looks)
+    assert told["memory_mib"] == {"begin": 150, "peak": 157, "end": 157}
+    assert told["memory_mib_per_minute"] == pytest.approx({"small": 6, "large": 0, "all": 6})
+    assert course(looks[:2])["memory_mib_per_minute"] == {}
 
 
 def closed_row(system: str, users: int) -> dict[str, Any]:
