@@ -131,11 +131,12 @@ def serve(config: "ServeConfig") -> None:
 
 @contextmanager
 def _json_lines(run_id: str) -> Iterator[None]:
-    """All that this process logs or prints to its standard error is JSON."""
+    """All that this process logs or prints is JSON, what Ray prints in it included."""
     from pipeline.logs import JsonLines, log_as_json
 
     log_as_json(run_id)
-    with contextlib.redirect_stderr(cast("IO[str]", JsonLines(sys.stderr))):
+    out, err = (cast("IO[str]", JsonLines(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 
 

@@ -16,7 +16,7 @@ from serving.backend import PoolState
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.5
+_POLL_S = 0.25
 _LAG_S = 2.0
 """A replica that has died is said to run for at most about so long."""
 _STALE_S = 5.0

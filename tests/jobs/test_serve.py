@@ -80,6 +80,7 @@ import logging
 from jobs.serve import _json_lines, _say
 with _json_lines("run-7"):
     _say("it runs")
+    print("(raylet) a worker died")
     logging.getLogger("any").warning("careful")
 """
 
@@ -88,6 +89,7 @@ def test_all_lines_are_json_where_json_is_asked_for() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["message"] for line in lines] == ["sgl: it runs", "careful"]
+    lines = [json.loads(line) for line in (done.stderr + done.stdout).splitlines()]
+    told = [line["message"] for line in lines]
+    assert told == ["sgl: it runs", "careful", "(raylet) a worker died"]
     assert {line["run_id"] for line in lines} == {"run-7"}

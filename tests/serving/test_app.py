@@ -1,18 +1,21 @@
 """What Ray Serve is told of the endpoint, and what an ingress process logs."""
 
+import asyncio
 import json
 import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from serving import app as serving_app
-from serving.app import build
+from serving.app import Given, Ingress, build
 from serving.config import ServeConfig
+from serving.surroundings import Prices
 from sgl.errors import ConfigurationError
 from tests.serving.fakes import config_of
 
@@ -77,3 +80,19 @@ def test_requests_are_told_as_json_with_the_runs_id() -> None:
 
 def test_as_text_requests_are_not_told() -> None:
     assert not logging.getLogger("serving.tally").isEnabledFor(logging.INFO)
+
+
+def test_the_pools_are_those_of_the_application_whatever_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def reported(app: str) -> dict[str, Any]:
+        assert app == "any"
+        return {"small": {"RUNNING": 1}, "large": {"RUNNING": 1}}
+
+    context = SimpleNamespace(app_name="any")
+    monkeypatch.setattr(serving_app.serve, "get_replica_context", lambda: context)
+    monkeypatch.setattr(serving_app, "reported_by_serve", reported)
+    handle: Any = object()
+    ingress = Ingress(Given(config_of(), Prices(), {}, "run-7"), handle, handle)
+    states = asyncio.run(ingress._backend.states())
+    assert {name: state.replicas for name, state in states.items()} == {"small": 1, "large": 1}
