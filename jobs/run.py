@@ -1,9 +1,7 @@
 """`sgl run`: check, start, stream, tell."""
 
-import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from rich.console import Console
 
@@ -25,7 +23,7 @@ from pipeline.fingerprint import (
 )
 from pipeline.ids import Spill
 from pipeline.lease import Lease
-from pipeline.logs import log_as_json, runtime_env
+from pipeline.logs import log_as_json, made_run_id, runtime_env
 from pipeline.measured import Measured, measure
 from pipeline.output import Alarm, JobRecord, Output, check_apart, check_output, open_output
 from pipeline.preflight import check_models
@@ -180,7 +178,7 @@ def _record(job: JobConfig, source: Source) -> JobRecord:
     identity = identity_of(job)
     return JobRecord(
         fingerprint=fingerprint_of(identity),
-        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}",
+        run_id=made_run_id(),
         records=source.rows,
         identity=identity,
         precision={},

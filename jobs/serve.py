@@ -1,6 +1,7 @@
 """`sgl serve`: the endpoint on Ray Serve, until somebody ends it."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -10,12 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from jobs.price_option import add_price_option, price_flags
 
 if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
     from serving.config import ServeConfig
+
+logger = logging.getLogger(__name__)
 
 DEMO = Path(__file__).with_name("serve.yaml")
 _SETTINGS = {
@@ -77,13 +82,10 @@ def config_of(options: argparse.Namespace) -> "ServeConfig":
         ConfigurationError: names the setting and the remedy.
     """
     from jobs.settings import with_testbed
-    from serving.config_file import absolute, read_config
 
     flags = {setting: getattr(options, name) for name, setting in _SETTINGS.items()}
     path = options.config or str(DEMO)
-    config = read_config(path, options.assignments, flags | price_flags(options))
-    # Before paths are made absolute: where there is a folder "testbed", it is not what is meant.
-    return absolute(config.model_copy(update={"models": with_testbed(config.models)}))
+    return load_config(path, options.assignments, flags | price_flags(options), with_testbed)
 
 
 def serve(config: "ServeConfig") -> None:
@@ -97,31 +99,34 @@ def serve(config: "ServeConfig") -> None:
         ReplicaError: the pools cannot start.
     """
     _prepare()
-    from ray import serve as ray_serve
-
     from jobs.cluster import cluster
+    from pipeline.logs import made_run_id, runtime_env
     from pipeline.preflight import check_models
     from serving.exposure import warnings_of
+    from serving.instance import instance
     from serving.policies import job_of
     from serving.proxy import environment
 
     check_models(job_of(config))
     os.environ.update(environment(config))  # of a local Ray, whose nodes inherit it
-    for warning in warnings_of(config):
-        _say(f"WARNING: {warning}")
-    # Ray has handlers of its own, which come with it.
-    with cluster(config.ray), _told_to_end() as end:
-        _start(config)
-        try:
-            _deploy(config)
-            listen = config.listen
-            _say(f"http://{listen.host}:{listen.port}  models: {config.name}, ...; Ctrl-C ends")
-            while not end.wait(_POLL_S):
-                pass
-            _say("draining: what is under way is finished")
-            _drain(config)
-        finally:
-            ray_serve.shutdown()
+    run_id, as_json = made_run_id(), config.logs.format == "json"
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(_json_lines(run_id))
+        for warning in warnings_of(config):
+            _say(f"WARNING: {warning}")
+        # Ray has handlers of its own, which come with it.
+        stack.enter_context(cluster(config.ray, runtime_env(run_id) if as_json else None))
+        end = stack.enter_context(_told_to_end())
+        stack.enter_context(instance(config.listen, _APPLICATION, _serve_logs(as_json=as_json)))
+        _deploy(config, run_id)
+        listen = config.listen
+        _say(f"http://{listen.host}:{listen.port}  models: {config.name}, ...; Ctrl-C ends")
+        while not end.wait(_POLL_S):
+            pass
+        _say("draining: what is under way is finished")
+        _drain(config.drain_s)
 
 
 def _prepare() -> None:
@@ -134,46 +139,60 @@ def _prepare() -> None:
     os.environ.setdefault("RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH", str(2**31 - 1))
 
 
-def _start(config: "ServeConfig") -> None:
-    from ray import serve as ray_serve
+@contextmanager
+def _json_lines(run_id: str) -> Iterator[None]:
+    """All that this process logs or prints is JSON, what Ray prints in it included."""
+    from pipeline.logs import JsonLines, log_as_json
 
-    from serving.browsers import is_loopback
-
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    near = is_loopback(config.listen.host)
-    ray_serve.start(
-        proxy_location="HeadOnly" if near else "EveryNode",
-        http_options={"host": config.listen.host, "port": config.listen.port},
-        logging_config=_QUIET,
-    )
+    log_as_json(run_id)
+    out, err = (cast("IO[str]", JsonLines(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
 
 
-def _deploy(config: "ServeConfig") -> None:
+def _serve_logs(*, as_json: bool) -> dict[str, Any]:
+    return _QUIET | ({"encoding": "JSON"} if as_json else {})
+
+
+def _deploy(config: "ServeConfig", run_id: str) -> None:
     from ray import serve as ray_serve
 
     from serving.app import application
     from sgl.errors import ReplicaError
 
+    logs = _serve_logs(as_json=config.logs.format == "json")
     try:
         ray_serve.run(
-            application(config), name=_APPLICATION, route_prefix="/", logging_config=_QUIET
+            application(config, run_id), name=_APPLICATION, route_prefix="/", logging_config=logs
         )
     except RuntimeError as error:
         raise ReplicaError(f"the endpoint cannot start: {error}") from error
 
 
-def _drain(config: "ServeConfig") -> None:
-    """Say that it is not ready, and wait for what is under way, but not for ever."""
+def _drain(drain_s: float) -> None:
+    """Say that it takes nothing more, and wait for what is under way, but not for ever."""
     from ray import serve as ray_serve
 
     ingress = ray_serve.get_app_handle(_APPLICATION)
-    deadline = time.monotonic() + config.drain_s
-    ingress.broadcast("drain").results(timeout_s=config.drain_s)
-    while time.monotonic() < deadline:
-        if sum(ingress.broadcast("under_way").results(timeout_s=config.drain_s)) == 0:
+    deadline = time.monotonic() + drain_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        # Again and again, as a process that died is replaced by one that knows nothing of it.
+        if _under_way(ingress, left_s) == 0:
             return
         time.sleep(_POLL_S)
     _say("some requests are not finished, and end here")
+
+
+def _under_way(ingress: "DeploymentHandle", timeout_s: float) -> int | None:
+    """Tell all ingress processes to drain; how much they have, None where one did not say."""
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return sum(ingress.broadcast("drain").results(timeout_s=timeout_s))
+    except (RayError, RayServeException, TimeoutError) as error:
+        logger.warning("a process of the ingress does not answer: %s", error)
+        return None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ nodes, where collectors of a cluster look for them.
 import json
 import logging
 import os
+import secrets
 import socket
 import sys
 from datetime import UTC, datetime
@@ -68,6 +69,11 @@ class JsonLines(TextIOBase):
     def writable(self) -> bool:
         """It is."""
         return True
+
+
+def made_run_id() -> str:
+    """For one run: when it begins, and a few digits at random."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def log_as_json(run_id: str) -> None:

@@ -86,12 +86,18 @@ def check_models(job: JobConfig) -> None:
             _divides(role, model, json.loads(file.read_bytes()))
 
 
-def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
+_TASKS = {"read, fetch and write": float(CPUS_FOR_TASKS)}
+
+
+def resolve(
+    job: JobConfig, nodes: Sequence[Mapping[str, Any]], beside: Mapping[str, float] = _TASKS
+) -> Resources:
     """Settle the GPUs of each pool, and check that the cluster can hold all replicas.
 
     Args:
         job: whose pools.
         nodes: as ray.nodes() tells them.
+        beside: cores that something else needs; by default the tasks of a batch job.
 
     Raises:
         ConfigurationError: names the pool, what it asks for and what is there.
@@ -116,7 +122,7 @@ def resolve(job: JobConfig, nodes: Sequence[Mapping[str, Any]]) -> Resources:
     _total("num_gpus", {r: p.num_gpus * replicas[r] for r, p in placements.items()}, gpus)
     _together("num_gpus", {r: (replicas[r], p.num_gpus) for r, p in placements.items()}, gpus)
     asked = {r: p.num_cpus * replicas[r] for r, p in placements.items()}
-    _total("num_cpus", asked | {"read, fetch and write": CPUS_FOR_TASKS}, cpus)
+    _total("num_cpus", asked | dict(beside), cpus)
     _together("num_cpus", {r: (replicas[r], p.num_cpus) for r, p in placements.items()}, cpus)
     return Resources(placements)
 

@@ -5,6 +5,11 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+from sgl.errors import CrashError
+
+_NOT_AGAIN = CrashError.__name__
+"""A request that ends replicas would end more of them."""
+
 
 class ApiError(Exception):
     """An answer that is an error.
@@ -42,6 +47,8 @@ class ApiError(Exception):
 
     def headers(self) -> Mapping[str, str]:
         """Beside it; Retry-After is in whole seconds, at least one."""
+        if self.code == _NOT_AGAIN:
+            return {"x-should-retry": "false"}  # OpenAI's clients would, after any 500
         if self.retry_after_s is None:
             return {}
         return {"retry-after": str(max(1, round(self.retry_after_s)))}

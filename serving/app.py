@@ -3,7 +3,7 @@
 For Ray Serve's own commands:
 
     serve run serving.app:build config=serve.yaml
-    SGL_SERVE_CONFIG=serve.yaml serve deploy ...     with import_path: serving.deployed:app
+    serve deploy application.yaml       with import_path: serving.app:build and its args
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -18,27 +19,35 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from pipeline.logs import log_as_json, made_run_id
 from pipeline.policy import Policy
 from serving.config import ListenConfig, ServeConfig, ServePoolConfig
-from serving.config_file import load_config
+from serving.config_file import checked, load_config
+from serving.draining import RefusesAtTheEnd
 from serving.exposure import bounds_warning, warnings_of
 from serving.guarded import guarded
 from serving.http_app import create_app
 from serving.metrics import Metrics, Snapshot
 from serving.pictures import Pictures
+from serving.placement import placed
 from serving.playground_files import mount
 from serving.policies import policies_of
+from serving.pool_states import PoolStates
 from serving.pools import LargePool, SmallPool
 from serving.prices import priced
 from serving.proxy import CALLBACK
-from serving.ray_backend import RayBackend
+from serving.ray_backend import RayBackend, reported_by_serve
 from serving.status import Lifecycle
 from serving.surroundings import Prices
+from sgl.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
 _HEALTH_S = 1.0
-"""Dead replicas are noticed so soon."""
+"""Replicas whose process has died are noticed so soon."""
+_FROZEN_S = 10.0
+"""One that is there and says nothing is ended after three times so long."""
+_RETRY_AFTER_S = 1.0
 _INGRESS = "ingress"
 _NAMESPACE = "serve"
 """Where Ray Serve's own commands look for it."""
@@ -52,11 +61,13 @@ class Given:
         config: resolved.
         prices: of device time.
         policies: by name; read once, as the models' files are read for it.
+        run_id: of this endpoint, from its start to its end; in every line of JSON.
     """
 
     config: ServeConfig
     prices: Prices
     policies: Mapping[str, Policy]
+    run_id: str
 
 
 class Ingress:
@@ -70,8 +81,12 @@ class Ingress:
 
     def __init__(self, given: Given, small: DeploymentHandle, large: DeploymentHandle) -> None:
         self._given = given
-        app = serve.get_replica_context().app_name
-        self._backend = RayBackend(given.config, app, small, large)
+        if given.config.logs.format == "json":
+            log_requests(given.run_id)
+        app, pools = serve.get_replica_context().app_name, given.config.pools
+        wanted = {"small": pools.small.replicas, "large": pools.large.replicas}
+        states = PoolStates(wanted, partial(reported_by_serve, app))
+        self._backend = RayBackend(given.config, states, small, large)
         self._metrics, self._lifecycle = Metrics(), Lifecycle()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -89,19 +104,16 @@ class Ingress:
         )
         if config.listen.playground:
             mount(app)
-        return guarded(app, config, metrics=self._metrics)
+        return guarded(RefusesAtTheEnd(app, self._lifecycle), config, metrics=self._metrics)
 
     async def snapshot(self) -> Snapshot:
         """What this process has counted."""
         return self._metrics.snapshot()
 
-    async def under_way(self) -> int:
-        """Requests that are not answered yet."""
-        return int(self._metrics.snapshot().values.get(("num_requests_running", ()), 0))
-
-    async def drain(self) -> None:
-        """From now on it is not ready: whoever routes to it shall go elsewhere."""
+    async def drain(self) -> int:
+        """From now on it is not ready, and takes nothing; how much is not answered yet."""
         self._lifecycle.draining = True
+        return int(self._metrics.snapshot().values.get(("num_requests_running", ()), 0))
 
     async def _gather(self) -> Sequence[Snapshot]:
         own = serve.get_replica_context()
@@ -110,16 +122,22 @@ class Ingress:
         return found
 
 
-def build(arguments: Mapping[str, str]) -> serve.Application:
+def log_requests(run_id: str) -> None:
+    """From now on this process writes JSON, a line for each request among it."""
+    log_as_json(run_id)
+    logging.getLogger("serving").setLevel(logging.INFO)
+
+
+def build(arguments: Mapping[str, Any]) -> serve.Application:
     """For `serve run` and `serve deploy`; what `sgl serve` warns of is in the log.
 
     Args:
-        arguments: `config`, a YAML file.
+        arguments: `config`, a YAML file where this runs; or `settings`, what would stand in it.
 
     Raises:
-        ConfigurationError: the file is wrong, or the models do not fit the cluster.
+        ConfigurationError: the settings are wrong, or the models do not fit the cluster.
     """
-    config = load_config(arguments["config"])
+    config = _told_by(arguments)
     for warning in warnings_of(config):
         logger.warning("WARNING: %s", warning)
     if not ray.is_initialized():  # `serve run` does so after it has built what it runs
@@ -127,34 +145,40 @@ def build(arguments: Mapping[str, str]) -> serve.Application:
     return application(config)
 
 
-def application(config: ServeConfig) -> serve.Application:
+def _told_by(arguments: Mapping[str, Any]) -> ServeConfig:
+    match dict(arguments):
+        case {"config": str(path), **others} if not others:
+            return load_config(path)
+        case {"settings": dict(settings), **others} if not others:
+            return checked(settings)
+    raise ConfigurationError(
+        "args: write config, the path of a YAML file, or settings, what would stand in it"
+    )
+
+
+def application(config: ServeConfig, run_id: str | None = None) -> serve.Application:
     """Bind the deployments; Ray must run.
+
+    Args:
+        config: of the endpoint.
+        run_id: of it; None makes one.
 
     Raises:
         ConfigurationError: the pools do not fit the cluster, or prices cannot be read.
     """
     if warning := bounds_warning(ray.get(ray.remote(num_cpus=0)(_callback).remote())):
         logger.warning("WARNING: %s", warning)
-    config = resolved(config, ray.cluster_resources())
+    config = placed(config, ray.nodes())
     small = _pool(SmallPool, "small", config).bind(config)
     large = _pool(LargePool, "large", config).bind(config)
-    given = Given(config, priced(config, ray.nodes()), policies_of(config))
+    prices, policies = priced(config, ray.nodes()), policies_of(config)
+    given = Given(config, prices, policies, run_id or made_run_id())
     return _ingress(config).bind(given, small, large)
 
 
 def _callback() -> str | None:
     """What proxies call at their start: they inherit their node's environment, as tasks do."""
     return os.environ.get(CALLBACK)
-
-
-def resolved(config: ServeConfig, resources: Mapping[str, float]) -> ServeConfig:
-    """With GPUs in all pools: a whole one per replica, where the cluster has any."""
-    own = 1.0 if resources.get("GPU") else 0.0
-    pools = {
-        name: pool if pool.num_gpus is not None else pool.model_copy(update={"num_gpus": own})
-        for name, pool in (("small", config.pools.small), ("large", config.pools.large))
-    }
-    return config.model_copy(update={"pools": config.pools.model_copy(update=pools)})
 
 
 def _pool(kind: type, name: str, config: ServeConfig) -> Any:
@@ -168,6 +192,7 @@ def _pool(kind: type, name: str, config: ServeConfig) -> Any:
         max_ongoing_requests=pool.max_waiting + at_once + 1,
         max_queued_requests=pool.max_waiting,
         health_check_period_s=_HEALTH_S,
+        health_check_timeout_s=_FROZEN_S,
         graceful_shutdown_timeout_s=config.drain_s,
         **_replicas(pool, at_once),
     )
@@ -196,6 +221,10 @@ def _ingress(config: ServeConfig) -> Any:
         ray_actor_options={"num_cpus": listen.num_cpus},
         # The guard refuses, in OpenAI's shape, long before Ray Serve would.
         max_ongoing_requests=4 * config.limits.max_in_flight + 64,
+        # While no ingress lives requests wait in the proxy, and it shall not hold many bodies.
+        max_queued_requests=config.limits.max_in_flight,
+        backpressure_config={"retry_after_s": _RETRY_AFTER_S},
         health_check_period_s=_HEALTH_S,
+        health_check_timeout_s=_FROZEN_S,
         graceful_shutdown_timeout_s=config.drain_s,
     )

@@ -35,9 +35,11 @@ class ServePoolConfig(StrictModel):
 
     Attributes:
         replicas: of which there are at least so many.
-        max_replicas: at most; more than `replicas` lets Ray Serve add some while requests wait.
+        max_replicas: at most; more than `replicas` lets Ray Serve add some while requests wait,
+            as far as the cluster has room.
         num_gpus: per replica; several are of one node, and the model is split over them. None means
-            1 where the cluster has GPUs, else 0.
+            1 where the cluster has GPUs, an equal share of one where it has fewer GPUs than
+            `replicas` of both pools, and 0 where it has none.
         num_cpus: cores reserved per replica.
         usd_per_hour: price of one device for an hour; None takes the price book's.
         upscale_delay_s: requests have to wait so long before there is another replica.
@@ -219,6 +221,16 @@ class ServeConfig(StrictModel):
     logs: LogsConfig = LogsConfig()
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _default_within_limit(self) -> "ServeConfig":
+        default, most = self.decoding.max_new_tokens, self.limits.max_new_tokens
+        if default > most:
+            raise ValueError(
+                f"decoding.max_new_tokens: {default} is above limits.max_new_tokens, {most}; lower "
+                "the one, or raise the other"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "ServeConfig":

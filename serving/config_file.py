@@ -1,26 +1,25 @@
 """From a YAML file, `--set` and flags to a checked ServeConfig."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from pipeline.config import absolute_path
 from pipeline.settings_file import assign, assign_all, explained, read_settings
-from serving.config import ServeConfig
+from serving.config import PairConfig, ServeConfig
 from sgl.errors import ConfigurationError
+
+Names: TypeAlias = Callable[[PairConfig], PairConfig]
+"""Makes paths of models' names that are neither paths nor ids of a hub."""
 
 
 def load_config(
-    path: str | None, assignments: Sequence[str] = (), flags: Mapping[str, Any] | None = None
-) -> ServeConfig:
-    """As `read_config`, with absolute paths."""
-    return absolute(read_config(path, assignments, flags))
-
-
-def read_config(
-    path: str | None, assignments: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+    path: str | None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    names: Names | None = None,
 ) -> ServeConfig:
     """The settings of an endpoint; flags win over `--set`, which wins over the file.
 
@@ -28,6 +27,8 @@ def read_config(
         path: of a YAML file; None starts from nothing.
         assignments: "a.b=value", the value in YAML.
         flags: dotted name -> value; None values are passed over.
+        names: of models, looked up before paths are made absolute, so that no folder that happens
+            to be there counts as one.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
@@ -37,14 +38,26 @@ def read_config(
     for name, value in (flags or {}).items():
         if value is not None:
             assign(data, name, value)
+    return checked(data, names)
+
+
+def checked(data: Mapping[str, Any], names: Names | None = None) -> ServeConfig:
+    """A ServeConfig of plain data, paths absolute.
+
+    Raises:
+        ConfigurationError: names the setting and the remedy.
+    """
     try:
-        return ServeConfig.model_validate(data)
+        config = ServeConfig.model_validate(data)
     except ValidationError as error:
         raise ConfigurationError(explained(error, ServeConfig)) from error
+    if names is not None:
+        config = config.model_copy(update={"models": names(config.models)})
+    return _absolute(config)
 
 
-def absolute(config: ServeConfig) -> ServeConfig:
-    """With paths as replicas need them, whose current directory is another one."""
+def _absolute(config: ServeConfig) -> ServeConfig:
+    """As replicas need it, whose current directory is another one."""
     update: dict[str, Any] = {
         "policies": {name: absolute_path(path) for name, path in config.policies.items()},
         "keys": config.keys and absolute_path(config.keys),

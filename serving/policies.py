@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from pipeline.config import InputConfig, JobConfig, Mode, ModelsConfig, OutputConfig
 from pipeline.policy import Policy, check_policy, identity_for, read_policy
+from pipeline.pool_config import PoolsConfig
+from pipeline.settings_file import explained
 from serving.config import ServeConfig
 from sgl.errors import ConfigurationError
 
+_NO_POOLS = PoolsConfig()
 _UNHEARD = "input."
 """What a policy knows of its records' files; an endpoint has none."""
 
@@ -42,14 +47,26 @@ def _with_input_of(policy: Policy, job: JobConfig) -> Policy:
     return policy.model_copy(update={"identity": theirs | ours})
 
 
-def job_of(config: ServeConfig) -> JobConfig:
-    """The batch job that answers as this endpoint does."""
-    return JobConfig(
-        input=InputConfig(path="requests"),
-        output=OutputConfig(path="answers"),
-        threshold=0.0,
-        models=ModelsConfig(small=config.models.small, large=config.models.large),
-        guidance=config.guidance,
-        pruning=config.pruning,
-        decoding=config.decoding,
-    )
+def job_of(config: ServeConfig, pools: PoolsConfig = _NO_POOLS) -> JobConfig:
+    """The batch job that answers as this endpoint does.
+
+    Args:
+        config: of the endpoint.
+        pools: of the job; by default any, where nothing is asked of them.
+
+    Raises:
+        ConfigurationError: there is none such.
+    """
+    try:
+        return JobConfig(
+            input=InputConfig(path="requests"),
+            output=OutputConfig(path="answers"),
+            threshold=0.0,
+            models=ModelsConfig(small=config.models.small, large=config.models.large),
+            guidance=config.guidance,
+            pruning=config.pruning,
+            decoding=config.decoding,
+            pools=pools,
+        )
+    except ValidationError as error:
+        raise ConfigurationError(explained(error, JobConfig)) from error

@@ -7,12 +7,13 @@ drawn with a seed, so that a text that was begun goes on where it was (`actors.r
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -20,72 +21,32 @@ from actors.large_vlm import GuidedQuestion
 from actors.retold import Retold
 from serving.backend import Delta, PoolState, Timed
 from serving.config import Degrade, ServeConfig
+from serving.pool_states import PoolStates, Reported
 from serving.pools import Event
-from sgl.errors import OverloadedError, UnavailableError
-from sgl.types import ImageQuestion
+from sgl.errors import CrashError, OverloadedError, UnavailableError
+from sgl.types import Failure, ImageQuestion
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 3
-"""A request whose replica dies so often is suspected to be why."""
-_POLL_S = 1.0
-_STALE_S = 5.0
+ATTEMPTS = 2
+"""A request whose replica dies so often is suspected to be why, and gets no other one to end."""
 _RETRY_S = 0.1
 """The handle needs a moment to hear of a replica's death."""
 _RETRY_AFTER_S = 1.0
-_RUNNING = "RUNNING"
+_GRACE_S = 0.5
+"""A call that a replica had taken hears of its death before the pool is given up."""
+
+Heard = TypeVar("Heard")
 
 
-class PoolStates:
-    """How many replicas the pools have, asked of Ray Serve once a second, while anybody wonders.
+def reported_by_serve(app: str) -> Reported:
+    """Replicas of an application by deployment and state.
 
-    Ray Serve takes long to tell (25 ms of this process, more of its controller), so that requests
-    go by what was known a moment ago, and have it asked anew while they go on.
-
-    Args:
-        app: name of the application.
-        wanted: replicas by pool.
+    Raises:
+        KeyError: a controller that has just begun does not know it yet.
     """
-
-    def __init__(self, app: str, wanted: dict[str, int]) -> None:
-        self._app, self._wanted = app, wanted
-        self._known = {name: PoolState(number, number) for name, number in wanted.items()}
-        self._asked = 0.0
-        self._asking = asyncio.Lock()
-        self._refresh: asyncio.Task[dict[str, PoolState]] | None = None
-
-    async def now(self) -> dict[str, PoolState]:
-        """As of the last second."""
-        async with self._asking:
-            if self._age_s() > _POLL_S:
-                self._known = await asyncio.to_thread(self._ask)
-                self._asked = time.monotonic()
-        return self._known
-
-    async def lately(self) -> dict[str, PoolState]:
-        """As of the last seconds; waits only where nobody has wondered for longer."""
-        if self._age_s() > _STALE_S:
-            return await self.now()
-        if self._age_s() > _POLL_S and (self._refresh is None or self._refresh.done()):
-            self._refresh = asyncio.create_task(self.now())
-            self._refresh.add_done_callback(_noted)
-        return self._known
-
-    def _age_s(self) -> float:
-        return time.monotonic() - self._asked
-
-    def _ask(self) -> dict[str, PoolState]:
-        deployments = serve.status().applications[self._app].deployments
-        return {
-            name: PoolState(deployments[name].replica_states.get(_RUNNING, 0), number)
-            for name, number in self._wanted.items()
-        }
-
-
-def _noted(refresh: "asyncio.Task[dict[str, PoolState]]") -> None:
-    if not refresh.cancelled() and (error := refresh.exception()):
-        # Whoever wonders once more than `_STALE_S` have passed is told.
-        logger.warning("Ray Serve does not tell how the pools do: %s", error)
+    deployments = serve.status().applications[app].deployments
+    return {name: {**one.replica_states} for name, one in deployments.items()}
 
 
 class RayBackend:
@@ -93,13 +54,17 @@ class RayBackend:
 
     Args:
         config: of the endpoint.
-        app: its name to Ray Serve.
+        states: of its pools.
         small: handle of the small pool.
         large: likewise.
     """
 
     def __init__(
-        self, config: ServeConfig, app: str, small: DeploymentHandle, large: DeploymentHandle
+        self,
+        config: ServeConfig,
+        states: PoolStates,
+        small: DeploymentHandle,
+        large: DeploymentHandle,
     ) -> None:
         self._handles = {"small": small, "large": large}
         # What was never begun is refused at once; what was begun waits, unless it can do without.
@@ -109,9 +74,7 @@ class RayBackend:
             "large": begun if config.degrade is Degrade.ERROR else 0.0,
         }
         self._wait_s = self._first_wait_s | {"small": begun}
-        self._states = PoolStates(
-            app, {"small": config.pools.small.replicas, "large": config.pools.large.replicas}
-        )
+        self._states = states
 
     def guide(
         self, question: ImageQuestion, *, timeout_s: float, stream: bool
@@ -134,12 +97,15 @@ class RayBackend:
     ) -> AsyncIterator[Delta | Timed]:
         deadline = time.monotonic() + timeout_s
         retold = Retold()
+        deaths = 0
         for attempt in range(ATTEMPTS):
-            await self._replica(pool, (self._wait_s if attempt else self._first_wait_s)[pool])
+            wait_s = (self._wait_s if attempt else self._first_wait_s)[pool]
+            if not await self._states.has_some(pool, wait_s):
+                raise _no_replica(pool)
             retold.again()
             left = max(0.0, deadline - time.monotonic())
             try:
-                async with aclosing(self._call(pool, item, left, stream)) as events:
+                async with aclosing(self._call(pool, item, left, wait_s, stream)) as events:
                     async for event in events:
                         if isinstance(event, Delta):
                             if new := retold.more(event.text):
@@ -153,40 +119,64 @@ class RayBackend:
                 raise OverloadedError(
                     f"the {pool} pool has as many requests waiting as may", _RETRY_AFTER_S
                 ) from error
-            except (RayActorError, DeploymentUnavailableError):
-                logger.warning("a replica of the %s pool died under a request", pool)
+            except (RayActorError, DeploymentUnavailableError) as error:
+                deaths += self._is_death(pool, error)
                 await asyncio.sleep(_RETRY_S)
-        raise UnavailableError(f"{ATTEMPTS} replicas of the {pool} pool died under this request")
+        if deaths < ATTEMPTS:
+            raise UnavailableError(f"no replica of the {pool} pool could be reached")
+        told = f"{ATTEMPTS} replicas of the {pool} pool died under this request"
+        yield Timed(Failure(item.id, pool, CrashError.__name__, told), queued_s=0.0, served_s=0.0)
 
-    async def _replica(self, pool: str, wait_s: float) -> None:
-        """Wait until some replica could take a request.
-
-        Raises:
-            UnavailableError: there is none after so long.
-        """
-        if (await self._states.lately())[pool].replicas:
-            return
-        until = time.monotonic() + wait_s
-        while (await self._states.now())[pool].replicas == 0:
-            if time.monotonic() >= until:
-                raise UnavailableError(f"the {pool} pool has no replica now")
-            await asyncio.sleep(_POLL_S)
+    def _is_death(self, pool: str, error: Exception) -> bool:
+        """Whether a replica has died, and is not merely out of reach."""
+        logger.warning("a replica of the %s pool was lost under a request", pool)
+        if not isinstance(error, RayActorError) or isinstance(error, ActorUnavailableError):
+            return False
+        self._states.died(pool, str(error.actor_id))
+        return True
 
     async def _call(
-        self, pool: str, item: Any, timeout_s: float, stream: bool
+        self, pool: str, item: Any, timeout_s: float, wait_s: float, stream: bool
     ) -> AsyncGenerator[Event]:
         """One call of one replica; whoever stops listening cancels it."""
         handle = self._handles[pool]
+        first = partial(self._unless_gone, pool, wait_s)
         if not stream:
             response = handle.ask.remote(item, timeout_s)
             try:
-                yield await response
+                yield await first(response)
             finally:
                 response.cancel()
             return
         events = handle.options(stream=True).ask_stream.remote(item, timeout_s)
         try:
+            yield await first(anext(events))
             async for event in events:
                 yield event
         finally:
             events.cancel()
+
+    async def _unless_gone(self, pool: str, wait_s: float, heard: Awaitable[Heard]) -> Heard:
+        """Wait for what a replica says first.
+
+        Ray Serve keeps a call that no replica has taken for as long as there is none.
+
+        Raises:
+            UnavailableError: the pool has had no replica for so long.
+        """
+        call = asyncio.ensure_future(heard)
+        gone = asyncio.create_task(self._states.is_gone(pool, max(wait_s, _GRACE_S)))
+        try:
+            await asyncio.wait({call, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not call.done():
+                raise _no_replica(pool)
+            return call.result()
+        finally:
+            for task in (call, gone):
+                task.cancel()
+            # Heard here, as Ray Serve words the cancellation of a call that it knows otherwise.
+            await asyncio.wait({call, gone})
+
+
+def _no_replica(pool: str) -> UnavailableError:
+    return UnavailableError(f"the {pool} pool has no replica now")
