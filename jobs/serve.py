@@ -82,6 +82,7 @@ def config_of(options: argparse.Namespace) -> "ServeConfig":
         ConfigurationError: names the setting and the remedy.
     """
     from jobs.settings import with_testbed
+    from serving.config_file import load_config
 
     flags = {setting: getattr(options, name) for name, setting in _SETTINGS.items()}
     path = options.config or str(DEMO)
