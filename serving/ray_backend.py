@@ -18,7 +18,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from actors.large_vlm import GuidedQuestion
-from actors.retold import Retold
+from actors.retold import Retold, diverged
 from serving.backend import Delta, PoolState, Timed
 from serving.config import Degrade, ServeConfig
 from serving.pool_states import PoolStates, Reported
@@ -111,6 +111,8 @@ class RayBackend:
                             if new := retold.more(event.text):
                                 yield Delta(new)
                         elif isinstance(event, Timed):
+                            if not retold.complete:
+                                raise diverged()
                             yield event
                             return
                         else:

@@ -138,6 +138,12 @@ async def test_a_stream_that_would_go_on_otherwise_ends() -> None:
     assert handle.calls[1].cancelled
 
 
+async def test_a_stream_that_would_end_earlier_ends_with_an_error() -> None:
+    handle = Handle([Delta("red"), Delta(" and blue"), death()], [Delta("red"), DONE])
+    with pytest.raises(UnavailableError, match="ask again"):
+        await heard(backend_of(handle))
+
+
 async def test_a_request_that_ends_replicas_gets_no_third_one() -> None:
     handle = Handle([death("a")], [death("b")])
     (found,) = await heard(backend_of(handle))
