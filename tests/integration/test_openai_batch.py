@@ -23,8 +23,9 @@ def shown(record: Record) -> dict[str, Any]:
     return image(f"data:image/png;base64,{base64.b64encode(encode_png(record.image)).decode()}")
 
 
-def asked(record: Record, **body: Any) -> dict[str, Any]:
-    return request(record.id, user([shown(record), text(record.question.text)]), **body)
+def asked(record: Record, name: str | None = None, **body: Any) -> dict[str, Any]:
+    messages = user([shown(record), text(record.question.text)])
+    return request(name or record.id, messages, **body)
 
 
 def answered(folder: Path, lines: list[dict[str, Any]]) -> dict[str, ChatCompletion]:
@@ -51,61 +52,72 @@ def said(completion: ChatCompletion) -> str:
     return completion.choices[0].message.content or ""
 
 
-def test_results_are_the_rows_and_mostly_right(tmp_path: Path) -> None:
-    records = list(draw_records("heldout", 12))
-    found = answered(tmp_path, [asked(record, max_tokens=16) for record in records])
-    assert list(found) == [record.id for record in records]
-    rows = {row["id"]: row for row in pq.read_table(tmp_path / "out" / "rows").to_pylist()}
-    for name, completion in found.items():
-        row = rows[name]
+RECORDS = tuple(draw_records("heldout", 12))
+FIRST, SECOND = RECORDS[:2]
+HOT = [asked(record, f"hot {record.id}", temperature=2) for record in RECORDS]
+CONVERSATION = (
+    {"role": "system", "content": "Answer in one word."},
+    user([shown(FIRST), text(FIRST.question.text)]),
+    {"role": "assistant", "content": FIRST.question.answer},
+    user([text("and here"), shown(SECOND), text(SECOND.question.text)]),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("batch")
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path, ray_cluster: str) -> dict[str, ChatCompletion]:
+    """One run over all kinds of requests."""
+    lines = [
+        *(asked(record, max_tokens=16) for record in RECORDS),
+        asked(FIRST, "cut", max_tokens=1),
+        asked(FIRST, "stopped", stop=FIRST.question.answer[1:]),
+        request("long", *CONVERSATION),
+        *HOT,
+    ]
+    completions = answered(folder, lines)
+    assert list(completions) == [line["custom_id"] for line in lines]
+    return completions
+
+
+def test_results_are_the_rows_and_mostly_right(
+    folder: Path, found: dict[str, ChatCompletion]
+) -> None:
+    rows = {row["id"]: row for row in pq.read_table(folder / "out" / "rows").to_pylist()}
+    for record in RECORDS:
+        row, completion = rows[record.id], found[record.id]
         assert said(completion) == row["answer"]
         assert completion.usage
         assert completion.usage.prompt_tokens == row[f"{row['route']}_prompt_tokens"]
         assert completion.choices[0].finish_reason == "stop"
-    right = [said(found[record.id]) == record.question.answer for record in records]
-    assert sum(right) >= 8
+    assert sum(said(found[one.id]) == one.question.answer for one in RECORDS) >= 8
 
 
-def test_an_answer_that_is_cut_says_so(tmp_path: Path) -> None:
-    (record,) = draw_records("heldout", 1)
-    (found,) = answered(tmp_path, [asked(record, max_tokens=1)]).values()
-    assert found.choices[0].finish_reason == "length"
+def test_an_answer_that_is_cut_says_so(found: dict[str, ChatCompletion]) -> None:
+    assert found["cut"].choices[0].finish_reason == "length"
 
 
-def test_a_stop_text_ends_an_answer_before_it(tmp_path: Path) -> None:
-    (record,) = draw_records("heldout", 1)
-    whole = said(answered(tmp_path, [asked(record)])[record.id])
-    (tmp_path / "stopped").mkdir()
-    found = answered(tmp_path / "stopped", [asked(record, stop=whole[1:])])[record.id]
-    assert said(found) == whole[:1]
-    assert found.choices[0].finish_reason == "stop"
+def test_a_stop_text_ends_an_answer_before_it(found: dict[str, ChatCompletion]) -> None:
+    assert said(found[FIRST.id]) == FIRST.question.answer
+    assert said(found["stopped"]) == FIRST.question.answer[:1]
+    assert found["stopped"].choices[0].finish_reason == "stop"
 
 
-def test_sampling_draws_the_same_again(tmp_path: Path) -> None:
-    records = list(draw_records("heldout", 12))
-    hot = [asked(record, temperature=2) for record in records]
-    drawn = []
-    for place in range(2):
-        folder = tmp_path / str(place)
-        folder.mkdir()
-        drawn.append({name: said(one) for name, one in answered(folder, hot).items()})
-    assert drawn[0] == drawn[1]
-    (tmp_path / "greedy").mkdir()
-    cold = answered(tmp_path / "greedy", [asked(record) for record in records])
-    assert drawn[0] != {name: said(one) for name, one in cold.items()}
+def test_sampling_draws_the_same_again(tmp_path: Path, found: dict[str, ChatCompletion]) -> None:
+    again = {name: said(one) for name, one in answered(tmp_path, HOT).items()}
+    assert again == {name: said(found[name]) for name in again}
+    cold = {f"hot {record.id}": said(found[record.id]) for record in RECORDS}
+    assert again != cold
 
 
-def test_a_conversation_with_pictures_in_two_turns_is_answered(tmp_path: Path) -> None:
-    first, second = draw_records("heldout", 2)
-    messages = (
-        {"role": "system", "content": "Answer in one word."},
-        user([shown(first), text(first.question.text)]),
-        {"role": "assistant", "content": first.question.answer},
-        user([text("and here"), shown(second), text(second.question.text)]),
-    )
-    found = answered(tmp_path, [request("long", *messages), asked(second)])
+def test_a_conversation_with_pictures_in_two_turns_is_answered(
+    found: dict[str, ChatCompletion],
+) -> None:
     assert said(found["long"])
-    long, short = (found[name].usage for name in ("long", second.id))
+    long, short = (found[name].usage for name in ("long", SECOND.id))
     assert long
     assert short
     assert long.prompt_tokens > 2 * short.prompt_tokens - 100

@@ -55,7 +55,7 @@ BAD: dict[str, tuple[str | dict[str, Any], str]] = {
     ),
     "limit": (
         request("limit", user([image(data_uri(1)), text("q")]), max_tokens=0),
-        "RecordError",
+        "MalformedRecordError",
     ),
     "long": (request("long", user([image(data_uri(1)), text(POISON)])), "PromptTooLongError"),
 }

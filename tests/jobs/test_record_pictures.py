@@ -50,12 +50,12 @@ def test_only_pruned_rows_of_the_guided_pruner_were_guided(
 
 def test_a_request_is_found_again_as_it_was_asked(tmp_path: Path) -> None:
     lines = [
-        request("a", user([text("this?"), image(data_uri(3))]), stop="!"),
+        request("a", user([text("this"), image(data_uri(3)), text("?")]), stop="!"),
         request("b", user([image(data_uri(4)), text("q")])),
     ]
     path = write_jsonl(tmp_path / "in.jsonl", lines)
     found = input_records(job_of(path, tmp_path / "out"), {"a", "b"})
-    turn = Turn(Role.USER, ("this?", None))
+    turn = Turn(Role.USER, ("this", None, "?"))
     assert found["a"].conversation == Conversation((turn,), ("!",))
     assert found["b"].conversation == PLAIN
     assert [found[name].pictures[0][0, 0, 0] for name in ("a", "b")] == [3, 4]

@@ -200,7 +200,7 @@ def test_a_cancelled_request_frees_the_endpoint_and_keeps_the_question(
     opened.page.click("#cancel")
     expect(opened.one("#ask")).to_be_visible()
     assert reply.left.wait(10)
-    assert opened.one("#question").input_value() == "what is red A?"
+    expect(opened.one("#question")).to_have_value("what is red A?")
     assert "cancelled" in opened.text(".turn")
     opened.page.click("#ask")
     opened.answered()
@@ -267,7 +267,7 @@ def test_errors_in_the_middle_and_broken_connections_are_told(
     opened.page.route("**/v1/chat/completions", lambda route: route.abort())
     opened.page.click("#alert-again")
     expect(opened.one("#alert-title")).to_have_text("The endpoint cannot be reached")
-    assert opened.one("#question").input_value() == "what is red A?"
+    expect(opened.one("#question")).to_have_value("what is red A?")
     assert opened.one(".turn").count() == 0
     assert opened.wrong == []
 
