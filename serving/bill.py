@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from serving.backend import Delta
-from serving.gateway import Decision, Guided, Outcome, Piece
+from serving.pieces import Decision, Guided, Outcome, Piece
 from serving.replies import tokens_of
 from sgl.types import Failure, Route
 

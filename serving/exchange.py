@@ -15,7 +15,8 @@ from serving.backend import Delta
 from serving.bill import Bill
 from serving.client import Client
 from serving.departure import ClientGoneError, Departure
-from serving.gateway import Decision, Guided, Outcome, Piece, expired
+from serving.gateway import expired
+from serving.pieces import Decision, Guided, Outcome, Piece
 from serving.request_ids import request_id_of, unforeseen
 from serving.service import Service
 from serving.tally import GONE, Tally

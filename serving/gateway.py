@@ -9,8 +9,8 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, cast
+from dataclasses import replace
+from typing import cast
 
 from actors.config import PruningConfig
 from actors.large_vlm import GuidedQuestion
@@ -20,11 +20,11 @@ from serving.asks import Ask
 from serving.backend import Backend, Delta, Timed
 from serving.config import Degrade
 from serving.models import Part
+from serving.pieces import Decision, Guided, Outcome, Piece
 from sgl.early_exit import exits
 from sgl.errors import ExpiredError, OverloadedError, UnavailableError
 from sgl.types import Answer, Failure, Guidance, Route
 
-Degraded = Literal["large_unavailable", "large_overloaded"]
 _WORDS = re.compile(r"\s*\S+\s*$|\s*\S+")
 _RETRY_AFTER_S = 5.0
 """Where the pool does not know better: replicas that died are back after about as long."""
@@ -32,71 +32,6 @@ _LONG = 1e6
 """Thresholds from here on, which no score reaches, are not written out: one may have 309 digits."""
 _FULL_S = 0.05
 """A pool that has refused a request is taken to refuse the next ones too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Who answers; comes ahead of the answer's first piece.
-
-    Attributes:
-        route: the model.
-        reason: why that one, in words.
-        degraded: why not the large one, though the record should have escalated.
-        small: the small model's part, as far as there is one yet.
-    """
-
-    route: Route
-    reason: str
-    degraded: Degraded | None = None
-    small: Timed | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of an answer; comes last.
-
-    Attributes:
-        decision: with the small model's part, where there is one.
-        large: likewise, of the large model.
-    """
-
-    decision: Decision
-    large: Timed | None = None
-
-    @property
-    def guidance(self) -> Guidance | None:
-        """What the small model said."""
-        small = self.decision.small
-        return cast("Guidance", small.result) if small else None
-
-    @property
-    def answer(self) -> Answer | None:
-        """What the large model said."""
-        return cast("Answer", self.large.result) if self.large else None
-
-    @property
-    def text(self) -> str:
-        """The answer."""
-        return self.answer.text if self.answer else cast("Guidance", self.guidance).answer
-
-    @property
-    def ended(self) -> bool:
-        """Whether it ended of itself, and not at its limit."""
-        return (self.answer or cast("Guidance", self.guidance)).ended
-
-
-@dataclass(frozen=True, slots=True)
-class Guided:
-    """The small model's part of the pair is done, whatever becomes of the request.
-
-    Attributes:
-        small: that part.
-    """
-
-    small: Timed
-
-
-Piece: TypeAlias = Guided | Decision | Delta | Outcome
 
 
 class Gateway:

@@ -36,6 +36,9 @@ STUCK_S = 600.0
 WARM_UP = ImageQuestion("warm-up", "?", (np.zeros((64, 64, 3), np.uint8),), max_new_tokens=2)
 """The first forward passes of a process are slow; nobody shall wait for them."""
 
+_CLOSE_S = 5.0
+"""A pass that lasts longer ends with its process."""
+
 Refused: TypeAlias = OverloadedError | ExpiredError | UnavailableError
 Event: TypeAlias = Delta | Timed | Refused
 
@@ -101,6 +104,11 @@ class Pool(Generic[Item, Result]):
     async def load(self) -> tuple[Load, int]:
         """How busy the replica is, and its process."""
         return self._continuous.load(), os.getpid()
+
+    def __del__(self) -> None:
+        """Of Ray Serve, when nothing is under way any more."""
+        if hasattr(self, "_continuous"):
+            self._continuous.close(_CLOSE_S)
 
     def check_health(self) -> None:
         """Ray Serve ends a replica that raises here.

@@ -23,8 +23,8 @@ from serving.completions import (
     Timing,
     TokenDetails,
 )
-from serving.gateway import Outcome
 from serving.models import Part
+from serving.pieces import Outcome
 from serving.surroundings import Prices
 from sgl.types import Certainty, Criterion, Guidance, Route, Usage
 

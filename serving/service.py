@@ -12,9 +12,10 @@ from serving.completions import (
     SglReport,
 )
 from serving.config import LimitsConfig
-from serving.gateway import Gateway, Outcome
+from serving.gateway import Gateway
 from serving.metrics import Metrics
 from serving.models import Catalogue
+from serving.pieces import Outcome
 from serving.replies import report_of, usage_of
 from serving.surroundings import Pictures, Prices
 from sgl.types import Criterion

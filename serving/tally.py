@@ -4,9 +4,9 @@ import logging
 import time
 
 from serving.asks import Ask
-from serving.gateway import Outcome
 from serving.metrics import Metrics
 from serving.models import Part
+from serving.pieces import Outcome
 from serving.replies import cost_of
 from serving.surroundings import Prices
 

@@ -10,7 +10,7 @@ from serving.asks import Ask
 from serving.backend import Delta
 from serving.chunks import DONE, Chunks, error_event
 from serving.departure import ClientGoneError
-from serving.gateway import Decision, Outcome
+from serving.pieces import Decision, Outcome
 from serving.replies import headers_of, usage_of
 from serving.service import Service, finish_of
 from sgl.types import Route

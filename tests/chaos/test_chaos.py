@@ -55,8 +55,6 @@ def test_whoever_dies_the_output_is_the_undisturbed_one(
     assert len(bill.runs) == 3
     for pool in bill.pools.values():
         assert abs(pool.unexplained_s) <= 0.01 * pool.pool_s, bill
-        # Whether a replica was at work when it died is chance; that what it did is counted is not.
-        assert pool.recomputed_s >= 0, bill
     # What must outlive every node but the driver's lives nowhere else.
     assert not any(title.startswith(("ray::Ledger", "ray::Board")) for title in titles)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in here), 30, "processes left")

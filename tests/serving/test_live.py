@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
+import subprocess
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,7 +19,8 @@ from openai import APIStatusError, AsyncOpenAI, OpenAI
 import sgl
 from sgl.types import Criterion, ImageQuestion, Route
 from testbed import model_path
-from tests.serving.live import RECORDS, Live, endpoint, messages_of, wait_for
+from testbed.records import encode_png
+from tests.serving.live import RECORDS, ROOT, Live, endpoint, messages_of, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -287,3 +290,32 @@ def test_a_local_client_cannot_speak_for_others(tmp_path: Path) -> None:
         ]
         assert found == [400, 429]
         assert "WARNING" not in live.log.read_text()
+
+
+def block_of_readme(language: str, holding: str) -> str:
+    """A block of code in the README, as its reader copies it."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (found,) = [block for block in blocks if holding in block]
+    return str(found)
+
+
+def test_the_readmes_curl_works(live: Live, tmp_path: Path) -> None:
+    (tmp_path / "page.png").write_bytes(encode_png(RECORDS[0].image))
+    command = block_of_readme("bash", "/v1/chat/completions").replace(
+        "http://127.0.0.1:8000", live.url
+    )
+    said = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    answer = json.loads(said)
+    assert answer["choices"][0]["message"]["content"]
+    assert answer["sgl"]["route"] in ("small", "large")
+
+
+def test_the_readmes_python_works(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    code = block_of_readme("python", "from openai import OpenAI")
+    names: dict[str, Any] = {"messages": messages_of(RECORDS[0])}
+    exec(code.replace("http://127.0.0.1:8000", live.url), names)
+    said = capsys.readouterr().out
+    assert names["answer"].choices[0].message.content in said
+    assert "small_device_s" in said
