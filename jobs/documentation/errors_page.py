@@ -39,21 +39,23 @@ REMEDIES = {
     "command again: nothing was taken for damage.",
     "RecordError": "Mend the record: `max_new_tokens` has to be 1 or more.",
     "MalformedRecordError": "Mend that place of the input; the message tells what is wrong.",
-    "EmptyQuestionError": "Give it a question, or map the right column by `input.columns`.",
+    "EmptyQuestionError": "Give it a question, or map the right column by `input.columns`, into a new "
+    "output.",
     "ConversationError": "Write the turns in an order that the model's chat template knows.",
     "ControlTokenError": "Take the token that is named out of the text. It is refused so that a "
     "text cannot forge a turn.",
     "ImageError": "Replace the picture; what is accepted stands in Your own data.",
-    "ImageNotFoundError": "Check the path, and `input.image_root` where paths are relative. Once "
-    "the file is there, the same command with `--retry-errors`.",
+    "ImageNotFoundError": "Once the file is there, the same command with `--retry-errors`. Where "
+    "`input.image_root` was wrong, a new output.",
     "ImageFetchError": "Check permissions, the scheme and `input.http.allow_hosts`; then the same "
     "command with `--retry-errors`.",
     "ImageTooLargeError": "Scale it down, or raise `input.max_image_pixels` or "
-    "`input.max_image_bytes`.",
+    "`input.max_image_bytes` and write a new output.",
     "PromptTooLongError": "Shorten the question, or ask for fewer new tokens or pictures.",
     "GridMismatchError": "Report it: the ranking was made for other pictures than the large model "
     "was given.",
-    "NumericalError": "Set `models.*.dtype` to bfloat16 or float32; float16 overflows.",
+    "NumericalError": "Set `models.*.dtype` to bfloat16 or float32, for a new output; float16 "
+    "overflows.",
     "CrashError": "Look at the record by itself: its picture or its size ends the process. The "
     "same command with `--retry-errors` tries it again.",
     "DeadlineError": "Look at the record by itself, or raise `pools.*.deadline_s`, and "
