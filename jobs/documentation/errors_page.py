@@ -39,8 +39,8 @@ REMEDIES = {
     "command again: nothing was taken for damage.",
     "RecordError": "Mend the record: `max_new_tokens` has to be 1 or more.",
     "MalformedRecordError": "Mend that place of the input; the message tells what is wrong.",
-    "EmptyQuestionError": "Give it a question, or map the right column by `input.columns`, into a new "
-    "output.",
+    "EmptyQuestionError": "Give it a question, or map the right column by `input.columns`, into a "
+    "new output.",
     "ConversationError": "Write the turns in an order that the model's chat template knows.",
     "ControlTokenError": "Take the token that is named out of the text. It is refused so that a "
     "text cannot forge a turn.",
