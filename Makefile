@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test chaos check format train clean
+.PHONY: demo test docs chaos check format train clean
 
 demo: $(STAMP)  ## the cascade on the testbed's held-out pages, against small only and large only
 	$(BIN)/sgl demo
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest
+
+docs: $(STAMP)  ## the documentation as a site that opens offline, out/site/index.html; every link is checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 chaos: $(STAMP)  ## 60 kills of replicas, raylets and drivers, half an hour; the tests hold a short version
 	$(BIN)/python -m tests.chaos --seed 0 --kills 60 --output benchmarks/results

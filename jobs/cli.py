@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _ALARMED = 6
 _SPENT = 7
-_EXIT_CODES = {
+EXIT_CODES = {
     ReplicaError: 1,
     ConfigurationError: 2,
     OutputBusyError: 3,
@@ -38,6 +38,7 @@ _EXIT_CODES = {
     AlarmError: _ALARMED,
     BudgetError: _SPENT,
 }
+"""Of the errors that end a command; what the system refuses (OSError) is 1."""
 
 _INTERRUPTED = 130
 """As shells have it."""
@@ -69,12 +70,12 @@ BENCHMARKS: dict[str, dict[str, int]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except tuple(_EXIT_CODES) as error:
+    except tuple(EXIT_CODES) as error:
         print(f"sgl: {error}", file=sys.stderr)
-        return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
+        return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
     except OSError as error:
         # What is full, read-only, gone or out of reach is no fault of the program.
         print(f"sgl: {error}; the same command goes on", file=sys.stderr)
@@ -84,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What `sgl` takes."""
     parser = argparse.ArgumentParser(
         prog="sgl",
         description="Vision-language models over whole datasets: a small model answers what it "
