@@ -14,6 +14,9 @@ from math import ceil
 from pipeline.plan.costs import Overheads, PoolCost
 from pipeline.pool_config import LargePoolConfig
 
+_FIRST_NAMED = ("driver", "fetch", "write", "large", "small")
+_AS_SLOW = 0.98
+
 
 @dataclass(frozen=True)
 class Split:
@@ -125,5 +128,9 @@ def seconds(job: Job, split: Split) -> float:
 
 
 def bottleneck(stages: Mapping[str, float]) -> str:
-    """The stage that the others wait for."""
-    return max(stages, key=lambda name: stages[name])
+    """The stage that the others wait for; of several that are as slow, what replicas cannot help.
+
+    Pools are no larger than they need be, so that they are nearly as slow as what limits them.
+    """
+    longest = max(stages.values())
+    return next(name for name in _FIRST_NAMED if stages.get(name, 0.0) >= _AS_SLOW * longest)

@@ -87,6 +87,13 @@ def test_what_is_slow_is_named(changes: dict[str, object], named: str) -> None:
     assert bottleneck(stage_seconds(job(**changes), Split(2, 2, 64))) == named
 
 
+def test_pools_cut_to_what_the_driver_can_do_are_not_what_limits() -> None:
+    one = job(overheads=Overheads(driver_s=0.5), records=100_000, cores=400)
+    split, _ = best_split(one, 200, BLOCKS)
+    assert one.devices(split) < 100
+    assert bottleneck(stage_seconds(one, split)) == "driver"
+
+
 def test_fewer_devices_than_a_replica_of_each_pool_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="takes 3 devices, and there are 2"):
         best_split(job(), 2, BLOCKS)
