@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, cast
 
-from jobs import inspect_record, key, report, serve
+from jobs import inspect_record, key, plan, report, serve
 from jobs.evaluate_options import add_evaluate
 from jobs.job_options import add_cascade, add_choices, add_sources, job_of
 from sgl.errors import (
@@ -96,6 +96,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="answer every record of a dataset"))
     calibrate = "choose threshold and pruning for a stated quality, with a guarantee"
     _add_calibrate(commands.add_parser("calibrate", help=calibrate))
+    sizes = "pools, hours and dollars of a job on a cluster, from measured seconds"
+    plan.add_arguments(commands.add_parser("plan", help=sizes))
     _add_status(commands.add_parser("status", help="how far an output is"))
     add_evaluate(commands.add_parser("evaluate", help="how right the answers of an output are"))
     report.add_arguments(commands.add_parser("report", help="what outputs came to, as a page"))

@@ -1,0 +1,1 @@
+"""How a job is spread over a cluster: measured seconds, the plan they give, and its simulation."""

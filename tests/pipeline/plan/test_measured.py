@@ -1,0 +1,44 @@
+"""What is read off an output is what its rows say."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.plan.measured import measured, of_output
+from sgl.errors import ConfigurationError
+from tests.pipeline.outputs import output_at
+from tests.pipeline.plan.jobs import sample
+from tests.pipeline.report.made import failed, rows, write_output
+
+
+def test_a_sample_has_every_row_and_second_of_its_output(tmp_path: Path) -> None:
+    some = rows(300)
+    output = write_output(tmp_path / "out", [*some, failed(1)])
+    found = of_output(output_at(str(output)))
+    escalated = [row for row in some if row["route"] == "large"]
+    assert found.large is not None
+    assert (found.records, found.escalated) == (300, len(escalated))
+    for pool, role, those in ((found.small, "small", some), (found.large, "large", escalated)):
+        assert sum(pool.rows) == pytest.approx(len(those))
+        spent = sum(row[f"{role}_gpu_s"] for row in those)
+        assert sum(pool.seconds) * pool.devices == pytest.approx(spent)
+        assert sum(pool.passes) == pytest.approx(sum(1 / r[f"{role}_batch_rows"] for r in those))
+
+
+def test_a_file_of_a_sample_is_the_sample(tmp_path: Path) -> None:
+    path = tmp_path / "sample.json"
+    path.write_text(sample().model_dump_json())
+    assert measured(str(path)) == sample()
+
+
+@pytest.mark.parametrize("text", ["{", '{"source": "x"}'])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "sample.json"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match="measured seconds"):
+        measured(str(path))
+
+
+def test_an_output_without_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds no runs"):
+        measured(str(tmp_path))
