@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from pydantic import Field, field_validator, model_validator
 
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig, PruningConfig, StrictModel
+from infra.deploy.config import DeployConfig
 from infra.pricing import PricingConfig
 from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
@@ -200,6 +201,7 @@ class ServeConfig(StrictModel):
         http: pictures are fetched over http(s) as this allows; None refuses all addresses but
             data: ones.
         drain_s: requests under way have so long at the end.
+        deploy: what `sgl deploy render` makes of the endpoint; the endpoint does not look at it.
     """
 
     name: str = Field(default="pair", pattern=_NAME)
@@ -223,6 +225,7 @@ class ServeConfig(StrictModel):
     logs: LogsConfig = LogsConfig()
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
+    deploy: DeployConfig | None = None
 
     @model_validator(mode="after")
     def _default_within_limit(self) -> "ServeConfig":
