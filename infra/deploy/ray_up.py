@@ -8,7 +8,7 @@ from infra.deploy.kustomize import as_yaml
 from infra.deploy.pods import HUB_CACHE, Manifest, hub
 from infra.deploy.workload import KEYS, KEYS_AT, POOL_LABEL, SETTINGS_AT, Group, Workload, groups_of
 
-_HOME = "/home/ray"
+_TOKEN = f"{SETTINGS_AT}/auth_token"
 _MODELS = "/mnt/models"
 _FILES = 65536
 _IDLE_MIN = 15
@@ -56,7 +56,7 @@ def _cluster(
             "run_options": _run_options(config, workload.environment),
         },
         # The token is the operator's own file, and stands in none of these.
-        "file_mounts": {f"{_HOME}/.ray/auth_token": "~/.ray/auth_token"}
+        "file_mounts": {_TOKEN: "~/.ray/auth_token"}
         | {f"{SETTINGS_AT}/{file}": file for file in files}
         | ({f"{KEYS_AT}/{KEYS}": workload.keys} if workload.keys else {}),
         "initialization_commands": _mount(aws),
@@ -75,7 +75,8 @@ def _cluster(
 
 
 def _run_options(config: DeployConfig, environment: Mapping[str, str]) -> list[str]:
-    told = {"RAY_AUTH_MODE": "token", HUB_CACHE: hub(config), **environment}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": _TOKEN}
+    told = {**token, HUB_CACHE: hub(config), **environment}
     return [
         f"--ulimit nofile={_FILES}:{_FILES}",
         "--security-opt no-new-privileges",

@@ -57,7 +57,7 @@ def test_what_is_mounted_is_what_is_written_and_the_operators_own() -> None:
     found = files("serve", "ray-up")
     mounts = found["cluster.yaml"]["file_mounts"]
     assert mounts["/etc/sgl/serve.yaml"] in found
-    assert mounts["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+    assert mounts["/etc/sgl/auth_token"] == "~/.ray/auth_token"
     assert mounts["/etc/sgl-keys/keys.yaml"].endswith("/keys.yaml")
     assert len(mounts) == 3
 
