@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, cast
 
-from jobs import inspect_record, key, plan, report, serve
+from jobs import deploy, inspect_record, key, plan, report, serve
 from jobs.evaluate_options import add_evaluate
 from jobs.job_options import add_cascade, add_choices, add_sources, job_of
 from sgl.errors import (
@@ -105,6 +105,8 @@ def make_parser() -> argparse.ArgumentParser:
     inspect_record.add_arguments(commands.add_parser("inspect", help=look))
     key.add_arguments(commands.add_parser("key", help="make or revoke a key of an endpoint"))
     serve.add_arguments(commands.add_parser("serve", help="answer single questions, over HTTP"))
+    cluster = "write what a cluster is told of a job or an endpoint"
+    deploy.add_arguments(commands.add_parser("deploy", help=cluster))
     _add_demo(commands.add_parser("demo", help="small, large and cascade on the testbed"))
     _add_bench(commands.add_parser("bench", help="speed and memory, as ratios"))
     return parser

@@ -16,6 +16,7 @@ from pipeline.carried import check_unchanged
 from pipeline.config import JobConfig
 from pipeline.fingerprint import continues, precision_of
 from pipeline.guard import RemoteLedger
+from pipeline.joining import awaited
 from pipeline.journal import Journal
 from pipeline.monitor import RemoteMonitor
 from pipeline.output import JobRecord, Output
@@ -68,7 +69,7 @@ def stream(job: JobConfig, task: Task, console: Console, loaders: Loaders | None
         AlarmError: likewise.
     """
     source, output, start = task.source, task.output, task.start
-    resources = resolve(job, ray.nodes())
+    resources = awaited(partial(resolve, job), ray.nodes, job.ray.nodes_wait_s)
     record = task.record.model_copy(update={"precision": precision_of(job, resources)})
     for line in continues(output.record(), record):
         say(console, line)

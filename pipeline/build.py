@@ -196,7 +196,9 @@ def _large(rows: Dataset, job: JobConfig, run: Run) -> Dataset:
 def _remote(placement: Placement) -> dict[str, Any]:
     # Being no argument of the fetch tasks, max_restarts also keeps Ray from fusing them into the
     # replicas, which then would decode pictures.
-    remote = {"num_cpus": placement.num_cpus, "max_restarts": MAX_RESTARTS}
+    remote: dict[str, Any] = {"num_cpus": placement.num_cpus, "max_restarts": MAX_RESTARTS}
+    if placement.node_labels:
+        remote["label_selector"] = dict(placement.node_labels)
     return remote | ({"num_gpus": placement.num_gpus} if placement.num_gpus else {})
 
 

@@ -15,6 +15,7 @@ from actors.config import (
     Seed,
     StrictModel,
 )
+from infra.deploy.config import DeployConfig
 from infra.pricing import PricingConfig
 from infra.s3 import StorageConfig
 from pipeline.budget_config import BudgetConfig, WhenSpent
@@ -158,6 +159,7 @@ class JobConfig(StrictModel):
         budget: what the output may cost; nothing limits it by default.
         metrics: served for Prometheus while the job runs.
         logs: lines for people, or JSON.
+        deploy: what `sgl deploy render` makes of the job; a run does not look at it.
     """
 
     input: InputConfig
@@ -179,6 +181,7 @@ class JobConfig(StrictModel):
     logs: LogsConfig = LogsConfig()
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
+    deploy: DeployConfig | None = None
 
     @model_validator(mode="after")
     def _models_for_mode(self) -> "JobConfig":

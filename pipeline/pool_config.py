@@ -17,6 +17,8 @@ class PoolConfig(StrictModel):
             the model is split over them: see `tensor_parallel` of the model.
         num_cpus: cores reserved per replica. The default is a token amount, with GPUs too: whole
             cores can leave none for reading, fetching and writing, and then the job hangs.
+        node_labels: labels of Ray's nodes that replicas may be on; none means any node. Without
+            them replicas of one pool can take places that the other pool's alone would fit into.
         usd_per_hour: price of one device (a GPU, or a core on the CPU) for an hour; None takes the
             built-in table's, or that of `pricing`, for what the devices are.
         deadline_s: a forward batch that takes longer hangs, and its replica is ended. An honest one
@@ -29,6 +31,7 @@ class PoolConfig(StrictModel):
     replicas: int = Field(default=1, ge=1)
     num_gpus: float | None = Field(default=None, ge=0)
     num_cpus: float = Field(default=0.01, gt=0)
+    node_labels: dict[str, str] = Field(default_factory=dict)
     usd_per_hour: float | None = Field(default=None, ge=0)
     deadline_s: float = Field(default=600.0, gt=0)
     start_deadline_s: float = Field(default=1800.0, gt=0)

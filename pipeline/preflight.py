@@ -6,7 +6,7 @@ A resource that no node has would hang a Ray job in silence.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ class Placement:
     Attributes:
         num_gpus: 0 runs it on the CPU.
         num_cpus: logical cores.
+        node_labels: that the node has.
     """
 
     num_gpus: float
     num_cpus: float
+    node_labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def whole_gpus(self) -> int:
@@ -102,22 +104,32 @@ def resolve(
     Raises:
         ConfigurationError: names the pool, what it asks for and what is there.
     """
-    alive = [node.get("Resources", {}) for node in nodes if node.get("Alive")]
-    gpus, cpus = ([float(node.get(key, 0)) for node in alive] for key in ("GPU", "CPU"))
+    alive = [node for node in nodes if node.get("Alive")]
+    gpus, cpus = _have("GPU", alive), _have("CPU", alive)
     pools: dict[str, PoolConfig] = {
         role: getattr(job.pools, role) for role in ("small", "large") if job.uses(role)
     }
-    asked_gpus = {role: _asked_gpus(job.model(role), pool, gpus) for role, pool in pools.items()}
+    own = {role: _labelled(role, pool, alive) for role, pool in pools.items()}
+    asked_gpus = {
+        role: _asked_gpus(job.model(role), pool, _have("GPU", own[role]))
+        for role, pool in pools.items()
+    }
     share = _default_gpus(asked_gpus, {r: p.replicas for r, p in pools.items()}, sum(gpus))
     placements = {
-        role: Placement(share if asked is None else asked, pools[role].num_cpus)
+        role: Placement(
+            share if asked is None else asked, pools[role].num_cpus, pools[role].node_labels
+        )
         for role, asked in asked_gpus.items()
     }
     for role, placement in placements.items():
         _splits(role, job.model(role), placement)
-        _fits(f"pools.{role}.num_gpus", placement.num_gpus, max(gpus, default=0.0))
-        _on_single_nodes(role, pools[role].replicas, placement.num_gpus, gpus)
-        _fits(f"pools.{role}.num_cpus", placement.num_cpus, max(cpus, default=0.0))
+        own_gpus, own_cpus = _have("GPU", own[role]), _have("CPU", own[role])
+        _fits(f"pools.{role}.num_gpus", placement.num_gpus, max(own_gpus, default=0.0))
+        _on_single_nodes(role, pools[role].replicas, placement.num_gpus, own_gpus)
+        _fits(f"pools.{role}.num_cpus", placement.num_cpus, max(own_cpus, default=0.0))
+        if placement.node_labels:
+            _on_own_nodes(role, pools[role].replicas, "num_gpus", placement.num_gpus, own_gpus)
+            _on_own_nodes(role, pools[role].replicas, "num_cpus", placement.num_cpus, own_cpus)
     replicas = {role: pool.replicas for role, pool in pools.items()}
     _total("num_gpus", {r: p.num_gpus * replicas[r] for r, p in placements.items()}, gpus)
     _together("num_gpus", {r: (replicas[r], p.num_gpus) for r, p in placements.items()}, gpus)
@@ -125,6 +137,37 @@ def resolve(
     _total("num_cpus", asked | dict(beside), cpus)
     _together("num_cpus", {r: (replicas[r], p.num_cpus) for r, p in placements.items()}, cpus)
     return Resources(placements)
+
+
+def _have(resource: str, nodes: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [float(node.get("Resources", {}).get(resource, 0)) for node in nodes]
+
+
+def _labelled(
+    role: str, pool: PoolConfig, nodes: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Nodes that replicas of a pool may be on."""
+    wanted = pool.node_labels.items()
+    found = [node for node in nodes if wanted <= node.get("Labels", {}).items()]
+    if wanted and not found:
+        told = ", ".join(f"{name}={value}" for name, value in wanted)
+        raise ConfigurationError(
+            f"pools.{role}.node_labels: no node has {told}; start nodes with ray start --labels "
+            f"{told}, or leave node_labels out"
+        )
+    return found
+
+
+def _on_own_nodes(
+    role: str, replicas: int, name: str, asked: float, nodes: Sequence[float]
+) -> None:
+    """Refuse replicas for which nodes with their labels have too little, whatever others have."""
+    places = sum(_room(name, node, asked) for node in nodes) if asked else replicas
+    if places < replicas:
+        raise ConfigurationError(
+            f"pools.{role}.node_labels: {replicas} replicas are asked for, each with {asked:g} "
+            f"{name}, and the nodes with these labels have room for {places}"
+        )
 
 
 def _asked_gpus(model: ModelConfig, pool: PoolConfig, nodes: Sequence[float]) -> float | None:

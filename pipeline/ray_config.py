@@ -15,11 +15,14 @@ class RayConfig(StrictModel):
             graph wait for each other below that.
         object_store_bytes: shared memory of a local Ray, through which all blocks go; None means
             Ray's default, 30 % of the machine's memory.
+        nodes_wait_s: nodes that the pools need may join so much later than the cluster's head. By
+            default what is not there at the start is refused at once.
     """
 
     address: str | None = None
     num_cpus: int | None = Field(default=None, ge=1)
     object_store_bytes: int | None = Field(default=None, ge=80 << 20)
+    nodes_wait_s: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _sizes_of_a_local_one(self) -> "RayConfig":

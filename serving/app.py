@@ -19,6 +19,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from pipeline.joining import awaited
 from pipeline.logs import log_as_json, made_run_id
 from pipeline.policy import Policy
 from serving.config import ListenConfig, ServeConfig, ServePoolConfig
@@ -168,7 +169,7 @@ def application(config: ServeConfig, run_id: str | None = None) -> serve.Applica
     """
     if warning := bounds_warning(ray.get(ray.remote(num_cpus=0)(_callback).remote())):
         logger.warning("WARNING: %s", warning)
-    config = placed(config, ray.nodes())
+    config = awaited(partial(placed, config), ray.nodes, config.ray.nodes_wait_s)
     small = _pool(SmallPool, "small", config).bind(config)
     large = _pool(LargePool, "large", config).bind(config)
     prices, policies = priced(config, ray.nodes()), policies_of(config)
@@ -185,9 +186,10 @@ def _pool(kind: type, name: str, config: ServeConfig) -> Any:
     pool: ServePoolConfig = getattr(config.pools, name)
     at_once = getattr(config.models, name).batch_size * pool.batches
     gpus = {"num_gpus": pool.num_gpus} if pool.num_gpus else {}
+    where = {"label_selector": pool.node_labels} if pool.node_labels else {}
     return serve.deployment(kind).options(
         name=name,
-        ray_actor_options={"num_cpus": pool.num_cpus, **gpus},
+        ray_actor_options={"num_cpus": pool.num_cpus, **gpus, **where},
         # The replica itself refuses what is too much, and knows why.
         max_ongoing_requests=pool.max_waiting + at_once + 1,
         max_queued_requests=pool.max_waiting,

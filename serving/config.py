@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from pydantic import Field, field_validator, model_validator
 
 from actors.config import DecodingConfig, GuidanceConfig, ModelConfig, PruningConfig, StrictModel
+from infra.deploy.config import DeployConfig
 from infra.pricing import PricingConfig
 from infra.s3 import StorageConfig
 from pipeline.http_config import HttpConfig
@@ -41,6 +42,7 @@ class ServePoolConfig(StrictModel):
             1 where the cluster has GPUs, an equal share of one where it has fewer GPUs than
             `replicas` of both pools, and 0 where it has none.
         num_cpus: cores reserved per replica.
+        node_labels: labels of Ray's nodes that replicas may be on; none means any node.
         usd_per_hour: price of one device for an hour; None takes the price book's.
         upscale_delay_s: requests have to wait so long before there is another replica.
         downscale_delay_s: it has to be needless so long before it goes again.
@@ -53,6 +55,7 @@ class ServePoolConfig(StrictModel):
     max_replicas: int | None = Field(default=None, ge=1)
     num_gpus: float | None = Field(default=None, ge=0)
     num_cpus: float = Field(default=0.01, gt=0)
+    node_labels: dict[str, str] = Field(default_factory=dict)
     usd_per_hour: float | None = Field(default=None, ge=0)
     upscale_delay_s: float = Field(default=10.0, ge=0)
     downscale_delay_s: float = Field(default=300.0, ge=0)
@@ -198,6 +201,7 @@ class ServeConfig(StrictModel):
         http: pictures are fetched over http(s) as this allows; None refuses all addresses but
             data: ones.
         drain_s: requests under way have so long at the end.
+        deploy: what `sgl deploy render` makes of the endpoint; the endpoint does not look at it.
     """
 
     name: str = Field(default="pair", pattern=_NAME)
@@ -221,6 +225,7 @@ class ServeConfig(StrictModel):
     logs: LogsConfig = LogsConfig()
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
+    deploy: DeployConfig | None = None
 
     @model_validator(mode="after")
     def _default_within_limit(self) -> "ServeConfig":

@@ -58,4 +58,9 @@ def _resources(config: ServeConfig, nodes: Sequence[Mapping[str, Any]]) -> Resou
 
 
 def _shared(pool: ServePoolConfig) -> dict[str, Any]:
-    return {"replicas": pool.replicas, "num_gpus": pool.num_gpus, "num_cpus": pool.num_cpus}
+    return {
+        "replicas": pool.replicas,
+        "num_gpus": pool.num_gpus,
+        "num_cpus": pool.num_cpus,
+        "node_labels": pool.node_labels,
+    }

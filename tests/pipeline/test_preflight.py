@@ -192,3 +192,39 @@ def test_cores_are_of_one_node_too() -> None:
     pools = {"small": {"num_cpus": 4}, "large": {"num_cpus": 4}}
     with pytest.raises(ConfigurationError, match=r"num_cpus are asked for"):
         resolve(job_of("in", "out", pools=pools), [node(CPU=6), node(CPU=3)])
+
+
+def labelled(pool: str, **resources: float) -> dict[str, Any]:
+    return node(**resources) | {"Labels": {"sgl-pool": pool, "ray.io/node-id": "1"}}
+
+
+APART = {
+    "small": {"replicas": 2, "num_gpus": 0.5, "node_labels": {"sgl-pool": "small"}},
+    "large": {"replicas": 1, "num_gpus": 4, "node_labels": {"sgl-pool": "large"}},
+}
+
+
+def test_pools_on_nodes_of_their_own() -> None:
+    job = job_of("in", "out", pools=APART)
+    found = resolve(job, [labelled("small", CPU=4, GPU=1), labelled("large", CPU=4, GPU=4)])
+    labels = {role: dict(one.node_labels) for role, one in found.placements.items()}
+    assert labels == {"small": {"sgl-pool": "small"}, "large": {"sgl-pool": "large"}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [
+        ([labelled("large", CPU=4, GPU=8)], "pools.small.node_labels: no node has sgl-pool=small"),
+        (
+            [labelled("small", CPU=4, GPU=8), labelled("large", CPU=4, GPU=2)],
+            "pools.large.num_gpus: a replica asks for 4, and the largest node has 2",
+        ),
+        (
+            [labelled("small", CPU=0.01, GPU=1), labelled("large", CPU=4, GPU=4)],
+            "pools.small.node_labels: 2 replicas .* 0.01 num_cpus, .* have room for 1",
+        ),
+    ],
+)
+def test_what_other_pools_nodes_have_does_not_help(nodes: list[dict[str, Any]], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        resolve(job_of("in", "out", pools=APART), nodes)
