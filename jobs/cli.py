@@ -67,6 +67,18 @@ BENCHMARKS: dict[str, dict[str, int]] = {
 }
 """And the settings that each takes, with their defaults."""
 
+_MEASURES = {
+    "capture": "what the ranking costs beside a plain prefill and beside eager attention",
+    "engine": "the engine beside the paper's way and beside generate, on the testbed's pair",
+    "fetch": "peak memory of the fetch stage on large pictures",
+    "guarantee": "whether calibration keeps its promise, and what it costs",
+    "memory": "memory of the whole pipeline against the number of records",
+    "pipeline": "what the pipeline adds to a bare loop of the same engine",
+    "pruning": "what pruning saves, of what the counted operations and bytes allow",
+    "report": "time and memory of sgl report over a million rows",
+    "serve": "the endpoint under load: overhead, scaling, overload, deaths",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -168,7 +180,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_bench)
     names = parser.add_subparsers(required=True, metavar="NAME", dest="name")
     for name, settings in BENCHMARKS.items():
-        one = names.add_parser(name)
+        one = names.add_parser(name, help=_MEASURES[name])
         for setting, default in settings.items():
             told = f"default: {default}"
             one.add_argument(f"--{setting}", type=int, default=default, metavar="N", help=told)

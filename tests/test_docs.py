@@ -1,6 +1,7 @@
 """What documents say is what the code has."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -88,6 +89,22 @@ def test_whole_files_of_settings_are_taken(document) -> None:
         model = {"# job.yaml": JobConfig, "# serve.yaml": ServeConfig}.get(text.split("\n")[0])
         if language == "yaml" and model is not None:
             model.model_validate(yaml.safe_load(text))
+
+
+def names_of(settings: object, above: str = "") -> Iterator[str]:
+    if not isinstance(settings, dict) or not settings:
+        yield above
+        return
+    for name, value in settings.items():
+        yield from names_of(value, f"{above}.{name}".strip("."))
+
+
+@documents
+def test_every_setting_in_yaml_exists(document) -> None:
+    for language, text in fences(document):
+        if language == "yaml" and not re.match(r"# (?!(job|serve)\.yaml)\w+\.yaml", text):
+            for name in names_of(yaml.safe_load(text)):
+                assert known(name), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))

@@ -22,26 +22,39 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
     return {option for action in parser._actions for option in action.option_strings}
 
 
+def purposes(parser: argparse.ArgumentParser, name: str = "") -> dict[str, str]:
+    """What each of `commands` is for, in the words of its parent's help."""
+    found: dict[str, str] = {}
+    for one in parser._actions:
+        if isinstance(one, argparse._SubParsersAction):
+            told = {choice.dest: choice.help or "" for choice in one._choices_actions}
+            for word, below in one.choices.items():
+                words = f"{name} {word}".strip()
+                found |= purposes(below, words) or {words: told.get(word, "")}
+    return found
+
+
 def rendered(parser: argparse.ArgumentParser, about: str) -> str:
     """The page."""
-    lines = ["# Commands", "", about, ""]
+    lines, told = ["# Commands", "", about, ""], purposes(parser)
     for name, one in commands(parser).items():
-        lines += [f"## `sgl {name}`", "", *_section(one), ""]
+        purpose = told[name]
+        said = [f"{purpose[0].upper()}{purpose[1:]}.", ""] if purpose else []
+        lines += [f"## `sgl {name}`", "", *said, *_section(one), ""]
     return "\n".join(lines)
 
 
 def _section(parser: argparse.ArgumentParser) -> Iterator[str]:
     shown = [one for one in parser._actions if not isinstance(one, argparse._HelpAction)]
-    yield table(("", "meaning"), ((f"`{_written(one)}`", _help(one)) for one in shown))
+    yield table(("argument", "meaning"), ((f"`{_written(one)}`", _help(one)) for one in shown))
 
 
 def _written(action: argparse.Action) -> str:
-    takes = action.metavar
-    if takes is None and action.choices:
-        takes = "|".join(map(str, action.choices))
+    takes = action.metavar or (action.dest.upper() if action.choices else "")
     names = ", ".join(action.option_strings)
-    return f"{names} {takes or ''}".strip() if action.nargs != 0 else names
+    return f"{names} {takes}".strip() if action.nargs != 0 else names
 
 
 def _help(action: argparse.Action) -> str:
-    return action.help or ("" if action.choices is None else "one of these")
+    named = ", ".join(f"`{choice}`" for choice in action.choices or ())
+    return "; ".join(filter(None, (action.help, named and f"one of {named}")))

@@ -14,13 +14,13 @@ def generated() -> dict[str, str]:
             make_parser(), "What `sgl --help` says, in one place."
         ),
         "reference/JOB_SETTINGS.md": settings_page.rendered(
-            "Settings of a job",
+            "All settings of a job",
             f"Of `sgl run`, `sgl calibrate` and `sgl evaluate`. {job} Those that matter most: "
             "[Settings](../SETTINGS.md).",
             settings_page.group_of(JobConfig),
         ),
         "reference/ENDPOINT_SETTINGS.md": settings_page.rendered(
-            "Settings of the endpoint",
+            "All settings of the endpoint",
             f"Of `sgl serve`. {job} Those that matter most: [The endpoint](../SERVING.md).",
             settings_page.group_of(ServeConfig),
         ),
