@@ -17,8 +17,10 @@ from sgl.exit_quality import auroc, exit_curve
 from sgl.statistics import Bootstrap
 from testbed import GUIDES, model_path
 from testbed.attention_maps import FASTV_LAYER, layer_maps
-from testbed.evaluate import evaluate, load_split, report
+from testbed.evaluate import evaluate
+from testbed.evaluation_report import report
 from testbed.figures import draw_figures
+from testbed.labelled import load_split
 from testbed.pruned import PRESETS, all_settings
 from testbed.statistics import (
     overlap,
