@@ -10,7 +10,8 @@ from jobs.calibrate_config import CalibrationConfig, in_users_unit
 from pipeline.observations import HEADROOM, Observations, kind_of
 from sgl import calibration
 from sgl.bounds import BINARY, DIFFERENCE, Kind
-from sgl.calibration import LARGE_ONLY, NOBODY_EXITS, Candidate, Choice, Pruned, records_needed
+from sgl.calibration import LARGE_ONLY, NOBODY_EXITS, Candidate, Choice, Pruned
+from sgl.sample_size import records_needed
 
 _BUDGET = (
     "of the cost this is an estimate: it supposes that no record costs more than "

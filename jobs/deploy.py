@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.set_option import add_set_option
+
 if TYPE_CHECKING:
     from jobs.deploy_settings import Deployment
 
@@ -19,14 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument(
         "--config", required=True, metavar="FILE", help="settings with a section deploy, YAML"
     )
-    render.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="one setting, as in pools.large.replicas=2; may be repeated",
-    )
+    add_set_option(render)
     render.add_argument("--target", required=True, choices=TARGETS)
     render.add_argument("--output", required=True, metavar="DIR", help="for the files")
     render.add_argument(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, get_args
 
 from actors.config import PrunerName
 from jobs.price_option import add_price_option, price_flags
+from jobs.set_option import add_set_option
 from sgl.types import Criterion
 
 if TYPE_CHECKING:
@@ -35,14 +36,7 @@ SOURCES = ("config", "assignments", "input", "limit", "small", "large")
 def add_sources(parser: argparse._ActionsContainer) -> None:
     """Which records, which models, and all other settings by name."""
     parser.add_argument("--config", metavar="FILE", help="job settings, YAML")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="one setting, as in pools.large.replicas=2; may be repeated",
-    )
+    add_set_option(parser)
     parser.add_argument("--input", metavar="PATH", help="file, directory, glob or URI of records")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
     parser.add_argument("--small", metavar="MODEL", help="folder, hub id, or 'testbed'")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from jobs.price_option import add_price_option, price_flags
+from jobs.set_option import add_set_option
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -46,14 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="settings, YAML; default: the testbed pair"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="assignments",
-        help="one setting, as in pools.large.replicas=2; may be repeated",
-    )
+    add_set_option(parser)
     parser.add_argument("--host", metavar="ADDRESS", help="default: 127.0.0.1")
     parser.add_argument("--port", type=int, metavar="N", help="default: 8000")
     parser.add_argument("--small", metavar="MODEL", help="folder, hub id, or 'testbed'")

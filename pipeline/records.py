@@ -8,11 +8,12 @@ import pyarrow.compute as pc
 
 from pipeline.cells import ANSWER, TEXTS
 from pipeline.config import ColumnsConfig
-from pipeline.drift import conform, is_binary, is_list, is_text, list_array, plain
+from pipeline.drift import conform, is_list, is_text, list_array, plain
 from pipeline.files import Chunk
+from pipeline.image_column import is_image, references, valid_text
 from pipeline.made_ids import Place, hashed_ids
 from pipeline.multiple_choice import OPTIONS, asked, options_in, right_answer
-from pipeline.schema import IMAGE_REFERENCE, READ, RESERVED
+from pipeline.schema import READ, RESERVED
 from sgl.errors import ConfigurationError
 
 _NO_ID = "the record has no id"
@@ -52,7 +53,7 @@ class Shape:
         data = dict(zip(table.column_names, map(_flat, table.columns), strict=True))
         c = self.columns
         question = _text(data.get(c.question), rows)
-        image = _references(data.get(c.image), place.base, rows)
+        image = references(data.get(c.image), place.base, rows)
         ids, problems = self._ids(chunk, place, data.get(c.id), image, question)
         options = self._options(data)
         carried = {
@@ -150,7 +151,7 @@ def shape_of(
 def _check_types(file: str, schema: pa.Schema, columns: ColumnsConfig) -> None:
     kinds = {
         "id": (_is_id, "text or integers"),
-        "image": (_is_image, "bytes, text, a struct of both, or a list of these"),
+        "image": (is_image, "bytes, text, a struct of both, or a list of these"),
         "question": (is_text, "text"),
         "max_new_tokens": (_is_count, "integers"),
     }
@@ -171,46 +172,10 @@ def _is_count(type_: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type_) or pa.types.is_null(type_))
 
 
-def _is_image(type_: pa.DataType) -> bool:
-    if is_list(type_):
-        return not is_list(type_.value_type) and _is_image(type_.value_type)
-    if not pa.types.is_struct(type_):
-        return is_text(type_) or is_binary(type_)
-    fields = {field.name: field.type for field in type_}
-    data, path = fields.get("bytes", pa.null()), fields.get("path", pa.null())
-    return bool({"bytes", "path"} & set(fields)) and is_binary(data) and is_text(path)
-
-
-def embeds_pictures(type_: pa.DataType) -> bool:
-    """Whether an image column of this type holds pictures, not only references to them."""
-    if is_list(type_):
-        return embeds_pictures(type_.value_type)
-    if pa.types.is_struct(type_):
-        return any(f.name == "bytes" and not pa.types.is_null(f.type) for f in type_)
-    return is_binary(type_) and not pa.types.is_null(type_)
-
-
 def _text(values: pa.Array | None, rows: int) -> pa.Array:
-    return pa.nulls(rows, pa.string()) if values is None else _valid(conform(values, pa.string()))
-
-
-def _valid(text: pa.Array, escape: bool = False) -> pa.Array:
-    """Text that is no UTF-8 becomes null, or has its bad bytes escaped."""
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = text.cast(pa.binary()).to_pylist()
-        return pa.array([_decoded(data, escape) for data in raw], pa.string())
-    return text
-
-
-def _decoded(raw: bytes | None, escape: bool) -> str | None:
-    try:
-        return (
-            None if raw is None else raw.decode(errors="backslashreplace" if escape else "strict")
-        )
-    except UnicodeDecodeError:
-        return None
+    return (
+        pa.nulls(rows, pa.string()) if values is None else valid_text(conform(values, pa.string()))
+    )
 
 
 def _carried(values: pa.Array, field: pa.Field, problems: dict[int, str]) -> pa.Array:
@@ -234,38 +199,6 @@ def _limits(values: pa.Array | None, rows: int) -> pa.Array:
         return pa.nulls(rows, pa.int64())
     # Not safe: what overflows turns negative, and the fetch stage refuses it in its row.
     return pc.cast(values, pa.int64(), safe=False)
-
-
-def _references(values: pa.Array | None, base: str, rows: int) -> pa.Array:
-    """Lists of references; one that stands alone is a list of one."""
-    if values is None:
-        return pa.nulls(rows, pa.list_(IMAGE_REFERENCE))
-    if is_list(values.type):
-        return list_array(_each_reference(pc.list_flatten(values), base), values)
-    offsets = pa.array(range(rows + 1), pa.int32())
-    return pa.ListArray.from_arrays(offsets, _each_reference(values, base))
-
-
-def _each_reference(values: pa.Array, base: str) -> pa.Array:
-    rows = len(values)
-    parts: dict[str, pa.Array] = {}
-    if pa.types.is_struct(values.type):
-        names = (field.name for field in values.type)
-        parts = dict(zip(names, values.flatten(), strict=True))
-    else:
-        parts["path" if is_text(values.type) else "bytes"] = values
-    data, uri = parts.get("bytes", pa.nulls(rows)), parts.get("path", pa.nulls(rows))
-    return pa.StructArray.from_arrays(
-        [
-            pc.cast(data, pa.large_binary()),
-            # A name that became null would be no image, which a record may lack; so it is kept, and
-            # is a file that is not found.
-            _valid(conform(uri, pa.string()), escape=True),
-            pa.array([base] * rows, pa.string()),
-        ],
-        fields=list(IMAGE_REFERENCE),
-        mask=pc.is_null(values),
-    )
 
 
 def answers_type(type_: pa.DataType, *, options: bool = False) -> pa.DataType:

@@ -12,21 +12,21 @@ from infra.failures import may_pass
 from infra.s3 import DEFAULT, StorageConfig, patiently
 from infra.storage import rooted_files
 from pipeline.carried import carried_columns
-from pipeline.config import ColumnsConfig, InputConfig
+from pipeline.config import InputConfig
 from pipeline.draw import Draw, Lowest, hashes_of
 from pipeline.files import InputFile, Part
 from pipeline.formats import TYPED, format_of, inspect, read_chunks
 from pipeline.ids import Spill, named_by
+from pipeline.image_column import embeds_pictures
+from pipeline.input_columns import check_names, with_answers, with_image_folder
 from pipeline.made_ids import Place
-from pipeline.records import Shape, embeds_pictures, shape_of
+from pipeline.records import Shape, shape_of
 from pipeline.references import without_secrets
 from pipeline.schema import READ
 from sgl.errors import ConfigurationError
 
 _NAMED_DUPLICATES = 5
 _SHOWN_ID = 80
-_FILE_NAME = "file_name"
-_DEFAULT_NAMES = ColumnsConfig()
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def open_source(config: InputConfig, storage: StorageConfig = DEFAULT) -> Source
         parts += found
     if not any(part.rows for part in parts):
         raise ConfigurationError(f"input.path: no records in {without_secrets(config.path)}")
-    config = _with_answers(_with_image_folder(config, schemas), schemas)
-    _check_names(config, schemas, file_format)
+    config = with_answers(with_image_folder(config, schemas), schemas)
+    check_names(config, schemas, file_format)
     carried = carried_columns(schemas, config, typed=file_format in TYPED)
     shape = shape_of(schemas, carried, config.columns, config.options)
     referred = _files_of_references(schemas, config.columns.image)
@@ -217,68 +217,6 @@ def _found(config: InputConfig, storage: StorageConfig) -> tuple[str, list[str]]
     except ValueError as error:
         why = "write a path, or a URI of s3, file, gs or abfs without credentials or parameters"
         raise ConfigurationError(f"input.path: {where} is no place to read from; {why}") from error
-
-
-def _with_image_folder(
-    config: InputConfig, schemas: Sequence[tuple[str, pa.Schema]]
-) -> InputConfig:
-    """Hugging Face's image folder: a manifest called metadata names its pictures `file_name`."""
-    stems = {posixpath.splitext(posixpath.basename(file))[0] for file, _ in schemas}
-    names = {name for _, schema in schemas for name in schema.names}
-    if (
-        stems != {"metadata"}
-        or config.columns.image in names
-        or "image" in _renamed(config.columns)
-        or _FILE_NAME not in names
-    ):
-        return config
-    columns = config.columns.model_copy(update={"image": _FILE_NAME})
-    return config.model_copy(update={"columns": columns})
-
-
-def _with_answers(config: InputConfig, schemas: Sequence[tuple[str, pa.Schema]]) -> InputConfig:
-    """Datasets with one right answer call it `answer`, which would be an output column's name."""
-    names = {name for _, schema in schemas for name in schema.names} - set(config.drop)
-    answers = config.columns.answers_among(names)
-    columns = config.columns.model_copy(update={"answers": answers})
-    return config.model_copy(update={"columns": columns})
-
-
-def _renamed(columns: ColumnsConfig) -> list[str]:
-    """What the user has named otherwise; settings that were saved and read name everything."""
-    return [role for role, name in columns if name != getattr(_DEFAULT_NAMES, role)]
-
-
-def _check_names(
-    config: InputConfig, schemas: Sequence[tuple[str, pa.Schema]], file_format: str
-) -> None:
-    """Refuse names that no file knows, and files of fixed columns that lack a needed one."""
-    columns = config.columns
-    known = {name for _, schema in schemas for name in schema.names}
-    listed = ", ".join(sorted(known)) or "none"
-    needed = ("question",) if config.text_only else ("question", "image")
-    for role in (*needed, *_renamed(columns)):
-        name = getattr(columns, role)
-        if name not in known:
-            waived = role == "image" and not config.text_only
-            hint = "; input.text_only answers without one" if waived else ""
-            raise ConfigurationError(
-                f"input.columns.{role}: the input has no column '{name}'; it has {listed}{hint}"
-            )
-    for setting in ("drop", "options"):
-        if unknown := [name for name in getattr(config, setting) if name not in known]:
-            raise ConfigurationError(
-                f"input.{setting}: the input has no column '{unknown[0]}'; it has {listed}"
-            )
-    if file_format not in TYPED:
-        return
-    for role in ("id", *needed):
-        name = getattr(columns, role)
-        lacking = [file for file, schema in schemas if name not in schema.names]
-        if name in known and lacking:
-            raise ConfigurationError(
-                f"input.columns.{role}: {lacking[0]} has no column '{name}', which other files have"
-            )
 
 
 def _files_of_references(schemas: Sequence[tuple[str, pa.Schema]], image: str) -> frozenset[str]:

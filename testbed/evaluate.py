@@ -18,10 +18,12 @@ import torch
 
 import sgl
 from sgl.exit_quality import auroc, exit_curve
-from sgl.statistics import Bootstrap, Estimate
-from sgl.types import ConsistencyForm, Guidance, ImageQuestion
+from sgl.statistics import Bootstrap
+from sgl.types import ConsistencyForm, Guidance
 from testbed import GUIDES, MODEL_NAMES, ModelName, model_path
 from testbed.attention_maps import LayerMaps, layer_maps
+from testbed.evaluation_report import TOP_SHARES, report
+from testbed.labelled import Data, load_split
 from testbed.pruned import (
     BATCH,
     GUIDED,
@@ -33,7 +35,7 @@ from testbed.pruned import (
     importance_by,
     pruned_answers,
 )
-from testbed.records import SPLIT_NAMES, SplitName, draw_records
+from testbed.records import SPLIT_NAMES
 from testbed.statistics import (
     overlap,
     rank_correlation,
@@ -42,46 +44,8 @@ from testbed.statistics import (
 )
 
 RECORDS = 2001
-TOP_SHARES = (0.2, 0.09)
 _DEPTH_RECORDS = 200
 _RANDOM_SEED = 7
-
-
-@dataclass(frozen=True)
-class Data:
-    """Records of a split with what only the generator knows.
-
-    Attributes:
-        records: as a model gets them.
-        answers: the right ones.
-        kinds, layouts: per record.
-        pages: number of the page of each record.
-        needed: visual tokens that one must see.
-    """
-
-    records: list[ImageQuestion]
-    answers: list[str]
-    kinds: npt.NDArray[np.str_]
-    layouts: npt.NDArray[np.str_]
-    pages: list[int]
-    needed: list[tuple[int, ...]]
-
-    def right(self, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
-        """(n,) whether each text is the answer, word for word."""
-        return np.array([text == answer for text, answer in zip(texts, self.answers, strict=True)])
-
-
-def load_split(split: SplitName, count: int) -> Data:
-    """Draw the first records of a split; pages of one size stand together, for full batches."""
-    drawn = sorted(draw_records(split, count), key=lambda record: record.tiles)
-    return Data(
-        [ImageQuestion(one.id, one.question.text, (one.image,)) for one in drawn],
-        [one.question.answer for one in drawn],
-        np.array([one.question.kind for one in drawn]),
-        np.array([one.layout for one in drawn]),
-        [one.page for one in drawn],
-        [one.question.needed for one in drawn],
-    )
 
 
 @dataclass(frozen=True)
@@ -286,44 +250,6 @@ def _by(
 
 def _batches(items: Sequence[Any]) -> list[Sequence[Any]]:
     return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
-
-
-def report(result: dict[str, Any]) -> str:
-    """The figures as tables of text."""
-    lines = [f"{result['split']}: {result['records']} records", "", "accuracy"]
-    for name, by_kind in result["accuracy"].items():
-        figures = "  ".join(f"{kind} {one['value']:.3f}" for kind, one in by_kind.items())
-        lines.append(f"  {name:7} {_text(by_kind['all'])}  {figures}")
-    for name, gain in result["gain"].items():
-        lines.append(f"  large over {name}: {_text(gain)}")
-    lines += ["", "needed tokens among the top 20 %, and agreement with the large model's own map"]
-    agreement = result["ranking"]["agreement_with_own_global"]
-    for name, found in result["ranking"]["recall"][str(TOP_SHARES[0])].items():
-        line = f"  {name:16} {_text(found)}"
-        if name in agreement:
-            line += f"  Spearman {_text(agreement[name]['spearman'])}"
-            line += f"  top-20 % overlap {_text(agreement[name]['overlap_0.2'])}"
-        lines.append(line)
-    for name, by_rows in result["ranking"]["recall_by_layer"].items():
-        figures = " ".join(f"{one['value']:.2f}" for one in by_rows["after_image_LV"])
-        lines.append(f"  by layer of {name}: {figures}")
-    lines += ["", "large model pruned: average retention, ranking, accuracy, share of the full one"]
-    for row in result["pruned"]:
-        lines.append(
-            f"  {row['average_retention']:.3f} (K {row['prune_layer']}, keep {row['keep_ratio']})"
-            f"  {row['ranking']:16} {_text(row['accuracy'])}  {_text(row['share_of_full'])}"
-        )
-    depth = " ".join(f"{row['accuracy']['value']:.2f}" for row in result["depth"])
-    lines += ["", f"accuracy when no visual token stays from layer 0, 1, ... on: {depth}"]
-    for name, exits in result["exit"].items():
-        lines += ["", f"exit score of {name}"]
-        lines += [f"  AUROC {score:24} {_text(one)}" for score, one in exits["auroc"].items()]
-        lines.append(f"  threshold for 95 % right exits: {exits['threshold']}")
-    return "\n".join(lines)
-
-
-def _text(estimate: dict[str, Any]) -> str:
-    return str(Estimate(estimate["value"], estimate["low"], estimate["high"]))
 
 
 def main() -> None:

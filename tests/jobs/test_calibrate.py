@@ -37,8 +37,9 @@ from pipeline.output import Output
 from pipeline.policy import read_policy, settings_of
 from pipeline.run_record import PoolRecord, begun
 from sgl.bounds import mean_p
-from sgl.calibration import LEARNING_SHARE, Candidate, Choice, Pruned
+from sgl.calibration import Candidate, Choice, Pruned
 from sgl.errors import ConfigurationError
+from sgl.sample_size import LEARNING_SHARE
 from sgl.types import Answer, Failure, Guidance, ImageQuestion
 from tests.pipeline.fakes import FakeLarge, FakeSmall, Load, score_of
 from tests.pipeline.inputs import job_of, records, write_parquet

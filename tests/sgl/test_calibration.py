@@ -16,7 +16,6 @@ from sgl.calibration import (
     Sample,
     Target,
     calibrate,
-    records_needed,
     thresholds,
 )
 
@@ -161,17 +160,6 @@ def test_what_is_tested_does_not_depend_on_costs_of_the_test() -> None:
     assert dearer.tested == as_learnt.tested
     assert as_learnt.candidate is not None
     assert dearer.candidate is None
-
-
-def test_more_records_are_needed_for_less_room() -> None:
-    losses = np.zeros(1000)
-    losses[:10] = 1
-    sizes = [records_needed(losses, limit, 0.05, BINARY) for limit in (0.1, 0.05, 0.02)]
-    assert None not in sizes
-    assert sizes == sorted(sizes)  # type: ignore[type-var]
-    assert records_needed(losses, 0.01, 0.05, BINARY) is None
-    # No loss at all: the rule of three, and the part that only orders.
-    assert records_needed(np.zeros(10), 0.01, 0.05, BINARY) == pytest.approx(299 / 0.7, rel=0.1)
 
 
 def test_thresholds_reach_from_all_to_none_and_crowd_where_scores_do() -> None:
