@@ -5,11 +5,11 @@ import io
 import sys
 import zipfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-DISTRIBUTION = "sgl-cascade"
+from serving.status import software_version
+
 _PACKAGES = ("actors", "infra", "jobs", "pipeline", "serving", "sgl", "testbed")
 """Benchmarks are run where they are."""
 _WEIGHTS = "testbed/weights/"
@@ -43,15 +43,11 @@ def testbed_weights() -> dict[str, bytes]:
 
 def code_version() -> str:
     """The version that is installed, and eight hex digits over the code that is."""
-    try:
-        number = version(DISTRIBUTION)
-    except PackageNotFoundError:
-        number = "unknown"
     digest = hashlib.sha256()
     for name, data in sorted(code_files().items()):
         digest.update(f"{name}\n{len(data)}\n".encode())
         digest.update(data)
-    return f"{number}+{digest.hexdigest()[:8]}"
+    return f"{software_version()}+{digest.hexdigest()[:8]}"
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from jobs.patience import Clock, Patience
 from jobs.ray_jobs import JobInfo, NoSuchJobError, OutOfReachError, State
-from sgl.errors import ClusterLostError
+from sgl.errors import ClusterLostError, ConfigurationError, SglError
 
 _POLL_S = 1.0
 """Of a job that has not begun."""
@@ -64,6 +64,7 @@ class Follower:
         self._say = say
         self._clock = clock or Clock()
         self._patience = Patience(limit_s, say, self._clock)
+        self._known = False
         self._shown = 0
         self._waits_for = ""
 
@@ -74,7 +75,8 @@ class Follower:
             What the cluster says of it then.
 
         Raises:
-            ClusterLostError: it is out of reach for too long, or knows the job no more.
+            ConfigurationError: there is no such job.
+            ClusterLostError: the cluster is out of reach for too long, or knows the job no more.
         """
         while True:
             try:
@@ -86,9 +88,7 @@ class Follower:
                 await self._patience.lost()
                 continue
             except NoSuchJobError as error:
-                raise ClusterLostError(
-                    f"the cluster knows no job {self._job_id}: it was started anew, or never had it"
-                ) from error
+                raise self._unknown() from error
             if info.ended:
                 await self._rest()
                 return info
@@ -101,7 +101,15 @@ class Follower:
     def _info(self) -> JobInfo:
         info = self._jobs.info(self._job_id)
         self._patience.found()
+        self._known = True
         return info
+
+    def _unknown(self) -> SglError:
+        if self._known:
+            return ClusterLostError(
+                f"the cluster no longer knows job {self._job_id}: it was started anew"
+            )
+        return ConfigurationError(f"the cluster knows no job {self._job_id}")
 
     async def _tail(self) -> None:
         """One connection's worth of the log; that it breaks is no news while the job answers."""

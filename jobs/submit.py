@@ -19,6 +19,8 @@ _SIGNALS = 128
 """Shells tell an end by a signal as this and its number."""
 _TO_FIND_IT = ("address", "verify")
 """Options that following and stopping take besides the job's id."""
+_OF_A_RUN = ("policy", "job_id", "retry_errors")
+"""Those that are no settings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +85,10 @@ def _submit(options: argparse.Namespace) -> int:
     job = job_of(options, options.policy, elsewhere=True)
     from jobs.submission import submission_of
     from jobs.submitting import submit_once
+    from sgl.errors import ConfigurationError
+
+    if options.detach and options.report:
+        raise ConfigurationError("--report: who detaches is not there to make it; leave one out")
 
     submission = submission_of(
         job, options.policy, job_id=options.job_id, retry_errors=options.retry_errors
@@ -200,7 +206,7 @@ def _config_alone(options: argparse.Namespace) -> "SubmitConfig":
     from jobs.settings import submit_config
     from sgl.errors import ConfigurationError
 
-    others = [name for name in SETTINGS if getattr(options, name, None) is not None]
+    others = [name for name in (*SETTINGS, *_OF_A_RUN) if getattr(options, name, None)]
     if given := [name for name in others if name not in _TO_FIND_IT]:
         raise ConfigurationError(
             f"--{given[0].replace('_', '-')}: a job that is there has its settings; leave it out"

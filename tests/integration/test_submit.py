@@ -170,6 +170,7 @@ def test_what_is_not_there_is_told(jobs: RayJobs) -> None:
             RayJobs(jobs.address, headers)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_demo_submitted_is_the_demo_run_here(
     cluster: DashboardCluster, proxy: LossyProxy, tmp_path: Path

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jobs.follow import Follower
 from jobs.ray_jobs import JobInfo, State
-from sgl.errors import ClusterLostError
+from sgl.errors import ClusterLostError, ConfigurationError
 from tests.jobs.fake_jobs import JOB, FakeClock, FakeJobs
 
 PIECES = st.lists(st.text(alphabet="ab\né", min_size=1, max_size=12), max_size=8)
@@ -77,9 +77,22 @@ def test_a_job_that_waits_says_why_once() -> None:
     assert said == [f"job {JOB} waits: not yet"]
 
 
-def test_a_cluster_that_was_started_anew_is_told() -> None:
-    with pytest.raises(ClusterLostError, match="knows no job sgl-1"):
+def test_a_job_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="knows no job sgl-1"):
         followed(FakeJobs(["one\n"], known=False))
+
+
+def test_a_cluster_that_was_started_anew_is_told() -> None:
+    class Anew(FakeJobs):
+        def log(self, job_id: str) -> str:
+            raise AssertionError
+
+        async def tail(self, job_id: str):  # type: ignore[no-untyped-def]
+            self.known = False
+            yield "one\n"
+
+    with pytest.raises(ClusterLostError, match="no longer knows job sgl-1"):
+        followed(Anew(["one\n"]))
 
 
 def test_a_log_that_is_gone_does_not_hold_up_the_end() -> None:

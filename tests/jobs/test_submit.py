@@ -34,6 +34,8 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--address", "head:6379", *JOB), "submit.address: write that of the cluster's dashboard"),
         (JOB, "--address: which cluster?"),
         (("--follow", "x", *NOBODY, "--input", "s3://b/in"), "--input: a job that is there has"),
+        (("--stop", "x", *NOBODY, "--retry-errors"), "--retry-errors: a job that is there has"),
+        ((*NOBODY, *JOB, "--detach", "--report", "r.html"), "--report: who detaches is not there"),
         (("--stop", "x", *NOBODY), "no Ray cluster answers there"),
     ],
 )
