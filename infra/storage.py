@@ -32,21 +32,36 @@ def locate(uri: str, storage: StorageConfig = DEFAULT) -> tuple[fs.FileSystem, s
         ValueError: the scheme is unknown, or the URI holds credentials or parameters.
     """
     scheme, found, path = uri.partition("://")
+    check_uri(uri)
     if not found:
         return fs.LocalFileSystem(), uri
     if scheme == "s3":
         bucket, key = bucket_and_key(uri)
         return s3_filesystem(storage, bucket), f"{bucket}/{key}" if key else bucket
-    if scheme not in _OTHER_SCHEMES:
-        raise ValueError(f"a URI begins with s3://, {'://, '.join(sorted(_OTHER_SCHEMES))}://")
-    if _MARKS & set(path) or "@" in path.partition("/")[0]:
-        raise ValueError(f"a {scheme}:// URI holds no parameters and no credentials")
     if scheme == "gs":
         # pyarrow's own looks for credentials for a quarter of an hour where there are none.
         patience = timedelta(seconds=storage.request_timeout_s)
         return fs.GcsFileSystem(retry_time_limit=patience), path.rstrip("/")
     filesystem, within = fs.FileSystem.from_uri(uri)
     return filesystem, within
+
+
+def check_uri(uri: str) -> None:
+    """Refuse what no storage is addressed by, without asking one.
+
+    Raises:
+        ValueError: see locate.
+    """
+    scheme, found, path = uri.partition("://")
+    if not found:
+        return
+    if scheme == "s3":
+        bucket_and_key(uri)
+        return
+    if scheme not in _OTHER_SCHEMES:
+        raise ValueError(f"a URI begins with s3://, {'://, '.join(sorted(_OTHER_SCHEMES))}://")
+    if _MARKS & set(path) or "@" in path.partition("/")[0]:
+        raise ValueError(f"a {scheme}:// URI holds no parameters and no credentials")
 
 
 def read_bytes(uri: str, storage: StorageConfig = DEFAULT) -> bytes:

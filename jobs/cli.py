@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, cast
 
-from jobs import deploy, inspect_record, key, plan, report, serve
+from jobs import deploy, inspect_record, key, plan, report, serve, submit
 from jobs.evaluate_options import add_evaluate
-from jobs.job_options import add_cascade, add_choices, add_sources, job_of
+from jobs.job_options import add_cascade, add_run, add_sources, job_of
 from sgl.errors import (
     AlarmError,
     AuditError,
     BudgetError,
+    ClusterLostError,
     ConfigurationError,
     OutputBusyError,
     ReplicaError,
@@ -32,6 +33,7 @@ _ALARMED = 6
 _SPENT = 7
 EXIT_CODES = {
     ReplicaError: 1,
+    ClusterLostError: 1,
     ConfigurationError: 2,
     OutputBusyError: 3,
     AuditError: 4,
@@ -106,6 +108,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="answer every record of a dataset"))
+    there = "the same on a Ray cluster, and follow it there"
+    submit.add_arguments(commands.add_parser("submit", help=there))
     calibrate = "choose threshold and pruning for a stated quality, with a guarantee"
     _add_calibrate(commands.add_parser("calibrate", help=calibrate))
     sizes = "pools, hours and dollars of a job on a cluster, from measured seconds"
@@ -126,17 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_run)
-    add_sources(parser)
-    add_cascade(parser)
-    add_choices(parser)
-    parser.add_argument(
-        "--max-usd", type=float, metavar="X", help="stop when the output has cost so much"
-    )
-    parser.add_argument(
-        "--max-gpu-hours", type=float, metavar="X", help="likewise, in hours of its devices"
-    )
-    parser.add_argument("--policy", metavar="FILE", help="of sgl calibrate: threshold and pruning")
-    parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
+    add_run(parser)
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:

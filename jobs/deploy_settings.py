@@ -25,6 +25,7 @@ from infra.deploy.workload import (
 )
 from jobs.deploy_prices import device_prices
 from jobs.settings import TESTBED
+from jobs.shared_paths import is_shared
 from pipeline.config import JobConfig, absolute_path
 from pipeline.pool_config import PoolConfig
 from pipeline.settings_file import assign_all, explained, read_settings
@@ -201,6 +202,7 @@ def _without_deploy(config: JobConfig | ServeConfig) -> dict[str, Any]:
     """Settings as on the cluster: its own Ray, and nothing of how it came to be."""
     data = config.model_dump(mode="json", exclude_unset=True)
     data.pop("deploy")
+    data.pop("submit", None)
     data["ray"] = {"address": "auto", "nodes_wait_s": config.ray.nodes_wait_s or _NODES_WAIT_S}
     return data
 
@@ -218,7 +220,7 @@ def _settle(
         raise ConfigurationError(
             f"pools.{role}.node_labels: each pool gets nodes of its own; leave it out"
         )
-    _shared(f"models.{role}.path", _local(model), config)
+    _shared(f"models.{role}.path", local_folder(model), config)
     gpus = _gpus(role, model, pool)
     written = data.setdefault("pools", {}).setdefault(role, {})
     written |= {"num_gpus": gpus, "node_labels": {POOL_LABEL: role}}
@@ -250,7 +252,7 @@ def _gpus(role: str, model: ModelConfig, pool: PoolConfig | ServePoolConfig) -> 
     return gpus
 
 
-def _local(model: ModelConfig) -> str | None:
+def local_folder(model: ModelConfig) -> str | None:
     """The folder of a model; None for a hub's id and the testbed."""
     return model.path if model.path.startswith(("/", ".", "~")) else None
 
@@ -258,7 +260,7 @@ def _local(model: ModelConfig) -> str | None:
 def _shared(name: str, path: str | None, config: DeployConfig) -> None:
     """Refuse what only this machine has."""
     mount = config.volume.mount
-    if path is None or "://" in path or Path(path).is_relative_to(mount):
+    if path is None or is_shared(path, (mount,)):
         return
     raise ConfigurationError(
         f"{name}: {path} is not on every node; write a URI, as in s3://bucket/folder, or a path "
@@ -275,7 +277,7 @@ def _elsewhere(name: str, path: str) -> None:
 
 
 def _weights(models: Sequence[ModelConfig]) -> tuple[Weights, ...]:
-    hub = [m for m in models if m.path != TESTBED and _local(m) is None]
+    hub = [m for m in models if m.path != TESTBED and local_folder(m) is None]
     return tuple(dict.fromkeys(Weights(model.path, model.revision) for model in hub))
 
 

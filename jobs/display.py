@@ -7,8 +7,8 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
+from jobs.progress_line import Progress, StageProgress, progress_line, progress_table
 from pipeline.progress import StageCount
 
 _LIVE_S = 0.5
@@ -56,49 +56,27 @@ class Display:
     def _show(self) -> None:
         if self._console.is_terminal:
             with Live(console=self._console, auto_refresh=False) as live:
-                self._repeat(_LIVE_S, lambda counts: live.update(self._table(counts), refresh=True))
+                self._repeat(_LIVE_S, lambda now: live.update(progress_table(now), refresh=True))
         else:
-            self._repeat(_LINES_S, lambda counts: self._print(self._line(counts)))
+            self._repeat(_LINES_S, lambda now: say(self._console, progress_line(now)))
 
-    def _repeat(self, every_s: float, show: Callable[[Mapping[str, StageCount]], None]) -> None:
+    def _repeat(self, every_s: float, show: Callable[[Progress], None]) -> None:
         while True:
             ended = self._stop.wait(every_s)
             if counts := self._counts():
-                show(counts)
+                show(self._progress(counts))
             if ended:
                 return
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+    def _progress(self, counts: Mapping[str, StageCount]) -> Progress:
+        seconds = time.monotonic() - self._started
+        stages = tuple(self._stage(stage, counts[stage]) for stage in self._stages)
+        return Progress(seconds, self._total, stages)
 
-    def _line(self, counts: Mapping[str, StageCount]) -> str:
-        parts = []
-        for stage in self._stages:
-            count = counts[stage]
-            text = f"{stage} {count.rows}/{self._total} ({count.rate():.1f} rows/s)"
-            if stage == "small" and "large" in self._stages:
-                text += f", {escalation(count):.0%} escalated"
-            if count.failed:
-                text += f", {count.failed} failed"
-            parts.append(text)
-        return f"{time.monotonic() - self._started:5.0f} s  " + "   ".join(parts)
-
-    def _table(self, counts: Mapping[str, StageCount]) -> Table:
-        table = Table("stage", box=None, header_style="bold")
-        for header in ("rows", "of", "rows/s", "escalated", "failed"):
-            table.add_column(header, justify="right")
-        for stage in self._stages:
-            count = counts[stage]
-            cascade = stage == "small" and "large" in self._stages
-            table.add_row(
-                stage,
-                f"{count.rows:,}",
-                f"{self._total:,}",
-                f"{count.rate():.1f}",
-                f"{escalation(count):.0%}" if cascade else "",
-                f"{count.failed:,}" if count.failed else "",
-            )
-        return table
+    def _stage(self, name: str, count: StageCount) -> StageProgress:
+        cascade = name == "small" and "large" in self._stages
+        escalated = escalation(count) if cascade else None
+        return StageProgress(name, count.rows, count.rate(), escalated, count.failed)
 
 
 def escalation(count: StageCount) -> float:

@@ -1,7 +1,7 @@
 """Options of the commands that run a job, and the job that they come to."""
 
 import argparse
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from actors.config import PrunerName
 from jobs.price_option import add_price_option, price_flags
@@ -27,6 +27,10 @@ SETTINGS = {
     "log_format": "logs.format",
     "max_usd": "budget.usd",
     "max_gpu_hours": "budget.gpu_hours",
+    "address": "submit.address",
+    "verify": "submit.verify",
+    "shared_paths": "submit.shared_paths",
+    "code": "submit.code",
 }
 """Options, and the settings that they stand for."""
 SOURCES = ("config", "assignments", "input", "limit", "small", "large")
@@ -82,8 +86,33 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Everything that one run takes, wherever it runs."""
+    add_sources(parser)
+    add_cascade(parser)
+    add_choices(parser)
+    parser.add_argument(
+        "--max-usd", type=float, metavar="X", help="stop when the output has cost so much"
+    )
+    parser.add_argument(
+        "--max-gpu-hours", type=float, metavar="X", help="likewise, in hours of its devices"
+    )
+    parser.add_argument("--policy", metavar="FILE", help="of sgl calibrate: threshold and pruning")
+    parser.add_argument("--retry-errors", action="store_true", help="do failed records again too")
+
+
+def flags_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the options that stand for one, by dotted name; None where it was not given."""
+    flags = {name: getattr(options, option, None) for option, name in SETTINGS.items()}
+    return flags | (price_flags(options) if "prices" in options else {})
+
+
 def job_of(
-    options: argparse.Namespace, policy: str | None = None, *, undecided: bool = False
+    options: argparse.Namespace,
+    policy: str | None = None,
+    *,
+    undecided: bool = False,
+    elsewhere: bool = False,
 ) -> "JobConfig":
     """The job of parsed options; see jobs.settings.load_job.
 
@@ -92,7 +121,11 @@ def job_of(
     """
     from jobs.settings import load_job
 
-    flags = {name: getattr(options, option, None) for option, name in SETTINGS.items()}
-    if "prices" in options:
-        flags |= price_flags(options)
-    return load_job(options.config, options.assignments, flags, policy, undecided=undecided)
+    return load_job(
+        options.config,
+        options.assignments,
+        flags_of(options),
+        policy,
+        undecided=undecided,
+        elsewhere=elsewhere,
+    )

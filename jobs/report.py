@@ -5,7 +5,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-_GALLERY = 6
+GALLERY = 6
 _FORMS = ("html", "json", "markdown")
 
 
@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gallery",
         type=int,
-        default=_GALLERY,
+        default=GALLERY,
         metavar="N",
-        help=f"records of each kind to show with their pictures; default: {_GALLERY}",
+        help=f"records of each kind to show with their pictures; default: {GALLERY}",
     )
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
 

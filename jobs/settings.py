@@ -12,6 +12,7 @@ from infra.s3 import StorageConfig
 from pipeline.config import JobConfig, Mode
 from pipeline.policy import check_policy, decided_by, read_policy, settings_of
 from pipeline.settings_file import assign, assign_all, explained, read_settings
+from pipeline.submit_config import SubmitConfig
 from sgl.calibration import NOBODY_EXITS
 from sgl.errors import ConfigurationError
 from testbed import model_path
@@ -34,6 +35,7 @@ def load_job(
     policy: str | None = None,
     *,
     undecided: bool = False,
+    elsewhere: bool = False,
 ) -> JobConfig:
     """One job; flags win over `--set`, which wins over the file.
 
@@ -45,6 +47,8 @@ def load_job(
             YAML file says of them is passed over and told; flags and `--set` must not.
         undecided: these are still to be chosen, by a calibration, and so is what watches them;
             what is written of them is passed over and told.
+        elsewhere: the job runs where other folders are than here. Whether a model that is not here
+            is the policy's is left to where it is.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
@@ -63,8 +67,41 @@ def load_job(
     if chosen is None:
         return checked(data)
     job = checked(settings_of(chosen, data))
-    check_policy(chosen, job)
+    check_policy(chosen, job, _unseen(job) if elsewhere else ())
     return job
+
+
+def _unseen(job: JobConfig) -> list[str]:
+    """The settings of models whose folders are not on this machine."""
+    folders = {role: Path(job.model(role).path) for role in ("small", "large") if job.uses(role)}
+    return [
+        f"models.{role}.path"
+        for role, folder in folders.items()
+        if folder.is_absolute() and not folder.exists()
+    ]
+
+
+class _Submitted(StrictModel):
+    submit: SubmitConfig = SubmitConfig()
+
+
+def submit_config(
+    path: str | None, assignments: Sequence[str], flags: Mapping[str, Any]
+) -> SubmitConfig:
+    """Which cluster the settings of a job name, whatever else they say; as `load_job`.
+
+    Raises:
+        ConfigurationError: names the setting and the remedy.
+    """
+    data = {} if path is None else read_settings(path)
+    assign_all(data, assignments)
+    for name, value in flags.items():
+        if value is not None:
+            assign(data, name, value)
+    try:
+        return _Submitted.model_validate({"submit": data.get("submit", {})}).submit
+    except ValidationError as error:
+        raise ConfigurationError(explained(error, _Submitted)) from error
 
 
 def checked(data: Mapping[str, Any]) -> JobConfig:

@@ -25,6 +25,7 @@ from pipeline.metrics_config import MetricsConfig
 from pipeline.pool_config import PoolConfig, PoolsConfig
 from pipeline.probe import ProbeConfig, Promise
 from pipeline.ray_config import RayConfig
+from pipeline.submit_config import SubmitConfig
 
 
 class Mode(StrEnum):
@@ -160,6 +161,7 @@ class JobConfig(StrictModel):
         metrics: served for Prometheus while the job runs.
         logs: lines for people, or JSON.
         deploy: what `sgl deploy render` makes of the job; a run does not look at it.
+        submit: where `sgl submit` takes the job; a run does not look at it.
     """
 
     input: InputConfig
@@ -182,6 +184,7 @@ class JobConfig(StrictModel):
     storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
     deploy: DeployConfig | None = None
+    submit: SubmitConfig = SubmitConfig()
 
     @model_validator(mode="after")
     def _models_for_mode(self) -> "JobConfig":

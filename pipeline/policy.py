@@ -124,15 +124,22 @@ def _agreement(policy: Policy) -> float | None:
     return next((one.value for one in policy.guarantees if one.target == "agreement"), None)
 
 
-def check_policy(policy: Policy, job: JobConfig) -> None:
+def check_policy(policy: Policy, job: JobConfig, unseen: Sequence[str] = ()) -> None:
     """Refuse a job that is not the one that the policy was made with.
+
+    Args:
+        policy: of calibration.
+        job: with what the policy decides.
+        unseen: settings that cannot be told here.
 
     Raises:
         ConfigurationError: names the settings that differ.
     """
     # Where every record exits, the large model is asked nothing, and need not be there.
     unasked = ("models.large",) if policy.mode is Mode.SMALL else ()
-    here, there = (_without(one, unasked) for one in (identity_for(job), policy.identity))
+    here, there = (
+        _without(one, (*unasked, *unseen)) for one in (identity_for(job), policy.identity)
+    )
     every = sorted(here.keys() | there.keys())
     names = [name for name in every if here.get(name) != there.get(name)]
     if names:

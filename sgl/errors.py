@@ -29,6 +29,10 @@ class AlarmError(SglError, RuntimeError):
     """The answers are not what was promised, and the run is to end where that is known."""
 
 
+class ClusterLostError(SglError, ConnectionError):
+    """The cluster that runs a job is out of reach, or no longer knows it; nothing was stopped."""
+
+
 class ModelLoadError(SglError, OSError):
     """A checkpoint could not be read."""
 

@@ -21,6 +21,8 @@ REMEDIES = {
     "again, or keep the rows that are there.",
     "AlarmError": "Look at `_ALARM.json` and at the report. Calibrate on a sample of these "
     "records, or go on with `--set probe.on_alarm=large`.",
+    "ClusterLostError": "Follow the job again by the command that the message names, once the "
+    "cluster is back. Where the cluster was started anew, submit again: finished rows stay.",
     "ModelLoadError": "Check the folder or hub id that the message names; download it again, in "
     "native transformers format with safetensors.",
     "UnsupportedModelError": "Take a checkpoint of a family that is supported, or the setting that "
