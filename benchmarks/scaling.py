@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import write_result
+from jobs.plan_samples import DEMO
 from pipeline.plan.costs import Overheads, PoolCost, pool_cost
 from pipeline.plan.measured import MeasuredPool, measured
 from pipeline.plan.model import Job, bottleneck, stage_seconds
@@ -20,7 +21,7 @@ from pipeline.plan.proposal import part_of
 from pipeline.plan.search import best_split
 from pipeline.plan.simulation import simulate
 
-SAMPLE = Path(__file__).parent / "results" / "plan-sample-2026-11-21.json"
+SAMPLE = DEMO
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 _RECORDS = 10_000_000

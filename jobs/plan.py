@@ -2,11 +2,22 @@
 
 import argparse
 import re
+from contextlib import suppress
 from dataclasses import asdict, replace
+from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.device_kinds import DeviceKind
+from infra.device_kinds import DeviceKind, device_kind
+from jobs.plan_samples import (
+    ASSUMED,
+    PROBE_RECORDS,
+    demo_sample,
+    measured_samples,
+    probe_job,
+    probed,
+)
 from jobs.price_option import add_price_option, price_flags
 from sgl.errors import ConfigurationError
 
@@ -36,24 +47,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--measured",
-        required=True,
         action="append",
+        default=[],
         metavar="PLACE",
         help="an output of sgl run on such devices, or a JSON file (docs/PLANNING.md); several are "
-        "ways to run the models, of which the fastest is proposed",
+        "ways to run the models, of which the fastest is proposed; default: the demo's",
+    )
+    parser.add_argument(
+        "--probe", metavar="FILE", help="settings of a job: run some of its records now"
+    )
+    parser.add_argument(
+        "--probe-records",
+        type=parsed_count,
+        default=PROBE_RECORDS,
+        metavar="N",
+        help=f"default: {PROBE_RECORDS}",
     )
     parser.add_argument("--policy", metavar="FILE", help="whose escalation rate is planned for")
     add_price_option(parser)
     parser.add_argument("--spot", action="store_true", help="prices of spot devices")
     parser.add_argument("--speed-up", type=_positive, metavar="X", help="over the measured devices")
-    parser.add_argument("--startup-s", type=float, metavar="S", help="default: as measured")
+    parser.add_argument("--startup-s", type=_seconds, metavar="S", help="default: as measured")
     parser.add_argument("--cores-per-gpu", type=_positive, default=8.0, metavar="N")
     for role in ("small", "large"):
         told = f"of one {role} replica; default: as measured"
         parser.add_argument(f"--{role}-gpus", type=_positive, metavar="N", help=told)
     for name, told in _OVERHEADS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=_positive, metavar="S", help=told)
-    parser.add_argument("--rows-per-block", type=int, metavar="N", help="default: the best")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_seconds, metavar="S", help=told)
+    parser.add_argument(
+        "--rows-per-block", type=parsed_count, metavar="N", help="default: the best"
+    )
     parser.add_argument("--no-simulation", action="store_true", help="only the arithmetic")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
@@ -79,17 +102,36 @@ def parsed_gpus(text: str) -> tuple[DeviceKind, int]:
         argparse.ArgumentTypeError: says what is wrong, and names the known kinds.
     """
     name, _, count = text.partition(":")
-    if name not in list(DeviceKind) or not count.isdecimal() or int(count) < 1:
-        known = ", ".join(DeviceKind)
-        raise argparse.ArgumentTypeError(f"{text!r}: write KIND:N, as in h100:64; known: {known}")
-    return DeviceKind(name), int(count)
+    if not count.isdecimal() or int(count) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: write KIND:N, as in h100:64")
+    if (kind := device_kind(name)) is None:
+        near = get_close_matches(name.lower(), list(DeviceKind), n=2)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise argparse.ArgumentTypeError(
+            f"there is no kind {name!r}; {hint}known are {', '.join(DeviceKind)}"
+        )
+    return kind, int(count)
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
+    value = _number(text)
+    if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r}: write a number above 0")
     return value
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: write seconds, 0 or more")
+    return value
+
+
+def _number(text: str) -> float:
+    with suppress(ValueError):
+        if isfinite(value := float(text)):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r}: write a number")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,18 +141,21 @@ def run(options: argparse.Namespace) -> int:
     from jobs.json_text import print_json
     from jobs.plan_tables import remarks, show
     from jobs.settings import storage_at
-    from pipeline.config import absolute_path
-    from pipeline.plan.measured import measured
     from pipeline.plan.proposal import propose
 
-    storage = storage_at(options.endpoint_url)
-    samples = [measured(absolute_path(place), storage) for place in options.measured]
-    _check_devices(options, samples)
     price, told = _price(options)
-    request = replace(_request(options), usd_per_hour=price)
+    request = replace(_request(options), usd_per_hour=price)  # it may refuse: before a probe runs
+    samples = measured_samples(options.measured, storage_at(options.endpoint_url))
+    if options.probe:
+        samples.append(probed(probe_job(options.probe, options.probe_records, options.policy)))
+    assumed = not samples
+    if assumed:
+        samples = [demo_sample()]
+    else:
+        _check_devices(options, samples)
     plan = propose(request, samples)
     checked = None if options.no_simulation else _simulated(plan)
-    notes = remarks(request, plan, told)
+    notes = [*([ASSUMED] if assumed else []), *remarks(request, plan, told)]
     if options.json:
         print_json(_plain(plan) | {"simulation": checked, "remarks": notes})
     else:
@@ -147,8 +192,6 @@ def _request(options: argparse.Namespace) -> "Request":
     )
     if options.rows_per_block is None:
         return request
-    if options.rows_per_block < 1:
-        raise ConfigurationError("--rows-per-block: write 1 or more")
     return replace(request, blocks=(options.rows_per_block,))
 
 

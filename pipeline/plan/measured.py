@@ -20,6 +20,7 @@ from infra.s3 import DEFAULT, StorageConfig
 from pipeline.output import Output, open_output
 from pipeline.rowfiles import in_parallel, read, visible
 from pipeline.run_record import RunRecord, run_records
+from pipeline.settings_file import explained
 from sgl.errors import ConfigurationError
 
 _READS = [
@@ -91,6 +92,10 @@ def measured(place: str, storage: StorageConfig = DEFAULT) -> Measured:
     """
     if place.endswith(".json"):
         return _of_file(Path(place))
+    if Path(place).is_file():
+        raise ConfigurationError(
+            f"--measured {place}: write an output directory of sgl run, or a .json file"
+        )
     return of_output(open_output(place, "", storage))
 
 
@@ -99,9 +104,12 @@ def _of_file(path: Path) -> Measured:
         return Measured.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigurationError(f"--measured {path}: cannot be read") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--measured {path}: is no JSON ({error})") from error
+    except ValidationError as error:
         raise ConfigurationError(
-            f"--measured {path}: is no file of measured seconds ({error}); see docs/PLANNING.md"
+            f"--measured {path}: is no file of measured seconds; {explained(error, Measured)}; see "
+            "docs/PLANNING.md"
         ) from error
 
 

@@ -154,6 +154,7 @@ def job_of(request: Request, sample: Measured) -> Job:
         large=cost(sample.large, request.large_devices) if sample.large else None,
         overheads=request.overheads,
         cores=max(1, int(request.devices * request.cores_per_device)),
+        cores_per_device=request.cores_per_device,
     )
 
 

@@ -31,12 +31,19 @@ def test_a_file_of_a_sample_is_the_sample(tmp_path: Path) -> None:
     assert measured(str(path)) == sample()
 
 
-@pytest.mark.parametrize("text", ["{", '{"source": "x"}'])
-def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no JSON"),
+        ('{"sorce": "x"}', "sorce: there is no such setting; did you mean source"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "sample.json"
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match="measured seconds"):
+    with pytest.raises(ConfigurationError, match=says) as refused:
         measured(str(path))
+    assert "\n" not in str(refused.value)
 
 
 def test_an_output_without_runs_is_refused(tmp_path: Path) -> None:
