@@ -130,6 +130,14 @@ def parts(rows: Sequence[Row], kind: str) -> tuple[float, float]:
     return max(0.0, some - few * row_s), row_s
 
 
+def driver_load(rows: Sequence[Row]) -> tuple[float, float]:
+    """What the driver takes of a core in any case, and seconds per block besides: least squares."""
+    rates = np.array([row["blocks_per_s"] for row in rows])
+    loads = rates * [row["block_cpu_s"]["driver"] for row in rows]
+    idle, block_s = np.linalg.lstsq(np.stack([np.ones_like(rates), rates], 1), loads)[0]
+    return float(idle), float(block_s)
+
+
 def report(rows: Sequence[Row]) -> str:
     """As a table of text."""
     lines = [f"{'blocks':>6} {'rows':>4} {'replicas':>8} {'blocks/s':>8}  CPU ms per block"]
@@ -142,6 +150,10 @@ def report(rows: Sequence[Row]) -> str:
     for kind in rows[0]["block_cpu_s"]:
         block_s, row_s = parts(rows, kind)
         lines.append(f"{kind}: {block_s * 1000:.1f} ms per block, {row_s * 1000:.2f} ms per row")
+    idle, block_s = driver_load(rows)
+    lines.append(
+        f"driver at any speed: {idle:.1%} of a core, and {block_s * 1000:.1f} ms per block"
+    )
     return "\n".join(lines)
 
 

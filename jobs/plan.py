@@ -23,17 +23,20 @@ from sgl.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pipeline.plan.measured import Measured
+    from pipeline.plan.model import Job
     from pipeline.plan.proposal import Plan, Request
     from pipeline.plan.uncertainty import Sampled
+    from pipeline.policy import Policy
 
 _SCALES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 _OVERHEADS = {
     "fetch_s": "core-seconds to fetch and decode one record",
-    "write_s": "core-seconds to write one block",
+    "write_s": "core-seconds for what goes with a block and not with its rows",
     "driver_s": "seconds of the driver per block",
 }
 _BLOCKS_EACH = 25
-_MOST_BLOCKS = 20_000
+_MOST_BLOCKS = 10_000
+_SIMULATIONS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,9 +145,11 @@ def run(options: argparse.Namespace) -> int:
     from jobs.plan_tables import remarks, show
     from jobs.settings import storage_at
     from pipeline.plan.proposal import propose
+    from pipeline.policy import read_policy
 
+    policy = read_policy(Path(options.policy)) if options.policy else None
     price, told = _price(options)
-    request = replace(_request(options), usd_per_hour=price)  # it may refuse: before a probe runs
+    request = replace(_request(options), usd_per_hour=price, sampled=_of_policy(policy))
     samples = measured_samples(options.measured, storage_at(options.endpoint_url))
     if options.probe:
         samples.append(probed(probe_job(options.probe, options.probe_records, options.policy)))
@@ -155,7 +160,8 @@ def run(options: argparse.Namespace) -> int:
         _check_devices(options, samples)
     plan = propose(request, samples)
     checked = None if options.no_simulation else _simulated(plan)
-    notes = [*([ASSUMED] if assumed else []), *remarks(request, plan, told)]
+    notes = [*([ASSUMED] if assumed else []), *_other_records(policy, samples)]
+    notes += remarks(request, plan, told)
     if options.json:
         print_json(_plain(plan) | {"simulation": checked, "remarks": notes})
     else:
@@ -182,7 +188,6 @@ def _request(options: argparse.Namespace) -> "Request":
     request = Request(
         records=options.records,
         devices=options.gpus[1],
-        sampled=_of_policy(options.policy),
         overheads=Overheads(**{name: value for name, value in given.items() if value is not None}),
         cores_per_device=1.0 if options.gpus[0] is DeviceKind.CPU else options.cores_per_gpu,
         speed_up=options.speed_up or 1.0,
@@ -195,16 +200,26 @@ def _request(options: argparse.Namespace) -> "Request":
     return replace(request, blocks=(options.rows_per_block,))
 
 
-def _of_policy(path: str | None) -> "Sampled | None":
-    if path is None:
-        return None
+def _of_policy(policy: "Policy | None") -> "Sampled | None":
     from pipeline.config import Mode
     from pipeline.plan.uncertainty import Sampled
-    from pipeline.policy import read_policy
 
-    policy = read_policy(Path(path))
+    if policy is None:
+        return None
     rate = 0.0 if policy.mode is Mode.SMALL else policy.escalation_rate
     return Sampled(round(rate * policy.records), policy.records)
+
+
+def _other_records(policy: "Policy | None", samples: "list[Measured]") -> list[str]:
+    """Samples of another threshold, of which other records went to the large model."""
+    if policy is None:
+        return []
+    return [
+        f"{one.source} is of threshold {one.threshold:g} and the policy's is {policy.threshold:g}: "
+        "the large model's seconds are of other records; measure with sgl run --policy"
+        for one in samples
+        if one.threshold is not None and one.threshold != policy.threshold
+    ]
 
 
 def _price(options: argparse.Namespace) -> tuple[float | None, str]:
@@ -234,9 +249,21 @@ def _simulated(plan: "Plan") -> dict[str, Any]:
     from pipeline.plan.simulation import simulate
 
     job, split = plan.proposed.job, plan.proposed.split
-    part = part_of(job, split, _BLOCKS_EACH, _MOST_BLOCKS)
-    found = simulate(part, split)
-    return asdict(found) | {"planned_s": seconds(part, split)}
+    part = part_of(_started(job), split, _BLOCKS_EACH, _MOST_BLOCKS)
+    runs = [simulate(part, split, seed) for seed in range(_SIMULATIONS)]
+    times = sorted(one.seconds for one in runs)
+    middle = next(one for one in runs if one.seconds == times[len(times) // 2])
+    return asdict(middle) | {
+        "runs": len(runs),
+        "seconds_range": [times[0], times[-1]],
+        "planned_s": seconds(part, split),
+    }
+
+
+def _started(job: "Job") -> "Job":
+    """Without start-up: most of a short run would be that."""
+    large = replace(job.large, startup_s=0.0) if job.large else None
+    return replace(job, small=replace(job.small, startup_s=0.0), large=large)
 
 
 def _plain(plan: "Plan") -> dict[str, Any]:

@@ -8,8 +8,9 @@
                (pipeline/coalescer.py, for items of like size)
 
 A block goes to the replica that holds the fewest, at once and for good, as Ray Data has it: it may
-wait there while another one runs dry. What waits for a pool is bounded by memory alone in Ray Data,
-and by nothing here.
+wait there while another one runs dry. Fetching keeps as many blocks ready again as the small
+replicas hold; what waits for the large pool is bounded by memory alone in Ray Data, and by nothing
+here.
 
 Left out: processes that die, records that fail, and how far apart nodes are.
 """
@@ -110,6 +111,8 @@ class _Simulation:
         self._done = self.env.event()
         self._hand_overs = 3 if job.escalates else 2
         self._small = Pool(self.env, split.small, _BLOCKS_AHEAD)
+        ahead = 2 * _BLOCKS_AHEAD * split.small
+        self._room = simpy.Container(self.env, ahead, init=ahead)
         self._large: Pool | None = None
         if job.escalates:
             cost = job.large_cost()
@@ -173,6 +176,7 @@ class _Simulation:
         while self._unread:
             block = Block(min(self._split.rows_per_block, self._unread))
             self._unread -= block.rows
+            yield self._room.get(1)
             yield from self._on_core(block.rows * self.job.overheads.fetch_s)
             self.env.process(self._to_small(block))
 
@@ -185,6 +189,7 @@ class _Simulation:
         while True:
             block = yield self._small.inboxes[place].get()
             yield from self.work("small", self.job.small, block.rows)
+            self._room.put(1)
             self.env.process(self._pass_on(place, block))
 
     def _pass_on(self, place: int, block: Block) -> Events:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.overheads import parts, report
+from benchmarks.overheads import driver_load, parts, report
 
 
 def row(rows: int, driver_s: float) -> dict[str, object]:
@@ -24,3 +24,8 @@ def test_seconds_are_split_into_those_of_blocks_and_of_rows() -> None:
 
 def test_no_seconds_are_below_zero() -> None:
     assert parts([row(8, 0.03), row(64, 0.02)], "driver") == (0.03, 0.0)
+
+
+def test_what_the_driver_takes_in_any_case_is_no_blocks_fault() -> None:
+    rows = [row(8, 0.01 + 0.05 / rate) | {"blocks_per_s": rate} for rate in (2.0, 5.0, 9.0)]
+    assert driver_load(rows) == pytest.approx((0.05, 0.01))

@@ -40,6 +40,8 @@ def test_the_plan_as_json(place: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert found["sampled"] == {"escalated": 180, "records": 600}
     simulated = found["simulation"]
     assert simulated["seconds"] == pytest.approx(simulated["planned_s"], rel=0.3)
+    low, high = simulated["seconds_range"]
+    assert low <= simulated["seconds"] <= high
 
 
 def test_the_plan_as_a_table(place: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +73,12 @@ def test_a_policys_escalation_rate_counts(
         identity={},
     )
     write_policy(policy, tmp_path / "p.yaml")
+    other = tmp_path / "other.json"
+    other.write_text(sample(threshold=0.9).model_dump_json())
+    told = plan_json(capsys, str(other), "--policy", str(tmp_path / "p.yaml"), "--no-simulation")
+    assert any("of threshold 0.9 and the policy's is 0.5" in line for line in told["remarks"])
     found = plan_json(capsys, place, "--policy", str(tmp_path / "p.yaml"), "--no-simulation")
+    assert not any("of threshold" in line for line in found["remarks"])
     assert found["sampled"] == {"escalated": 100, "records": 1000}
     assert found["simulation"] is None
 
