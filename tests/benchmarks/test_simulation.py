@@ -6,18 +6,29 @@ import numpy as np
 import pytest
 
 from actors.large_vlm import GuidedQuestion
+from benchmarks.record import write_result
 from benchmarks.scaling import SAMPLE, VARIANTS, draw, measure
 from benchmarks.simulation import compared, foretold, report
-from benchmarks.simulation_runs import KINDS, Configuration, Kind, Ran
+from benchmarks.simulation_runs import KINDS, Configuration, Kind, Pair, Ran, read_pairs
 from benchmarks.sleeping_models import Sleep, SleepingLarge, SleepingSmall, score_of
 from pipeline.plan.measured import measured
 from sgl.types import Failure, ImageQuestion
 
-THRESHOLDS = tuple(i / 100 for i in range(100))
+SCORES = tuple(i / 100 for i in range(100))
 
 
-def probe(stream_s: float = 1.0) -> Ran:
-    return Ran(stream_s, measured(str(SAMPLE)), THRESHOLDS, others=0.1)
+def ran(one: Configuration, records: int = 100, stream_s: float = 1.0) -> Ran:
+    return Ran(
+        configuration=one,
+        records=records,
+        stream_s=stream_s,
+        measured=measured(str(SAMPLE)),
+        scores=SCORES,
+        others_cores=0.1,
+    )
+
+
+PROBE = ran(Configuration("probe"))
 
 
 def test_the_curve_grows_until_the_driver_stops_it(tmp_path: Path) -> None:
@@ -34,20 +45,31 @@ def test_the_curve_grows_until_the_driver_stops_it(tmp_path: Path) -> None:
 
 def test_a_run_is_foretold_from_the_probe() -> None:
     """The large model is the slower one: it takes the seconds that the probe has of it."""
-    large = probe().measured.large
+    large = PROBE.measured.large
     assert large is not None
     each = sum(large.seconds) / sum(large.rows)
-    half, every = (foretold(probe(), Configuration("", threshold=t), 1200) for t in (0.5, 1.1))
+    (half, *_), (every, low, high) = (
+        foretold(PROBE, Configuration("", threshold=t), 1200) for t in (0.5, 1.1)
+    )
     assert every == pytest.approx(1 / each, rel=0.15)
     assert half > 1.2 * every
+    assert low < every < high
 
 
 def test_an_error_is_of_the_run_that_was_measured() -> None:
     one = Configuration("made")
-    simulated_s = 640 / foretold(probe(), one, 640)
-    row = compared({"own": probe()}, one, 640, probe(simulated_s * 1.1))
-    assert row["error"]["own"] == pytest.approx(0.1)
-    assert "+10.0%" in report([{"kind": "k"} | row])
+    simulated_s = 640 / foretold(PROBE, one, 640)[0]
+    run = ran(one, 640, simulated_s * 1.1)
+    pair = Pair(kind="k", round=0, probe=PROBE, run=run)
+    row = compared(pair)
+    assert row["error"] == pytest.approx(0.1)
+    assert "+10.0%" in report([row])
+
+
+def test_runs_are_read_as_they_were_written(tmp_path: Path) -> None:
+    pair = Pair(kind="k", round=0, probe=PROBE, run=ran(Configuration("made", small=2)))
+    path = write_result("runs", {}, [pair.model_dump(mode="json")], tmp_path)
+    assert read_pairs(path) == [pair]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
