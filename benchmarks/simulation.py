@@ -1,177 +1,117 @@
 """How far the simulation of the pipeline is from the pipeline, on this machine.
 
-    python -m benchmarks.simulation [FOLDER]
+    python -m benchmarks.simulation FOLDER RUNS...
 
-One probe run measures seconds and exit scores. From it alone other runs are foretold, on other
-records: with another threshold, with other blocks, with other batches. Then they are run.
-Compared is the time from the first start of a model to the last end of one.
+RUNS are files of benchmarks/simulation_runs.py. Each run is foretold from its probe alone, and
+compared in records per second from the first start of a model to the last end of one, start-up left
+out. What is foretold has an interval: units of the probe, its escalation rate and the simulation's
+chances drawn anew.
 """
 
-import io
-import os
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from rich.console import Console
 
-from benchmarks.record import use_threads, write_result
-from jobs.cluster import cluster
-from jobs.demo import demo_job
-from jobs.run import run_job
-from jobs.settings import checked
-from pipeline.config import JobConfig, Mode
-from pipeline.plan.costs import Overheads, pool_cost
-from pipeline.plan.measured import Measured, of_output
+from benchmarks.record import write_result
+from benchmarks.simulation_runs import Configuration, Pair, Ran, read_pairs
+from pipeline.plan.costs import Overheads, PoolCost, pool_cost
+from pipeline.plan.measured import MeasuredPool
 from pipeline.plan.model import Job, Split
 from pipeline.plan.simulation import simulate
-from pipeline.ray_config import RayConfig
-from testbed.generate import write_parquet
+from pipeline.plan.uncertainty import Sampled, drawn
 
-PROBED, RECORDS = 600, 1200
-"""Records of the probe, of the validation split; and of each run, of the held-out one."""
-_SEEDS = 5
+_DRAWS = 200
+_CORES = 2
+"""For fetching and writing."""
 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """What differs from the demo.
-
-    Attributes:
-        threshold: from which exit score the small model's answer stands.
-        rows_per_block: that travel together.
-        batch_rows: of the large model.
-    """
-
-    threshold: float = 0.964
-    rows_per_block: int = 64
-    batch_rows: int = 16
-
-
-CONFIGURATIONS = (
-    Configuration(threshold=0.5),
-    Configuration(rows_per_block=32),
-    Configuration(threshold=1.1, rows_per_block=128),
-    Configuration(batch_rows=8),
-)
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What one run told.
-
-    Attributes:
-        measured: its seconds.
-        scores: exit scores of its rows.
-    """
-
-    measured: Measured
-    scores: tuple[float, ...]
-
-
-def foretold(probe: Probe, one: Configuration, records: int, cores: int) -> float:
-    """Seconds between the first start of a model and the last end of one: a mean of simulations.
+def foretold(probe: Ran, one: Configuration, records: int) -> tuple[float, float, float]:
+    """Records per second: the median, and the interval of 95 %.
 
     Args:
         probe: all that is known.
         one: what is run.
         records: of the run.
-        cores: of the machine.
     """
+    escalated = sum(score < one.threshold for score in probe.scores)
+    sampled = Sampled(escalated, len(probe.scores))
     large = probe.measured.large
     assert large is not None, "some of the probe's records escalate"
     job = Job(
         records=records,
-        escalation=float(np.mean(np.asarray(probe.scores) < one.threshold)),
-        small=pool_cost(probe.measured.small),
-        large=replace(pool_cost(large), batch_rows=one.batch_rows),
+        escalation=sampled.rate,
+        small=_loaded(probe.measured.small),
+        large=replace(_loaded(large), batch_rows=one.batch_rows),
         overheads=Overheads(),
-        cores=cores,
+        cores=_CORES,
     )
-    split = Split(1, 1, one.rows_per_block)
-    return float(np.mean([simulate(job, split, seed).stream_s for seed in range(_SEEDS)]))
+    split = Split(one.small, one.large, one.rows_per_block)
+    seconds = [
+        simulate(other, split, seed).stream_s
+        for seed, other in enumerate(drawn(job, sampled, _DRAWS))
+    ]
+    low, middle, high = np.quantile(records / np.asarray(seconds), (0.025, 0.5, 0.975))
+    return float(middle), float(low), float(high)
 
 
-def compared(probe: Probe, one: Configuration, records: int, cores: int, took_s: float) -> Row:
-    """A simulation beside a run.
+def _loaded(pool: MeasuredPool) -> PoolCost:
+    return replace(pool_cost(pool), startup_s=0.0)
 
-    Args:
-        probe: see `foretold`.
-        one: see `foretold`.
-        records: see `foretold`.
-        cores: see `foretold`.
-        took_s: of the run.
-    """
-    simulated_s = foretold(probe, one, records, cores)
-    error = simulated_s / took_s - 1
-    return asdict(one) | {
-        "records": records,
-        "measured_s": took_s,
-        "simulated_s": simulated_s,
-        "error": error,
+
+def compared(pair: Pair) -> Row:
+    """A simulation beside a run."""
+    run = pair.run
+    measured = run.records / run.stream_s
+    simulated, low, high = foretold(pair.probe, run.configuration, run.records)
+    return asdict(run.configuration) | {
+        "kind": pair.kind,
+        "round": pair.round,
+        "records": run.records,
+        "probed": pair.probe.records,
+        "others_cores": run.others_cores,
+        "measured_per_s": measured,
+        "simulated_per_s": simulated,
+        "simulated_interval": [low, high],
+        "error": simulated / measured - 1,
     }
 
 
-def measure(configurations: Sequence[Configuration] = CONFIGURATIONS) -> list[Row]:
-    """One row per configuration."""
-    return list(_rows(configurations))
-
-
-def _rows(configurations: Sequence[Configuration]) -> Iterator[Row]:
-    cores = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory(prefix="sgl-bench-") as name, cluster(RayConfig()):
-        folder = Path(name)
-        write_parquet("validation", PROBED, folder / "probe.parquet")
-        write_parquet("heldout", RECORDS, folder / "heldout.parquet")
-        probe = _probe(folder)
-        for number, one in enumerate(configurations):
-            job = _job(one, folder / str(number), folder / "heldout.parquet")
-            took_s = run_job(job, Console(file=io.StringIO())).summary.stream_s
-            yield compared(probe, one, RECORDS, cores, took_s)
-
-
-def _probe(folder: Path) -> Probe:
-    job = _job(Configuration(), folder / "probe", folder / "probe.parquet")
-    output = run_job(job, Console(file=io.StringIO())).output
-    table = pq.read_table(output.rows, columns=["exit_score"])
-    return Probe(of_output(output), tuple(table["exit_score"].drop_null().to_pylist()))
-
-
-def _job(one: Configuration, folder: Path, records: Path) -> JobConfig:
-    data = demo_job(Mode.CASCADE, folder, records).model_dump(exclude_unset=True)
-    data["threshold"] = one.threshold
-    data["rows_per_block"] = one.rows_per_block
-    data["models"]["large"]["batch_size"] = one.batch_rows
-    return checked(data)
-
-
 def report(rows: Sequence[Row]) -> str:
-    """As a table of text."""
-    lines = [f"{'threshold':>9} {'block':>5} {'batch':>5} {'measured':>9} {'simulated':>9} error"]
-    lines += [
-        f"{row['threshold']:>9g} {row['rows_per_block']:>5} {row['batch_rows']:>5} "
-        f"{row['measured_s']:>7.1f} s {row['simulated_s']:>7.1f} s {row['error']:+.1%}"
-        for row in rows
-    ]
+    """As a table of text: medians over the rounds, and the least and the most."""
+    lines = []
+    for kind, name in dict.fromkeys((row["kind"], row["name"]) for row in rows):
+        some = [row for row in rows if (row["kind"], row["name"]) == (kind, name)]
+        lines.append(f"{kind}, {name}, {len(some)} rounds")
+        lines.append(f"    measured  {_span([row['measured_per_s'] for row in some], '{:.1f}')}")
+        lines.append(f"    simulated {_span([row['simulated_per_s'] for row in some], '{:.1f}')}")
+        low, high = (median(row["simulated_interval"][i] for row in some) for i in (0, 1))
+        lines.append(f"    interval  {low:.1f} to {high:.1f}")
+        lines.append(f"    error     {_span([row['error'] for row in some], '{:+.1%}')}")
+        lines.append(
+            f"    others    {_span([row['others_cores'] for row in some], '{:.2f}')} cores"
+        )
     return "\n".join(lines)
 
 
-def main(folder: Path | None) -> None:
-    """Measure, print and, where a folder is named, write."""
-    use_threads(1)
-    rows = measure()
+def _span(values: Sequence[float], form: str) -> str:
+    middle, low, high = (form.format(one) for one in (median(values), min(values), max(values)))
+    return f"{middle} [{low}, {high}]"
+
+
+def main(folder: Path, runs: Sequence[Path]) -> None:
+    """Compare, print and write."""
+    rows = [compared(pair) for path in runs for pair in read_pairs(path)]
     print(report(rows))
-    if folder is not None:
-        settings = {"probed": PROBED, "records": RECORDS, "seeds": _SEEDS}
-        print(write_result("simulation", settings, rows, folder))
+    settings = {"draws": _DRAWS, "cores": _CORES, "overheads": asdict(Overheads())}
+    print(write_result("simulation", settings, rows, folder))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

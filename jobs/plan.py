@@ -2,27 +2,41 @@
 
 import argparse
 import re
+from contextlib import suppress
 from dataclasses import asdict, replace
+from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.device_kinds import DeviceKind
+from infra.device_kinds import DeviceKind, device_kind
+from jobs.plan_samples import (
+    ASSUMED,
+    PROBE_RECORDS,
+    demo_sample,
+    measured_samples,
+    probe_job,
+    probed,
+)
 from jobs.price_option import add_price_option, price_flags
 from sgl.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pipeline.plan.measured import Measured
+    from pipeline.plan.model import Job
     from pipeline.plan.proposal import Plan, Request
     from pipeline.plan.uncertainty import Sampled
+    from pipeline.policy import Policy
 
 _SCALES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 _OVERHEADS = {
     "fetch_s": "core-seconds to fetch and decode one record",
-    "write_s": "core-seconds to write one block",
+    "write_s": "core-seconds for what goes with a block and not with its rows",
     "driver_s": "seconds of the driver per block",
 }
 _BLOCKS_EACH = 25
-_MOST_BLOCKS = 20_000
+_MOST_BLOCKS = 10_000
+_SIMULATIONS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,24 +50,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--measured",
-        required=True,
         action="append",
+        default=[],
         metavar="PLACE",
         help="an output of sgl run on such devices, or a JSON file (docs/PLANNING.md); several are "
-        "ways to run the models, of which the fastest is proposed",
+        "ways to run the models, of which the fastest is proposed; default: the demo's",
+    )
+    parser.add_argument(
+        "--probe", metavar="FILE", help="settings of a job: run some of its records now"
+    )
+    parser.add_argument(
+        "--probe-records",
+        type=parsed_count,
+        default=PROBE_RECORDS,
+        metavar="N",
+        help=f"default: {PROBE_RECORDS}",
     )
     parser.add_argument("--policy", metavar="FILE", help="whose escalation rate is planned for")
     add_price_option(parser)
     parser.add_argument("--spot", action="store_true", help="prices of spot devices")
     parser.add_argument("--speed-up", type=_positive, metavar="X", help="over the measured devices")
-    parser.add_argument("--startup-s", type=float, metavar="S", help="default: as measured")
+    parser.add_argument("--startup-s", type=_seconds, metavar="S", help="default: as measured")
     parser.add_argument("--cores-per-gpu", type=_positive, default=8.0, metavar="N")
     for role in ("small", "large"):
         told = f"of one {role} replica; default: as measured"
         parser.add_argument(f"--{role}-gpus", type=_positive, metavar="N", help=told)
     for name, told in _OVERHEADS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=_positive, metavar="S", help=told)
-    parser.add_argument("--rows-per-block", type=int, metavar="N", help="default: the best")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_seconds, metavar="S", help=told)
+    parser.add_argument(
+        "--rows-per-block", type=parsed_count, metavar="N", help="default: the best"
+    )
     parser.add_argument("--no-simulation", action="store_true", help="only the arithmetic")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server other than AWS")
@@ -79,17 +105,36 @@ def parsed_gpus(text: str) -> tuple[DeviceKind, int]:
         argparse.ArgumentTypeError: says what is wrong, and names the known kinds.
     """
     name, _, count = text.partition(":")
-    if name not in list(DeviceKind) or not count.isdecimal() or int(count) < 1:
-        known = ", ".join(DeviceKind)
-        raise argparse.ArgumentTypeError(f"{text!r}: write KIND:N, as in h100:64; known: {known}")
-    return DeviceKind(name), int(count)
+    if not count.isdecimal() or int(count) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: write KIND:N, as in h100:64")
+    if (kind := device_kind(name)) is None:
+        near = get_close_matches(name.lower(), list(DeviceKind), n=2)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise argparse.ArgumentTypeError(
+            f"there is no kind {name!r}; {hint}known are {', '.join(DeviceKind)}"
+        )
+    return kind, int(count)
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
+    value = _number(text)
+    if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r}: write a number above 0")
     return value
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: write seconds, 0 or more")
+    return value
+
+
+def _number(text: str) -> float:
+    with suppress(ValueError):
+        if isfinite(value := float(text)):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r}: write a number")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,18 +144,24 @@ def run(options: argparse.Namespace) -> int:
     from jobs.json_text import print_json
     from jobs.plan_tables import remarks, show
     from jobs.settings import storage_at
-    from pipeline.config import absolute_path
-    from pipeline.plan.measured import measured
     from pipeline.plan.proposal import propose
+    from pipeline.policy import read_policy
 
-    storage = storage_at(options.endpoint_url)
-    samples = [measured(absolute_path(place), storage) for place in options.measured]
-    _check_devices(options, samples)
+    policy = read_policy(Path(options.policy)) if options.policy else None
     price, told = _price(options)
-    request = replace(_request(options), usd_per_hour=price)
+    request = replace(_request(options), usd_per_hour=price, sampled=_of_policy(policy))
+    samples = measured_samples(options.measured, storage_at(options.endpoint_url))
+    if options.probe:
+        samples.append(probed(probe_job(options.probe, options.probe_records, options.policy)))
+    assumed = not samples
+    if assumed:
+        samples = [demo_sample()]
+    else:
+        _check_devices(options, samples)
     plan = propose(request, samples)
     checked = None if options.no_simulation else _simulated(plan)
-    notes = remarks(request, plan, told)
+    notes = [*([ASSUMED] if assumed else []), *_other_records(policy, samples)]
+    notes += remarks(request, plan, told)
     if options.json:
         print_json(_plain(plan) | {"simulation": checked, "remarks": notes})
     else:
@@ -137,7 +188,6 @@ def _request(options: argparse.Namespace) -> "Request":
     request = Request(
         records=options.records,
         devices=options.gpus[1],
-        sampled=_of_policy(options.policy),
         overheads=Overheads(**{name: value for name, value in given.items() if value is not None}),
         cores_per_device=1.0 if options.gpus[0] is DeviceKind.CPU else options.cores_per_gpu,
         speed_up=options.speed_up or 1.0,
@@ -147,21 +197,29 @@ def _request(options: argparse.Namespace) -> "Request":
     )
     if options.rows_per_block is None:
         return request
-    if options.rows_per_block < 1:
-        raise ConfigurationError("--rows-per-block: write 1 or more")
     return replace(request, blocks=(options.rows_per_block,))
 
 
-def _of_policy(path: str | None) -> "Sampled | None":
-    if path is None:
-        return None
+def _of_policy(policy: "Policy | None") -> "Sampled | None":
     from pipeline.config import Mode
     from pipeline.plan.uncertainty import Sampled
-    from pipeline.policy import read_policy
 
-    policy = read_policy(Path(path))
+    if policy is None:
+        return None
     rate = 0.0 if policy.mode is Mode.SMALL else policy.escalation_rate
     return Sampled(round(rate * policy.records), policy.records)
+
+
+def _other_records(policy: "Policy | None", samples: "list[Measured]") -> list[str]:
+    """Samples of another threshold, of which other records went to the large model."""
+    if policy is None:
+        return []
+    return [
+        f"{one.source} is of threshold {one.threshold:g} and the policy's is {policy.threshold:g}: "
+        "the large model's seconds are of other records; measure with sgl run --policy"
+        for one in samples
+        if one.threshold is not None and one.threshold != policy.threshold
+    ]
 
 
 def _price(options: argparse.Namespace) -> tuple[float | None, str]:
@@ -191,9 +249,21 @@ def _simulated(plan: "Plan") -> dict[str, Any]:
     from pipeline.plan.simulation import simulate
 
     job, split = plan.proposed.job, plan.proposed.split
-    part = part_of(job, split, _BLOCKS_EACH, _MOST_BLOCKS)
-    found = simulate(part, split)
-    return asdict(found) | {"planned_s": seconds(part, split)}
+    part = part_of(_started(job), split, _BLOCKS_EACH, _MOST_BLOCKS)
+    runs = [simulate(part, split, seed) for seed in range(_SIMULATIONS)]
+    times = sorted(one.seconds for one in runs)
+    middle = next(one for one in runs if one.seconds == times[len(times) // 2])
+    return asdict(middle) | {
+        "runs": len(runs),
+        "seconds_range": [times[0], times[-1]],
+        "planned_s": seconds(part, split),
+    }
+
+
+def _started(job: "Job") -> "Job":
+    """Without start-up: most of a short run would be that."""
+    large = replace(job.large, startup_s=0.0) if job.large else None
+    return replace(job, small=replace(job.small, startup_s=0.0), large=large)
 
 
 def _plain(plan: "Plan") -> dict[str, Any]:

@@ -91,10 +91,12 @@ def _dollars(request: Request, one: Option, seconds: Estimate) -> str:
 
 def _simulated(found: dict[str, Any]) -> str:
     ratio = found["seconds"] / found["planned_s"]
+    low, high = (one / found["planned_s"] for one in found["seconds_range"])
     busy = ", ".join(f"{role} {share:.0%}" for role, share in found["busy"].items())
     return (
-        f"the first {found['records']:,} records: {found['seconds']:.1f} s, {ratio:.2f} times the "
-        f"plan's; at work: {busy}"
+        f"the first {found['records']:,} records without start-up: {found['seconds']:.1f} s, "
+        f"{ratio:.2f} times the plan's ({low:.2f} to {high:.2f} in {found['runs']} simulations); "
+        f"at work: {busy}"
     )
 
 
@@ -135,14 +137,23 @@ def remarks(request: Request, plan: Plan, price: str) -> list[str]:
                 "too narrow"
             )
         if not cost.fixed_s:
-            lines.append(f"the {role} pool was measured at one batch size: no other is proposed")
+            lines.append(
+                f"the {role} pool was measured at one batch size: measure others "
+                "too to choose among them (--measured may be repeated)"
+            )
     if request.speed_up != 1:
         lines.append(f"assumed: these devices are {request.speed_up:g} times the measured ones")
     if request.small_devices or request.large_devices:
         lines.append(
             f"assumed: a replica of twice the devices has {SPLIT_EFFICIENCY:.0%} of twice the speed"
         )
+    lines += [f"left out: {reason}" for reason in plan.left_out]
     left = request.devices - one.devices
     if left >= 1:
-        lines.append(f"{left:g} devices would not make it faster: {one.bottleneck} limits it")
+        why = (
+            "its blocks and batches do not divide among more replicas"
+            if one.bottleneck in ("small", "large")
+            else f"{one.bottleneck} limits it"
+        )
+        lines.append(f"{left:g} devices would not make it faster: {why}")
     return lines

@@ -26,13 +26,14 @@ class Overheads:
 
     Attributes:
         fetch_s: of a CPU core, to fetch, decode and pack one record.
-        write_s: of a CPU core, to write one block.
+        write_s: of a CPU core, for all that goes with a block and not with its rows: the tasks that
+            cut, fetch and write it, and what the replicas do around their models.
         driver_s: of the one driver, for one block on its whole way: no number of nodes shares it.
     """
 
-    fetch_s: float = 0.0065
-    write_s: float = 0.02
-    driver_s: float = 0.107
+    fetch_s: float = 0.0015
+    write_s: float = 0.071
+    driver_s: float = 0.021
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class PoolCost:
         devices: of a replica.
         startup_s: seconds until its model is loaded.
         ratios: (n,) measured units' seconds over those of this fit: how uneven the work is.
+        weights: (n,) seconds of this fit, by which a unit is drawn: then work that is drawn takes
+            as long in the mean as it was measured to, whatever sizes the units had.
         unit_rows: mean rows of a measured unit.
     """
 
@@ -55,6 +58,7 @@ class PoolCost:
     devices: float = 1.0
     startup_s: float = 0.0
     ratios: tuple[float, ...] = (1.0,)
+    weights: tuple[float, ...] = (1.0,)
     unit_rows: float = 1.0
 
     def seconds(self, rows: float) -> float:
@@ -80,14 +84,15 @@ def pool_cost(pool: MeasuredPool, speed_up: float = 1.0) -> PoolCost:
     """
     rows, passes, seconds = (np.asarray(x) for x in (pool.rows, pool.passes, pool.seconds))
     fixed_s, row_s = fitted(rows, passes, seconds)
-    ratios = seconds / (fixed_s * passes + row_s * rows)
+    fit = fixed_s * passes + row_s * rows
     cost = PoolCost(
         fixed_s=fixed_s,
         row_s=row_s,
         batch_rows=pool.batch_rows,
         devices=pool.devices,
         startup_s=pool.startup_s,
-        ratios=tuple(ratios / np.average(ratios, weights=rows)),
+        ratios=tuple(seconds / fit),
+        weights=tuple(fit),
         unit_rows=float(rows.mean()),
     )
     return cost.times((1 + pool.handling) / speed_up)

@@ -20,6 +20,7 @@ from infra.s3 import DEFAULT, StorageConfig
 from pipeline.output import Output, open_output
 from pipeline.rowfiles import in_parallel, read, visible
 from pipeline.run_record import RunRecord, run_records
+from pipeline.settings_file import explained
 from sgl.errors import ConfigurationError
 
 _READS = [
@@ -69,6 +70,7 @@ class Measured(StrictModel):
         escalated: of them, those that the large model answered.
         small: of its pool.
         large: likewise; None where it was asked nothing.
+        threshold: of the job; None where it is not known.
     """
 
     source: str
@@ -77,6 +79,13 @@ class Measured(StrictModel):
     escalated: int = Field(ge=0)
     small: MeasuredPool
     large: MeasuredPool | None = None
+    threshold: float | None = None
+
+    @model_validator(mode="after")
+    def _no_more_than_all(self) -> "Measured":
+        if self.escalated > self.records:
+            raise ValueError("escalated: no more than there are records")
+        return self
 
 
 def measured(place: str, storage: StorageConfig = DEFAULT) -> Measured:
@@ -91,6 +100,10 @@ def measured(place: str, storage: StorageConfig = DEFAULT) -> Measured:
     """
     if place.endswith(".json"):
         return _of_file(Path(place))
+    if Path(place).is_file():
+        raise ConfigurationError(
+            f"--measured {place}: write an output directory of sgl run, or a .json file"
+        )
     return of_output(open_output(place, "", storage))
 
 
@@ -99,33 +112,41 @@ def _of_file(path: Path) -> Measured:
         return Measured.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigurationError(f"--measured {path}: cannot be read") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--measured {path}: is no JSON ({error})") from error
+    except ValidationError as error:
         raise ConfigurationError(
-            f"--measured {path}: is no file of measured seconds ({error}); see docs/PLANNING.md"
+            f"--measured {path}: is no file of measured seconds; {explained(error, Measured)}; see "
+            "docs/PLANNING.md"
         ) from error
 
 
 def of_output(output: Output) -> Measured:
-    """The sample that an output's latest run is.
+    """The sample that an output's largest run is: a later one may have done a few rows again.
 
     Raises:
         ConfigurationError: it has no rows or times, or the small model answered nothing.
     """
-    if not (records := run_records(output)):
+    records = {record.run_id: record for record in run_records(output)}
+    if not records:
         raise ConfigurationError(
             f"--measured {output.path}: it holds no runs of `sgl run` with their times"
         )
-    record = records[-1]
-    units: dict[str, _Units] = {"small": _Units(), "large": _Units()}
-    for table in _tables(output, record.run_id):
-        for role, found in units.items():
-            found.add(role, table)
+    runs = {run_id: {"small": _Units(), "large": _Units()} for run_id in records}
+    for table in _tables(output):
+        for run_id, units in runs.items():
+            some = table.filter(pc.equal(table["run_id"], run_id))
+            for role, found in units.items():
+                found.add(role, some)
+    largest = max(runs, key=lambda run_id: sum(runs[run_id]["small"].rows.values()))
+    record, units = records[largest], runs[largest]
     if not units["small"].rows:
         raise ConfigurationError(
-            f"--measured {output.path}: its latest run, {record.run_id}, has no row of the small "
-            "model; measure a cascade"
+            f"--measured {output.path}: none of its runs has a row of the small model; measure a "
+            "cascade"
         )
     escalated = round(sum(units["large"].rows.values()))
+    job = output.record()
     return Measured(
         source=output.path,
         device=record.pools["small"].device,
@@ -133,14 +154,15 @@ def of_output(output: Output) -> Measured:
         escalated=escalated,
         small=_pool("small", units["small"], record),
         large=_pool("large", units["large"], record) if escalated else None,
+        threshold=job.job.get("threshold") if job else None,
     )
 
 
-def _tables(output: Output, run_id: str) -> Iterator[pa.Table]:
+def _tables(output: Output) -> Iterator[pa.Table]:
     names = visible(output, output.rows)
     for table in in_parallel(lambda name: read(output, output.rows, name, _READS), names):
         if table is not None:
-            yield table.filter(pc.equal(table["run_id"], run_id))
+            yield table
 
 
 class _Units:
@@ -180,5 +202,6 @@ def _pool(role: str, units: _Units, record: RunRecord) -> MeasuredPool:
         batch_rows=units.most,
         devices=pool.devices,
         startup_s=float(np.max([one.startup_s / one.starts for one in each], initial=0.0)),
-        handling=sum(one.handling_s for one in each) / device_s if device_s else 0.0,
+        # Clocks of two processes: it may come out a little below nothing.
+        handling=max(0.0, sum(one.handling_s for one in each) / device_s) if device_s else 0.0,
     )

@@ -9,13 +9,14 @@ counted once. Left out is what chance does: slow units at the end, batches that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from pipeline.plan.costs import Overheads, PoolCost
 from pipeline.pool_config import LargePoolConfig
 
 _FIRST_NAMED = ("driver", "fetch", "write", "large", "small")
 _AS_SLOW = 0.98
+_EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Job:
         small: of one replica.
         large: likewise; None only where nothing escalates.
         overheads: beside the models.
-        cores: for fetching and writing, over the whole cluster.
+        cores: for fetching and writing, at most, over the whole cluster.
+        cores_per_device: that come with each device which the pools take.
     """
 
     records: int
@@ -52,6 +54,7 @@ class Job:
     large: PoolCost | None
     overheads: Overheads
     cores: int
+    cores_per_device: float = inf
 
     @property
     def escalates(self) -> bool:
@@ -64,9 +67,15 @@ class Job:
         return self.large
 
     def devices(self, split: Split) -> float:
-        """That the pools of a split take."""
-        large = split.large * self.large_cost().devices if split.large else 0.0
-        return split.small * self.small.devices + large
+        """That the pools of a split take: whole ones, as shares of one are all of the same one."""
+        small, large = self.small.devices, self.large_cost().devices if split.large else 0.0
+        if split.large and small == large:
+            return _taken(split.small + split.large, small)
+        return _taken(split.small, small) + _taken(split.large, large)
+
+    def cores_of(self, split: Split) -> int:
+        """For fetching and writing, where the pools of a split are all that is rented."""
+        return max(1, int(min(self.cores, self.devices(split) * self.cores_per_device)))
 
     def blocks(self, split: Split) -> int:
         """Of the whole input."""
@@ -81,13 +90,20 @@ class Job:
         return min(full, int(waiting))
 
 
+def _taken(replicas: int, each: float) -> float:
+    """Devices of so many replicas; several that take a share lie on one as far as they fit."""
+    if 0 < each < 1:
+        return ceil(replicas / int(1 / each + _EPSILON))
+    return replicas * each
+
+
 def stage_seconds(job: Job, split: Split) -> dict[str, float]:
     """By stage, how long all its work takes on all that it has."""
     blocks, rows = job.blocks(split), min(split.rows_per_block, job.records)
     fetch_s = job.records * job.overheads.fetch_s
     write_s = blocks * job.overheads.write_s
     # They share the cores, so that either is held up by both.
-    cores = {"fetch" if fetch_s >= write_s else "write": (fetch_s + write_s) / job.cores}
+    cores = {"fetch" if fetch_s >= write_s else "write": (fetch_s + write_s) / job.cores_of(split)}
     found = {
         **cores,
         "driver": blocks * job.overheads.driver_s,

@@ -26,7 +26,7 @@ class Request:
         records: of the input.
         devices: GPUs, or cores of a CPU, that there are.
         usd_per_hour: of one of them; None where no price is known.
-        sampled: where the escalation rate is from; None takes each sample's own.
+        sampled: where the escalation rate is from; None takes that of all samples together.
         overheads: beside the models.
         cores_per_device: for fetching and writing.
         blocks: rows per block to choose among.
@@ -83,6 +83,7 @@ class Plan:
         sampled: where the escalation rate is from.
         source: of the sample that it is by.
         alternatives: with other devices, blocks or samples.
+        left_out: why some samples were, if any.
     """
 
     proposed: Option
@@ -91,6 +92,7 @@ class Plan:
     sampled: Sampled
     source: str
     alternatives: tuple[Option, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def propose(request: Request, samples: Sequence[Measured]) -> Plan:
@@ -101,18 +103,25 @@ def propose(request: Request, samples: Sequence[Measured]) -> Plan:
         samples: one per way to run the models that was measured; the fastest is proposed.
 
     Raises:
-        ConfigurationError: the devices are too few, or the large model was not measured.
+        ConfigurationError: by every sample the devices are too few, or the large model was not
+            measured.
     """
-    ways = [(one, job_of(request, one)) for one in samples]
-    options = [_option("proposed", request, job) for _, job in ways]
-    place = min(range(len(ways)), key=lambda i: (options[i].seconds, options[i].devices))
-    proposed, (sample, job) = options[place], ways[place]
+    sampled = sampled_of(request, samples)
+    request, ways, left_out = replace(request, sampled=sampled), [], list[ConfigurationError]()
+    for one in samples:
+        try:
+            ways.append((one, _option("proposed", request, job_of(request, one))))
+        except ConfigurationError as error:
+            left_out.append(error)
+    if not ways:
+        raise left_out[0]
+    sample, proposed = min(ways, key=lambda way: (way[1].seconds, way[1].devices))
     others = [
-        replace(option, name=f"as measured in {ways[i][0].source}")
-        for i, option in enumerate(options)
-        if i != place
+        replace(option, name=f"as measured in {one.source}")
+        for one, option in ways
+        if option is not proposed
     ]
-    sampled = sampled_of(request, sample)
+    job = proposed.job
     return Plan(
         proposed=proposed,
         doubt=doubt(job, proposed.split, sampled),
@@ -120,12 +129,17 @@ def propose(request: Request, samples: Sequence[Measured]) -> Plan:
         sampled=sampled,
         source=sample.source,
         alternatives=(*others, *_alternatives(request, sample, job)),
+        left_out=tuple(map(str, left_out)),
     )
 
 
-def sampled_of(request: Request, sample: Measured) -> Sampled:
-    """Where the escalation rate is from: as asked, else the sample."""
-    return request.sampled or Sampled(sample.escalated, sample.records)
+def sampled_of(request: Request, samples: Sequence[Measured]) -> Sampled:
+    """Where the escalation rate is from: as asked, else all samples together."""
+    escalated, records = (
+        sum(one.escalated for one in samples),
+        sum(one.records for one in samples),
+    )
+    return request.sampled or Sampled(escalated, records)
 
 
 def job_of(request: Request, sample: Measured) -> Job:
@@ -134,7 +148,7 @@ def job_of(request: Request, sample: Measured) -> Job:
     Raises:
         ConfigurationError: records go to a large model that was not measured.
     """
-    rate = sampled_of(request, sample).rate
+    rate = sampled_of(request, [sample]).rate
     if rate and sample.large is None:
         raise ConfigurationError(
             f"--measured {sample.source}: nothing escalated there, so that the large model has no "
@@ -154,6 +168,7 @@ def job_of(request: Request, sample: Measured) -> Job:
         large=cost(sample.large, request.large_devices) if sample.large else None,
         overheads=request.overheads,
         cores=max(1, int(request.devices * request.cores_per_device)),
+        cores_per_device=request.cores_per_device,
     )
 
 

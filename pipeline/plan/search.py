@@ -8,6 +8,7 @@ and takes O(n log n) where trying every pair takes O(n^2).
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+from pipeline.plan.costs import PoolCost
 from pipeline.plan.model import Job, Split, seconds
 from sgl.errors import ConfigurationError
 
@@ -51,12 +52,27 @@ def best_split(
 
 def _widest(job: Job, devices: float, blocks: Sequence[int]) -> Iterator[Split]:
     """For each size of the small pool, with all that is left for the large one."""
-    for small in range(1, int(devices / job.small.devices + _EPSILON) + 1):
-        left, large = devices - small * job.small.devices, 0
-        if job.escalates:
-            large = int(left / job.large_cost().devices + _EPSILON)
-        if large or not job.escalates:
+    for small in range(1, _most(job.small, devices) + 1):
+        large = _largest(job, small, devices) if job.escalates else 0
+        if large or (not job.escalates and job.devices(Split(small, 0, 1)) <= devices + _EPSILON):
             yield from (Split(small, large, rows) for rows in blocks)
+
+
+def _most(cost: PoolCost, devices: float) -> int:
+    """Replicas that devices have room for, if there were no others."""
+    each = cost.devices
+    whole = devices * int(1 / each + _EPSILON) if each < 1 else devices / each
+    return int(whole + _EPSILON)
+
+
+def _largest(job: Job, small: int, devices: float) -> int:
+    """The most large replicas that fit beside so many small ones; 0 where none does."""
+    sizes = range(1, _most(job.large_cost(), devices) + 1)
+
+    def is_too_large(large: int) -> bool:
+        return job.devices(Split(small, large, 1)) > devices + _EPSILON
+
+    return bisect_left(sizes, True, key=is_too_large)
 
 
 def _narrowed(job: Job, split: Split, limit: float) -> Split:

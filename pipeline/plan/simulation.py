@@ -3,12 +3,16 @@
     cores      fetch tasks, as many as there are cores; they also write
     driver     one; it hands each block on, from stage to stage, one hand-over at a time, those of
                late stages first, as Ray's executor has it
-    small      replicas that take blocks as they come, and wait where the next stage is full
-    large      replicas that hold several blocks at a time and fill batches from them
+    small      replicas that each hold a block beside the one that they work on
+    large      replicas that each hold several blocks and fill batches from them
                (pipeline/coalescer.py, for items of like size)
 
-Left out: processes that die, records that fail, how far apart nodes are, and that Ray gives a block
-to a replica before that one is free.
+A block goes to the replica that holds the fewest, at once and for good, as Ray Data has it: it may
+wait there while another one runs dry. Fetching keeps as many blocks ready again as the small
+replicas hold; what waits for the large pool is bounded by memory alone in Ray Data, and by nothing
+here.
+
+Left out: processes that die, records that fail, and how far apart nodes are.
 """
 
 from collections import deque
@@ -19,8 +23,9 @@ from typing import Any
 import numpy as np
 import simpy
 
-from pipeline.plan.costs import PoolCost
+from pipeline.plan.costs import Floats, PoolCost
 from pipeline.plan.model import Job, Split
+from pipeline.plan.queues import Block, Pool
 from pipeline.pool_config import LargePoolConfig
 
 _BLOCKS_AHEAD = 2
@@ -33,19 +38,6 @@ _ROUNDING_S = 1e-6
 Events = Generator[simpy.Event, Any, None]
 
 
-@dataclass
-class Block:
-    """Rows that travel together.
-
-    Attributes:
-        rows: of it.
-        waiting: of them, those that the large model has still to answer.
-    """
-
-    rows: int
-    waiting: int = 0
-
-
 @dataclass(frozen=True)
 class Simulated:
     """What came of it.
@@ -56,7 +48,8 @@ class Simulated:
         middle_per_s: records per second while the middle half was written: what a long job settles
             at, without its start and its end; 0 of fewer than four blocks.
         records: written.
-        escalated: rows that the large model answered.
+        escalated: rows that were to go to the large model.
+        answered: rows that it answered.
         large_batches: forward batches of it.
         busy: share of the time after start-up that each pool's replicas worked.
     """
@@ -66,6 +59,7 @@ class Simulated:
     middle_per_s: float
     records: int
     escalated: int
+    answered: int
     large_batches: int
     busy: dict[str, float]
 
@@ -86,6 +80,7 @@ class _Tally:
     written: list[tuple[float, int]] = field(default_factory=list)
     records: int = 0
     escalated: int = 0
+    answered: int = 0
     batches: int = 0
     first_s: float | None = None
     last_s: float = 0.0
@@ -111,20 +106,28 @@ class _Simulation:
         self._rng = rng
         self._unread = job.records
         self._driver = simpy.PriorityResource(self.env, 1)
-        self._cores = simpy.Resource(self.env, job.cores)
-        self._fetched = simpy.Store(self.env, _BLOCKS_AHEAD * split.small)
+        self._cores = simpy.Resource(self.env, job.cores_of(split))
+        self._shares: dict[str, Floats] = {}
         self._done = self.env.event()
         self._hand_overs = 3 if job.escalates else 2
-        self.scored = simpy.Store(self.env, max(1, split.large))
+        self._small = Pool(self.env, split.small, _BLOCKS_AHEAD)
+        ahead = 2 * _BLOCKS_AHEAD * split.small
+        self._room = simpy.Container(self.env, ahead, init=ahead)
+        self._large: Pool | None = None
+        if job.escalates:
+            cost = job.large_cost()
+            held = LargePoolConfig().blocks_for(cost.batch_rows)
+            self._large = Pool(self.env, split.large, held)
 
     def run(self) -> Simulated:
         """To the last block written."""
-        for _ in range(min(self.job.cores, self.job.blocks(self._split))):
+        for _ in range(min(self._cores.capacity, self.job.blocks(self._split))):
             self.env.process(self._fetch())
-        for _ in range(self._split.small):
-            self.env.process(self._small())
-        for _ in range(self._split.large):
-            LargeReplica(self, self.job.large_cost())
+        for place in range(self._split.small):
+            self.env.process(self._answer_blocks(place))
+        if self._large:
+            for place in range(self._split.large):
+                LargeReplica(self, self._large, place, self.job.large_cost())
         self.env.run(until=self._done)
         return self._told()
 
@@ -143,21 +146,27 @@ class _Simulation:
             middle_per_s=_middle(tally.written),
             records=tally.records,
             escalated=tally.escalated,
+            answered=tally.answered,
             large_batches=tally.batches,
             busy=busy,
         )
 
     def work(self, role: str, cost: PoolCost, rows: int) -> Events:
         """A replica's forward passes over some rows, as slow as measured ones were."""
-        draws = max(1, round(rows / cost.unit_rows))
-        ratios = cost.ratios
-        slow = np.mean([ratios[i] for i in self._rng.integers(len(ratios), size=draws)])
-        took = float(cost.seconds(rows) * slow)
+        took = cost.seconds(rows) * self._slowness(role, cost, rows)
         if self.tally.first_s is None:
             self.tally.first_s = self.env.now
         yield self.env.timeout(took)
         self.tally.worked_s[role] += took
         self.tally.last_s = self.env.now
+
+    def _slowness(self, role: str, cost: PoolCost, rows: int) -> float:
+        """Of as many measured units as make so many rows, in the mean."""
+        if role not in self._shares:
+            self._shares[role] = np.cumsum(cost.weights)
+        shares, units = self._shares[role], max(1, round(rows / cost.unit_rows))
+        places = np.searchsorted(shares, self._rng.random(units) * shares[-1], side="right")
+        return sum(cost.ratios[place] for place in places) / units
 
     def write(self, block: Block) -> None:
         """Write a finished block, beside everything else."""
@@ -167,27 +176,32 @@ class _Simulation:
         while self._unread:
             block = Block(min(self._split.rows_per_block, self._unread))
             self._unread -= block.rows
+            yield self._room.get(1)
             yield from self._on_core(block.rows * self.job.overheads.fetch_s)
-            yield from self._hand_over(_TO_SMALL)
-            yield self._fetched.put(block)
+            self.env.process(self._to_small(block))
 
-    def _small(self) -> Events:
+    def _to_small(self, block: Block) -> Events:
+        yield from self._hand_over(_TO_SMALL)
+        self._small.add(block)
+
+    def _answer_blocks(self, place: int) -> Events:
         yield self.env.timeout(self.job.small.startup_s)
-        before: simpy.Event | None = None
         while True:
-            block = yield self._fetched.get()
+            block = yield self._small.inboxes[place].get()
             yield from self.work("small", self.job.small, block.rows)
-            if before is not None:
-                yield before  # no further than one block ahead of a stage that is full
-            before = self.env.process(self._pass_on(block))
+            self._room.put(1)
+            self.env.process(self._pass_on(place, block))
 
-    def _pass_on(self, block: Block) -> Events:
-        if not self.job.escalates:
+    def _pass_on(self, place: int, block: Block) -> Events:
+        if self._large is None:
+            self._small.finished(place)
             self.write(block)
             return
         block.waiting = int(self._rng.binomial(block.rows, self.job.escalation))
+        self.tally.escalated += block.waiting
         yield from self._hand_over(_TO_LARGE)
-        yield self.scored.put(block)
+        self._small.finished(place)
+        self._large.add(block)
 
     def _write(self, block: Block) -> Events:
         yield from self._hand_over(_TO_WRITE)
@@ -220,16 +234,16 @@ class LargeReplica:
 
     Args:
         simulation: that it is part of.
+        pool: likewise.
+        place: of it in the pool.
         cost: of a replica.
     """
 
-    def __init__(self, simulation: _Simulation, cost: PoolCost) -> None:
-        pool = LargePoolConfig()
+    def __init__(self, simulation: _Simulation, pool: Pool, place: int, cost: PoolCost) -> None:
         self._whole, self._cost = simulation, cost
+        self._pool, self._place = pool, place
         self._env = simulation.env
-        self._most = pool.blocks_for(cost.batch_rows)
-        self._linger_s = pool.linger_s
-        self._slots = simpy.Container(self._env, self._most, init=self._most)
+        self._linger_s = LargePoolConfig().linger_s
         self._open: deque[tuple[float, Block]] = deque()
         self._waiting = 0
         self._arrival = self._env.event()
@@ -239,8 +253,7 @@ class LargeReplica:
     def _take(self) -> Events:
         yield self._env.timeout(self._cost.startup_s)
         while True:
-            yield self._slots.get(1)
-            block = yield self._whole.scored.get()
+            block = yield self._pool.inboxes[self._place].get()
             self._whole.scored_left -= 1
             if not self._whole.scored_left:
                 self._whole.none_left.succeed()
@@ -249,8 +262,11 @@ class LargeReplica:
                 self._waiting += block.waiting
                 self._tell()
             else:
-                self._whole.write(block)
-                yield self._slots.put(1)
+                self._finish(block)
+
+    def _finish(self, block: Block) -> None:
+        self._pool.finished(self._place)
+        self._whole.write(block)
 
     def _tell(self) -> None:
         if not self._arrival.triggered:
@@ -264,17 +280,16 @@ class LargeReplica:
             rows = min(self._waiting, self._cost.batch_rows)
             self._waiting -= rows
             self._whole.tally.batches += 1
-            self._whole.tally.escalated += rows
+            self._whole.tally.answered += rows
             finished = self._taken(rows)
             yield from self._whole.work("large", self._cost, rows)
             for block in finished:
-                self._whole.write(block)
-                yield self._slots.put(1)
+                self._finish(block)
 
     def _due(self) -> bool:
         if not self._waiting:
             return False
-        full = self._waiting >= self._cost.batch_rows or len(self._open) >= self._most
+        full = self._waiting >= self._cost.batch_rows or len(self._open) >= self._pool.most
         late = self._env.now - self._open[0][0] >= self._linger_s - _ROUNDING_S
         return full or late or self._whole.none_left.triggered
 

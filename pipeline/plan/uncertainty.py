@@ -59,24 +59,31 @@ def doubt(job: Job, split: Split, sampled: Sampled) -> Doubt:
         split: that is kept.
         sampled: where that rate is from.
     """
-    drawn = list(_drawn(job, sampled))
-    times = np.array([seconds(one, split) for one in drawn])
-    rates = np.array([one.escalation for one in drawn])
-    limits = Counter(bottleneck(stage_seconds(one, split)) for one in drawn)
+    jobs = list(drawn(job, sampled, _DRAWS))
+    times = np.array([seconds(one, split) for one in jobs])
+    rates = np.array([one.escalation for one in jobs])
+    limits = Counter(bottleneck(stage_seconds(one, split)) for one in jobs)
     return Doubt(
         estimate_of(seconds(job, split), times),
         estimate_of(job.escalation, rates),
-        {name: count / len(drawn) for name, count in limits.most_common()},
+        {name: count / len(jobs) for name, count in limits.most_common()},
     )
 
 
-def _drawn(job: Job, sampled: Sampled) -> Iterator[Job]:
+def drawn(job: Job, sampled: Sampled, draws: int) -> Iterator[Job]:
+    """The job as other samples of the same size would have it.
+
+    Args:
+        job: as planned.
+        sampled: where its escalation rate is from; its records are taken as independent.
+        draws: how many.
+    """
     rng = np.random.default_rng(_SEED)
-    smalls = _factors(job.small, rng)
-    larges = _factors(job.large, rng) if job.large else np.ones(_DRAWS)
+    smalls = _factors(job.small, rng, draws)
+    larges = _factors(job.large, rng, draws) if job.large else np.ones(draws)
     # Jeffreys' prior: a rate of which no case was seen is not known to be zero.
     others = sampled.records - sampled.escalated
-    rates = rng.beta(sampled.escalated + 0.5, others + 0.5, _DRAWS)
+    rates = rng.beta(sampled.escalated + 0.5, others + 0.5, draws)
     for small, large, rate in zip(smalls, larges, rates, strict=True):
         yield replace(
             job,
@@ -86,8 +93,8 @@ def _drawn(job: Job, sampled: Sampled) -> Iterator[Job]:
         )
 
 
-def _factors(cost: PoolCost, rng: np.random.Generator) -> Floats:
-    """Mean seconds of as many units, drawn with replacement, over those measured."""
-    ratios = np.asarray(cost.ratios)
-    means = [rng.choice(ratios, len(ratios)).mean() for _ in range(_DRAWS)]
-    return np.asarray(means) / ratios.mean()
+def _factors(cost: PoolCost, rng: np.random.Generator, draws: int) -> Floats:
+    """Seconds of as many units, drawn with replacement, over those of the fit for the same ones."""
+    ratios, weights = np.asarray(cost.ratios), np.asarray(cost.weights)
+    units = rng.integers(len(ratios), size=(draws, len(ratios)))
+    return np.asarray((ratios * weights)[units].sum(axis=1) / weights[units].sum(axis=1))

@@ -1,8 +1,10 @@
 """What is read off an output is what its rows say."""
 
+import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.plan.measured import measured, of_output
 from sgl.errors import ConfigurationError
@@ -31,14 +33,38 @@ def test_a_file_of_a_sample_is_the_sample(tmp_path: Path) -> None:
     assert measured(str(path)) == sample()
 
 
-@pytest.mark.parametrize("text", ["{", '{"source": "x"}'])
-def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no JSON"),
+        ('{"sorce": "x"}', "sorce: there is no such setting; did you mean source"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "sample.json"
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match="measured seconds"):
+    with pytest.raises(ConfigurationError, match=says) as refused:
         measured(str(path))
+    assert "\n" not in str(refused.value)
 
 
 def test_an_output_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="holds no runs"):
         measured(str(tmp_path))
+
+
+def test_the_largest_run_counts(tmp_path: Path) -> None:
+    """A later one may have done a few failed records again."""
+    some = rows(300)
+    again = [row | {"run_id": "later", "id": f"again-{row['id']}"} for row in rows(5)]
+    path = write_output(tmp_path / "out", [*some, *again])
+    runs = tmp_path / "out" / "runs"
+    first = next(iter(runs.glob("*.json")))
+    told = json.loads(first.read_text()) | {"run_id": "later", "started_at": 9e9}
+    (runs / "later.json").write_text(json.dumps(told))
+    assert of_output(output_at(str(path))).records == 300
+
+
+def test_more_cannot_escalate_than_there_are() -> None:
+    with pytest.raises(ValidationError, match="no more than there are records"):
+        sample(escalated=601)

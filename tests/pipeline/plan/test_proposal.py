@@ -63,3 +63,25 @@ def test_twice_the_devices_lose_what_is_assumed() -> None:
 def test_a_large_model_that_was_not_measured_is_not_guessed() -> None:
     with pytest.raises(ConfigurationError, match="nothing escalated there"):
         propose(replace(REQUEST, sampled=Sampled(10, 100)), [sample(large=None, escalated=0)])
+
+
+def test_ways_to_run_are_compared_at_one_escalation_rate() -> None:
+    """Else the sample from which less escalated would win, whatever its speed."""
+    fast, slow = sample(source="fast"), sample(source="slow", escalated=6)
+    large = fast.large
+    assert large is not None
+    dear = large.model_copy(update={"seconds": tuple(2 * s for s in large.seconds)})
+    plan = propose(REQUEST, [fast, slow.model_copy(update={"large": dear})])
+    assert plan.source == "fast"
+    assert plan.sampled == Sampled(186, 1200)
+
+
+def test_a_way_that_does_not_fit_is_left_out_and_told() -> None:
+    large = sample().large
+    assert large is not None
+    wide = sample(source="wide", large=large.model_copy(update={"devices": 64.0}))
+    plan = propose(REQUEST, [wide, sample()])
+    assert plan.source == "made"
+    assert "takes 65 devices" in plan.left_out[0]
+    with pytest.raises(ConfigurationError, match="takes 65 devices"):
+        propose(REQUEST, [wide])

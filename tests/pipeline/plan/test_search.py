@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import JobConfig
 from pipeline.plan.costs import Overheads, PoolCost
 from pipeline.plan.model import Job, Split, bottleneck, seconds, stage_seconds
 from pipeline.plan.search import best_split
+from pipeline.preflight import resolve
 from sgl.errors import ConfigurationError
 from tests.pipeline.plan.jobs import FREE, job
 
@@ -19,7 +22,7 @@ COSTS = st.builds(
     fixed_s=st.floats(0, 1),
     row_s=st.floats(0.001, 0.5),
     batch_rows=st.integers(1, 64),
-    devices=st.sampled_from([0.5, 1.0, 2.0]),
+    devices=st.sampled_from([0.4, 0.5, 1.0, 2.0]),
 )
 JOBS = st.builds(
     Job,
@@ -29,6 +32,7 @@ JOBS = st.builds(
     large=COSTS,
     overheads=st.sampled_from([FREE, Overheads()]),
     cores=st.integers(1, 16),
+    cores_per_device=st.sampled_from([0.5, 4.0]),
 )
 
 
@@ -97,3 +101,30 @@ def test_pools_cut_to_what_the_driver_can_do_are_not_what_limits() -> None:
 def test_fewer_devices_than_a_replica_of_each_pool_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="takes 3 devices, and there are 2"):
         best_split(job(), 2, BLOCKS)
+
+
+@given(JOBS, st.integers(4, 40))
+def test_what_is_proposed_is_what_a_run_would_accept(one: Job, devices: int) -> None:
+    """Shares that are left over on two GPUs make no replica."""
+    split, _ = best_split(one, devices, BLOCKS)
+    models = {role: {"path": role} for role in ("small", "large")}
+    pools = {"small": {"replicas": split.small, "num_gpus": one.small.devices}}
+    data: dict[str, Any] = {"mode": "small"}
+    if split.large:
+        pools["large"] = {"replicas": split.large, "num_gpus": one.large_cost().devices}
+        data = {"threshold": 0.5}
+    data |= {"input": {"path": "i"}, "output": {"path": "o"}, "models": models, "pools": pools}
+    taken = one.devices(split)
+    assert taken <= devices
+    node = {"Alive": True, "Resources": {"CPU": 64.0, "GPU": float(taken)}}
+    placed = resolve(JobConfig.model_validate(data), [node])
+    assert placed.placements["small"].num_gpus == one.small.devices
+
+
+def test_cores_come_with_the_devices_that_are_rented() -> None:
+    """Decoding that limits is a reason to rent more of them."""
+    slow = Overheads(fetch_s=2.0, write_s=0.0, driver_s=0.0)
+    one = job(records=100_000, overheads=slow, cores=512, cores_per_device=8.0)
+    split, took = best_split(one, 64, BLOCKS)
+    assert one.devices(split) == 64
+    assert took >= 100_000 * 2.0 / 512

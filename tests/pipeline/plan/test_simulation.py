@@ -1,14 +1,17 @@
 """Laws of the simulation: arithmetic where there is no chance, and nothing is lost."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.plan.costs import Overheads, PoolCost
+from pipeline.plan.costs import Overheads, PoolCost, pool_cost
+from pipeline.plan.measured import MeasuredPool
 from pipeline.plan.model import Split, seconds
 from pipeline.plan.simulation import simulate
+from pipeline.pool_config import LargePoolConfig
 from tests.pipeline.plan.jobs import FREE, job
 
 
@@ -41,14 +44,38 @@ def test_one_replica_of_each_is_arithmetic_where_all_escalates() -> None:
     rows=st.sampled_from([1, 16, 64, 100]),
     cores=st.integers(1, 8),
 )
-def test_every_record_is_written_once(
+def test_every_record_is_written_and_every_escalated_row_answered_once(
     records: int, escalation: float, small: int, large: int, rows: int, cores: int
 ) -> None:
     one = job(records=records, escalation=escalation, cores=cores)
-    found = simulate(one, Split(small, large if escalation else 0, rows))
+    split = Split(small, large if escalation else 0, rows)
+    found = simulate(one, split)
     assert found.records == records
-    assert 0 <= found.escalated <= records
+    assert found.escalated == found.answered
+    assert found.large_batches >= ceil(found.answered / one.large_cost().batch_rows)
+    assert found.seconds >= found.stream_s
+    # All of it one after the other, and each batch waits for company as long as it may.
+    batch_s = one.large_cost().seconds(16) + LargePoolConfig().linger_s
+    alone = one.blocks(split) * (one.small.seconds(rows) + sum(asdict(Overheads()).values()))
+    assert found.seconds <= alone + records * Overheads().fetch_s + found.large_batches * batch_s
     assert all(0 <= share <= 1 + 1e-9 for share in found.busy.values())
+
+
+@pytest.mark.parametrize(("rate", "share"), [(0.0, 0), (1.0, 1)])
+def test_all_or_nothing_escalates_where_the_rate_says_so(rate: float, share: int) -> None:
+    found = simulate(job(records=640, escalation=rate), Split(2, 2 if rate else 0, 64))
+    assert found.escalated == found.answered == share * 640
+
+
+def test_work_that_is_drawn_takes_as_long_as_it_was_measured_to() -> None:
+    """Whatever sizes the units had: here the small ones are slow for their size."""
+    pool = MeasuredPool(rows=(16, 2) * 5, passes=(1,) * 10, seconds=(1.0, 1.5) * 5, batch_rows=16)
+    cost = pool_cost(pool)
+    one = job(records=64 * 400, escalation=0.0, small=cost, overheads=FREE)
+    measured_s = sum(pool.seconds) / sum(cost.weights)
+    expected_s = 400 * cost.seconds(64) * measured_s
+    assert simulate(one, Split(1, 0, 64)).stream_s == pytest.approx(expected_s, rel=0.03)
+    assert measured_s == pytest.approx(1.0)
 
 
 def test_as_many_escalate_as_the_rate_has_it() -> None:
@@ -72,7 +99,9 @@ def test_the_driver_bounds_what_any_number_of_replicas_does() -> None:
 
 def test_uneven_seconds_never_make_the_mean_job_shorter_than_even_ones() -> None:
     even = job(records=640, escalation=0.0, overheads=FREE)
-    uneven = replace(even, small=replace(even.small, ratios=(0.1, 1.9), unit_rows=64.0))
+    uneven = replace(
+        even, small=replace(even.small, ratios=(0.1, 1.9), weights=(1.0, 1.0), unit_rows=64.0)
+    )
     split = Split(4, 0, 64)
     means = [simulate(uneven, split, seed).seconds for seed in range(30)]
     assert sum(means) / len(means) > simulate(even, split).seconds
