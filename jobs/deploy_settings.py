@@ -82,6 +82,7 @@ def deployment_of(
     """
     data = read_settings(path)
     assign_all(data, assignments)
+    _check_kind(path, data, endpoint=endpoint)
     if endpoint:
         if policy is not None:
             raise ConfigurationError("--policy: an endpoint has its own; write them as `policies`")
@@ -190,6 +191,15 @@ def demo_of(deployment: Deployment) -> Deployment | None:
     data["output"]["path"] = source.output.path.rstrip("/") + "-cpu-demo"
     job = JobConfig.model_validate(data)
     return Deployment(_deploy(job), job, job_workload(job))
+
+
+def _check_kind(path: str, data: Mapping[str, Any], *, endpoint: bool) -> None:
+    """Refuse a job's settings for an endpoint and the other way round, in one line."""
+    of_a_job = {"input", "output"} & data.keys()
+    if endpoint and of_a_job:
+        raise ConfigurationError(f"--config: {path} is a job's; leave --endpoint out")
+    if not endpoint and not of_a_job and {"listen", "keys", "limits", "policies"} & data.keys():
+        raise ConfigurationError(f"--config: {path} is an endpoint's; add --endpoint")
 
 
 def _checked(data: Mapping[str, Any], model: type[Settings]) -> Settings:

@@ -99,6 +99,20 @@ def test_an_impossible_wish_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [([JOB, "--endpoint"], "job.yaml is a job's"), ([SERVE], "serve.yaml is an endpoint's")],
+)
+def test_settings_of_the_other_kind_are_one_line(
+    given: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["deploy", "render", "--target", "kuberay", "--output", str(tmp_path / "out")]
+    assert main([*command, "--config", *given]) == 2
+    told_to = capsys.readouterr().err
+    assert says in told_to
+    assert len(told_to.splitlines()) == 1
+
+
 def test_a_policy_goes_along_and_decides(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("threshold: 0.5\n")
