@@ -96,6 +96,7 @@ def told(deployment: "Deployment") -> list[str]:
     """What it asks of a cluster, and what that costs."""
     from infra.deploy.workload import groups_of
     from jobs.deploy_prices import device_prices, hourly
+    from jobs.deploy_settings import passed_over
 
     workload = deployment.workload
     groups = groups_of(workload, deployment.config)
@@ -113,6 +114,8 @@ def told(deployment: "Deployment") -> list[str]:
     else:
         least, most = (f"{usd:.2f}" for usd in cost)
         lines.append(f"USD {least if least == most else f'{least} to {most}'} per hour of devices")
+    if ignored := passed_over(deployment.source):
+        lines.append(f"not looked at, as the cluster has a Ray of its own: {', '.join(ignored)}")
     if workload.port is not None and workload.keys is None:
         lines.append("the endpoint has no keys: whoever the network policy lets in may use it")
     return lines

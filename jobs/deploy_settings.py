@@ -4,6 +4,7 @@ Nothing is looked up on this machine: its folders are not the cluster's.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +43,11 @@ _HANDLES = {
 }
 """Quicker calls between replicas; the first alone refuses pictures above 4 MiB."""
 _EVERYWHERE = {"RAY_USAGE_STATS_ENABLED": "0"}
+_OWN_RAY = ("address", "num_cpus", "object_store_bytes")
 _DEMO_RECORDS = 64
 _DEMO_THRESHOLD = 0.9
 _PRICE_FILE = "prices.yaml"
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 Settings = TypeVar("Settings", bound=StrictModel)
 
@@ -80,6 +83,7 @@ def deployment_of(
     """
     data = read_settings(path)
     assign_all(data, assignments)
+    _check_kind(path, data, endpoint=endpoint)
     if endpoint:
         if policy is not None:
             raise ConfigurationError("--policy: an endpoint has its own; write them as `policies`")
@@ -114,7 +118,14 @@ def job_workload(job: JobConfig, policy: str | None = None) -> Workload:
     files = {} if policy is None else {"policy.yaml": _text("--policy", policy)}
     files |= _prices(data, pools, job)
     models = [job.model(role) for role in roles]
-    return Workload(data, tuple(pools), _weights(models), files, _EVERYWHERE)
+    return Workload(
+        data,
+        tuple(pools),
+        _weights(models),
+        files,
+        _EVERYWHERE,
+        metrics=_metrics(data, job, config),
+    )
 
 
 def service_workload(config: ServeConfig) -> Workload:
@@ -183,6 +194,15 @@ def demo_of(deployment: Deployment) -> Deployment | None:
     return Deployment(_deploy(job), job, job_workload(job))
 
 
+def _check_kind(path: str, data: Mapping[str, Any], *, endpoint: bool) -> None:
+    """Refuse a job's settings for an endpoint and the other way round, in one line."""
+    of_a_job = {"input", "output"} & data.keys()
+    if endpoint and of_a_job:
+        raise ConfigurationError(f"--config: {path} is a job's; leave --endpoint out")
+    if not endpoint and not of_a_job and {"listen", "keys", "limits", "policies"} & data.keys():
+        raise ConfigurationError(f"--config: {path} is an endpoint's; add --endpoint")
+
+
 def _checked(data: Mapping[str, Any], model: type[Settings]) -> Settings:
     try:
         return model.model_validate(data)
@@ -203,8 +223,15 @@ def _without_deploy(config: JobConfig | ServeConfig) -> dict[str, Any]:
     data = config.model_dump(mode="json", exclude_unset=True)
     data.pop("deploy")
     data.pop("submit", None)
-    data["ray"] = {"address": "auto", "nodes_wait_s": config.ray.nodes_wait_s or _NODES_WAIT_S}
+    written = "nodes_wait_s" in config.ray.model_fields_set
+    wait_s = config.ray.nodes_wait_s if written else _NODES_WAIT_S
+    data["ray"] = {"address": "auto", "nodes_wait_s": wait_s}
     return data
+
+
+def passed_over(config: JobConfig | ServeConfig) -> tuple[str, ...]:
+    """Settings that were written, and are of a Ray that this machine would start or has."""
+    return tuple(f"ray.{name}" for name in _OWN_RAY if getattr(config.ray, name) is not None)
 
 
 def _settle(
@@ -220,6 +247,8 @@ def _settle(
         raise ConfigurationError(
             f"pools.{role}.node_labels: each pool gets nodes of its own; leave it out"
         )
+    if model.path != TESTBED and local_folder(model) is None:
+        _check_path(role, model.path)
     _shared(f"models.{role}.path", local_folder(model), config)
     gpus = _gpus(role, model, pool)
     written = data.setdefault("pools", {}).setdefault(role, {})
@@ -257,6 +286,15 @@ def local_folder(model: ModelConfig) -> str | None:
     return model.path if model.path.startswith(("/", ".", "~")) else None
 
 
+def _check_path(role: str, path: str) -> None:
+    """Refuse what would be taken for a hub's id and is none; a stranger's might be downloaded."""
+    if "://" in path or Path(path).is_dir() or not _HUB_ID.match(path):
+        raise ConfigurationError(
+            f"models.{role}.path: {path} is no hub's id, or a folder of this machine; write an id, "
+            "as in owner/name, or a folder's path on the cluster"
+        )
+
+
 def _shared(name: str, path: str | None, config: DeployConfig) -> None:
     """Refuse what only this machine has."""
     mount = config.volume.mount
@@ -274,6 +312,19 @@ def _elsewhere(name: str, path: str) -> None:
         raise ConfigurationError(
             f"{name}: {path} would be lost with the cluster; write a URI, as in s3://bucket/folder"
         )
+
+
+def _metrics(data: dict[str, Any], job: JobConfig, config: DeployConfig) -> tuple[int, ...]:
+    """Ports of the driver's metrics, which then listens on all addresses of its pod.
+
+    Who reaches them is the network policy's, which has to know them.
+    """
+    if job.metrics is None or config.metrics_namespace is None:
+        return ()
+    if not job.metrics.port:
+        raise ConfigurationError("metrics.port: 0 is any; write one, as in 9400")
+    data["metrics"]["host"] = "0.0.0.0"
+    return (job.metrics.port,)
 
 
 def _weights(models: Sequence[ModelConfig]) -> tuple[Weights, ...]:

@@ -69,7 +69,9 @@ def stream(job: JobConfig, task: Task, console: Console, loaders: Loaders | None
         AlarmError: likewise.
     """
     source, output, start = task.source, task.output, task.start
-    resources = awaited(partial(resolve, job), ray.nodes, job.ray.nodes_wait_s)
+    resources = awaited(
+        partial(resolve, job), ray.nodes, job.ray.nodes_wait_s, partial(say, console)
+    )
     record = task.record.model_copy(update={"precision": precision_of(job, resources)})
     for line in continues(output.record(), record):
         say(console, line)

@@ -68,7 +68,7 @@ class Resources:
 
 
 def check_models(job: JobConfig) -> None:
-    """Refuse a checkpoint folder that is not there, or whose model cannot be split as asked.
+    """Refuse what no cluster can mend: a missing checkpoint, or a model split as it cannot be.
 
     Hub ids are left to the loading.
 
@@ -77,7 +77,9 @@ def check_models(job: JobConfig) -> None:
     """
     for role in ("small", "large"):
         if job.uses(role):
-            model = job.model(role)
+            model, pool = job.model(role), getattr(job.pools, role)
+            if pool.num_gpus is not None:
+                _splits(role, model, pool.num_gpus)
             file = Path(model.path) / "config.json"
             if not file.is_absolute():
                 continue
@@ -122,7 +124,7 @@ def resolve(
         for role, asked in asked_gpus.items()
     }
     for role, placement in placements.items():
-        _splits(role, job.model(role), placement)
+        _splits(role, job.model(role), placement.num_gpus)
         own_gpus, own_cpus = _have("GPU", own[role]), _have("CPU", own[role])
         _fits(f"pools.{role}.num_gpus", placement.num_gpus, max(own_gpus, default=0.0))
         _on_single_nodes(role, pools[role].replicas, placement.num_gpus, own_gpus)
@@ -132,10 +134,12 @@ def resolve(
             _on_own_nodes(role, pools[role].replicas, "num_cpus", placement.num_cpus, own_cpus)
     replicas = {role: pool.replicas for role, pool in pools.items()}
     _total("num_gpus", {r: p.num_gpus * replicas[r] for r, p in placements.items()}, gpus)
-    _together("num_gpus", {r: (replicas[r], p.num_gpus) for r, p in placements.items()}, gpus)
     asked = {r: p.num_cpus * replicas[r] for r, p in placements.items()}
     _total("num_cpus", asked | dict(beside), cpus)
-    _together("num_cpus", {r: (replicas[r], p.num_cpus) for r, p in placements.items()}, cpus)
+    open_to = [frozenset(role for role in pools if node in own[role]) for node in alive]
+    for name, has in (("num_gpus", gpus), ("num_cpus", cpus)):
+        wanted = {r: (replicas[r], getattr(p, name)) for r, p in placements.items()}
+        _together(name, wanted, list(zip(has, open_to, strict=True)))
     return Resources(placements)
 
 
@@ -192,9 +196,9 @@ def _default_gpus(
     return 1.0 / math.ceil(waiting / left) if left >= 1 else 1.0
 
 
-def _splits(role: str, model: ModelConfig, placement: Placement) -> None:
+def _splits(role: str, model: ModelConfig, gpus: float) -> None:
     """Refuse GPUs that a replica could not all use."""
-    gpus, processes = placement.num_gpus, model.tensor_parallel
+    processes = model.tensor_parallel
     if gpus > 1 and not gpus.is_integer():
         raise ConfigurationError(
             f"pools.{role}.num_gpus: {gpus:g} is no whole number of GPUs; write "
@@ -238,33 +242,43 @@ def _on_single_nodes(role: str, replicas: int, asked: float, nodes: Sequence[flo
         )
 
 
-def _together(name: str, asked: Mapping[str, tuple[int, float]], nodes: Sequence[float]) -> None:
+def _together(
+    name: str,
+    asked: Mapping[str, tuple[int, float]],
+    nodes: Sequence[tuple[float, frozenset[str]]],
+) -> None:
     """Refuse pools that fit on the nodes one by one and in sum, but not together.
 
     Args:
         name: of the resource.
         asked: replicas of each pool, and what each of them takes of one node.
-        nodes: what each has.
+        nodes: what each has, and the pools whose replicas may be on it.
     """
-    pools = sorted((pool for pool in asked.values() if pool[1]), key=lambda pool: -pool[1])
+    pools = sorted((role for role in asked if asked[role][1]), key=lambda role: -asked[role][1])
     if not pools:
         return
-    (wide, most), (narrow, least) = pools[0], pools[-1] if len(pools) > 1 else (0, pools[0][1])
+    wide, narrow = pools[0], pools[-1]
+    (most_replicas, most), (least_replicas, least) = asked[wide], asked[narrow]
+    if wide == narrow:
+        least_replicas = 0
     # Replicas that take less than a GPU lie on one, so that each GPU is a node of its own.
-    shared = name == "num_gpus" and most <= 1
+    places = list(nodes)
+    if name == "num_gpus" and most <= 1:
+        places = [(1.0, roles) for gpus, roles in nodes for _ in range(int(gpus))]
     beside = {0: 0}  # the most narrow replicas beside each number of wide ones, node after node
-    for node in [1.0] * int(sum(nodes)) if shared else nodes:
+    for node, roles in places:
         found: dict[int, int] = {}
         for placed, already in beside.items():
-            for here in range(min(wide - placed, _room(name, node, most)) + 1):
-                room = already + _room(name, node - here * most, least)
-                found[placed + here] = max(found.get(placed + here, 0), room)
+            fit = min(most_replicas - placed, _room(name, node, most)) if wide in roles else 0
+            for here in range(fit + 1):
+                room = _room(name, node - here * most, least) if narrow in roles else 0
+                found[placed + here] = max(found.get(placed + here, 0), already + room)
         beside = found
-    if beside.get(wide, -1) < narrow:
+    if beside.get(most_replicas, -1) < least_replicas:
         needs = " and ".join(f"{role} {n} x {each:g}" for role, (n, each) in asked.items())
         raise ConfigurationError(
             f"pools: {needs} {name} are asked for, each replica's of one node, and there is no way "
-            f"to place them all on nodes with {', '.join(f'{node:g}' for node in nodes)}"
+            f"to place them all on nodes with {', '.join(f'{node:g}' for node, _ in nodes)}"
         )
 
 

@@ -98,7 +98,9 @@ class AwsConfig(_Strict):
         image_id: machine image, with Docker and, for GPUs, NVIDIA's driver and container toolkit.
         subnets: private ones.
         security_groups: that let nothing in but SSH from where `ray up` runs, and each other.
-        instance_profile: ARN of the profile by which nodes reach S3.
+        instance_profile: ARN of the profile by which the head reaches S3 and starts machines.
+        workers_profile: of the workers, which need S3 alone; None is the head's.
+        ssh_user: of the machine image.
         file_system: host name of an NFS export, such as EFS's, with the models; None lets every
             node download its own.
         disk_gib: of one machine.
@@ -109,6 +111,8 @@ class AwsConfig(_Strict):
     subnets: tuple[str, ...] = Field(min_length=1)
     security_groups: tuple[str, ...] = Field(min_length=1)
     instance_profile: str | None = Field(default=None, pattern=r"^arn:")
+    workers_profile: str | None = Field(default=None, pattern=r"^arn:")
+    ssh_user: str = Field(default="ubuntu", pattern=r"^[a-z][a-z0-9_-]*$")
     file_system: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+$")
     disk_gib: int = Field(default=200, ge=30)
 
@@ -125,6 +129,7 @@ class DeployConfig(_Strict):
         role_arn: IAM role that pods take on to reach S3 (IRSA); None gives them none.
         client_namespaces: whose pods may call an endpoint, besides those of its own namespace.
         operator_namespace: where KubeRay's operator runs, which asks Ray's dashboard.
+        metrics_namespace: where Prometheus runs, which asks all nodes; None lets none ask.
         capacity: how machines say that they are spot ones; None lets both be anything.
         head: the node of the driver and of Ray's own processes; no replica runs there.
         small: nodes of the small pool.
@@ -140,6 +145,7 @@ class DeployConfig(_Strict):
     role_arn: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")
     client_namespaces: tuple[Annotated[str, Field(pattern=_NAME)], ...] = ()
     operator_namespace: str = Field(default="kuberay-system", pattern=_NAME)
+    metrics_namespace: str | None = Field(default=None, pattern=_NAME)
     capacity: CapacityConfig | None = CapacityConfig()
     head: NodesConfig = NodesConfig()
     small: SmallWorkersConfig = SmallWorkersConfig()

@@ -1,5 +1,6 @@
 """RayJob and RayService, of a workload: the head and a group of workers for each pool."""
 
+import math
 from importlib.metadata import version
 
 import yaml
@@ -13,6 +14,9 @@ APPLICATION = "serving.app:build"
 _FINISHED_S = 600
 """So long pods of a job that has ended can be looked at."""
 _IDLE_S = 300
+_MACHINES_S = 1800
+_DOWNLOAD_S = 3600
+"""A job may take so long to begin, at least, and so much longer where weights are downloaded."""
 
 
 def ray_job(name: str, config: DeployConfig, workload: Workload, image: str) -> Manifest:
@@ -34,7 +38,9 @@ def ray_job(name: str, config: DeployConfig, workload: Workload, image: str) -> 
         # a job that is refused is refused again, and machines are paid for meanwhile.
         "backoffLimit": 1,
         "submitterConfig": {"backoffLimit": 2},
-        "submitterPodTemplate": submitter_pod(config, image),
+        "submitterPodTemplate": submitter_pod(name, config, image),
+        # It is handed to Ray when all nodes are there, and those that came first are paid for.
+        "preRunningDeadlineSeconds": _begins_in_s(workload),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": _FINISHED_S,
         "rayClusterSpec": ray_cluster(name, config, workload, image),
@@ -57,6 +63,8 @@ def ray_service(name: str, config: DeployConfig, workload: Workload, image: str)
     spec = {
         "serveConfigV2": yaml.safe_dump(serve_config(workload), sort_keys=False),
         "rayClusterConfig": ray_cluster(name, config, workload, image),
+        # What changes is started beside what serves, which goes when the new one is healthy.
+        "upgradeStrategy": {"type": "NewCluster"},
     }
     return _object("RayService", name, config, spec)
 
@@ -84,12 +92,13 @@ def ray_cluster(name: str, config: DeployConfig, workload: Workload, image: str)
         ValueError: a replica fits on no node.
     """
     groups = groups_of(workload, config)
+    scales = any(group.most > group.least for group in groups)
     head = {
         "serviceType": "ClusterIP",
         "enableIngress": False,
         # The operator asks the dashboard from another pod; who else may, the network policy says.
         "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},
-        "template": ray_pod(name, config, workload, image),
+        "template": ray_pod(name, config, workload, image, scales=scales),
     }
     spec: Manifest = {
         "rayVersion": version("ray"),
@@ -97,13 +106,18 @@ def ray_cluster(name: str, config: DeployConfig, workload: Workload, image: str)
         "headGroupSpec": head,
         "workerGroupSpecs": [_workers(name, config, workload, image, group) for group in groups],
     }
-    if any(group.most > group.least for group in groups):
+    if scales:
         spec["enableInTreeAutoscaling"] = True
         spec["autoscalerOptions"] = {
             "idleTimeoutSeconds": _IDLE_S,
             "securityContext": dict(UNPRIVILEGED),
         }
     return spec
+
+
+def _begins_in_s(workload: Workload) -> int:
+    waits: float = workload.settings["ray"]["nodes_wait_s"]
+    return max(_MACHINES_S, math.ceil(waits)) + (_DOWNLOAD_S if workload.weights else 0)
 
 
 def _workers(

@@ -7,7 +7,7 @@ import yaml
 from infra.deploy.config import DeployConfig
 from infra.deploy.kuberay import ray_job, ray_service
 from infra.deploy.pods import Manifest
-from infra.deploy.surroundings import base, settings, weights
+from infra.deploy.surroundings import base, disruption, settings, weights
 from infra.deploy.workload import Workload
 
 _KUSTOMIZATION = "kustomization.yaml"
@@ -26,7 +26,7 @@ def manifests(
     Raises:
         ValueError: a replica fits on no node; names the setting and the remedy.
     """
-    files = _folder("base", base(config, workload.port), ())
+    files = _folder("base", base(config, workload), ())
     device = "gpu" if workload.on_gpus else "cpu"
     files |= _overlay(f"overlays/{device}", config.name, config, workload, config.image)
     if demo is not None:
@@ -42,6 +42,7 @@ def _overlay(
     found = {
         "settings.yaml": settings(name, config, workload),
         f"{kind}.yaml": make(name, config, workload, image),
+        "disruption.yaml": disruption(name, config),
     }
     if workload.weights:
         found["weights.yaml"] = weights(name, config, workload, image)

@@ -1,6 +1,7 @@
 """Pods of Ray and of what prepares for it: nobody's root, with what they ask for and no more."""
 
 import hashlib
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -12,21 +13,41 @@ Manifest: TypeAlias = dict[str, Any]
 
 PART_OF = "app.kubernetes.io/part-of"
 COMPONENT = "app.kubernetes.io/component"
+INSTANCE = "app.kubernetes.io/instance"
+HEAD = "head"
 GPU = "nvidia.com/gpu"
 HUB_CACHE = "HF_HUB_CACHE"
+HUB = "hub"
 UNPRIVILEGED: Manifest = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 _USER = 1000
 """Of the image."""
 _POLL_S = 5
 
 
-def labels(config: DeployConfig, component: str) -> dict[str, str]:
-    """Of a pod; network policies go by them."""
-    return {PART_OF: config.name, COMPONENT: component}
+def labels(name: str, config: DeployConfig, component: str) -> dict[str, str]:
+    """Of a pod; network policies and disruption budgets go by them."""
+    return {PART_OF: config.name, INSTANCE: name, COMPONENT: component}
+
+
+def digest(value: object) -> str:
+    """Short, of anything that is JSON: another value makes another name, and so another object."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def settings_name(name: str, workload: Workload) -> str:
+    """Of the ConfigMap. Pods see a change of it as one of theirs, and an endpoint is upgraded."""
+    return f"{name}-settings-{digest(workload.mounted)}"
 
 
 def ray_pod(
-    name: str, config: DeployConfig, workload: Workload, image: str, group: Group | None = None
+    name: str,
+    config: DeployConfig,
+    workload: Workload,
+    image: str,
+    group: Group | None = None,
+    *,
+    scales: bool = False,
 ) -> Manifest:
     """A pod template of Ray's head or, with a group, of one of its workers.
 
@@ -36,6 +57,7 @@ def ray_pod(
         workload: whose settings and models it needs.
         image: that it runs.
         group: of the worker.
+        scales: whether Ray's autoscaler runs in it, which asks Kubernetes for pods.
     """
     nodes: NodesConfig = group.nodes if group else config.head
     spec = _spec(config, [_ray_container(workload, config, image, nodes, group)])
@@ -46,17 +68,21 @@ def ray_pod(
         spec |= placement(config, group)
     elif config.head.node_selector:
         spec["nodeSelector"] = dict(config.head.node_selector)
-    return {"metadata": {"labels": labels(config, group.role if group else "head")}, "spec": spec}
+    spec["automountServiceAccountToken"] = scales
+    role = group.role if group else HEAD
+    return {"metadata": {"labels": labels(name, config, role)}, "spec": spec}
 
 
-def submitter_pod(config: DeployConfig, image: str) -> Manifest:
+def submitter_pod(name: str, config: DeployConfig, image: str) -> Manifest:
     """The pod that hands the job to Ray, and has its log."""
     container = _container("submitter", image, _resources(1, 1))
     spec = _spec(config, [container]) | {"restartPolicy": "Never"}
-    return {"metadata": {"labels": labels(config, "submitter")}, "spec": spec}
+    return {"metadata": {"labels": labels(name, config, "submitter")}, "spec": spec}
 
 
-def weights_pod(config: DeployConfig, weights: Sequence[Weights], image: str) -> Manifest:
+def weights_pod(
+    name: str, config: DeployConfig, weights: Sequence[Weights], image: str
+) -> Manifest:
     """Downloads checkpoints onto the shared volume, and says there when each is whole."""
     token = {"name": f"{config.name}-hub", "key": "token", "optional": True}
     home = [{"name": HUB_CACHE, "value": hub(config)}]
@@ -74,7 +100,7 @@ def weights_pod(config: DeployConfig, weights: Sequence[Weights], image: str) ->
         "restartPolicy": "OnFailure",
         "volumes": [_models(config)],
     }
-    return {"metadata": {"labels": labels(config, "weights")}, "spec": spec}
+    return {"metadata": {"labels": labels(name, config, "weights")}, "spec": spec}
 
 
 def placement(config: DeployConfig, group: Group) -> Manifest:
@@ -125,10 +151,14 @@ def _ray_container(
 
 
 def _volumes(name: str, config: DeployConfig, workload: Workload) -> list[Manifest]:
-    volumes = [_models(config), {"name": "settings", "configMap": {"name": f"{name}-settings"}}]
+    volumes = [_models(config), _settings(name, workload)]
     if workload.keys:
         volumes.append({"name": "keys", "secret": {"secretName": f"{config.name}-keys"}})
     return volumes
+
+
+def _settings(name: str, workload: Workload) -> Manifest:
+    return {"name": "settings", "configMap": {"name": settings_name(name, workload)}}
 
 
 def _models(config: DeployConfig) -> Manifest:
@@ -139,6 +169,8 @@ def _models(config: DeployConfig) -> Manifest:
 def _spec(config: DeployConfig, containers: list[Manifest]) -> Manifest:
     return {
         "serviceAccountName": config.name,
+        # S3 is reached by a token of its own; with this one whoever runs code could ask Kubernetes.
+        "automountServiceAccountToken": False,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -169,7 +201,7 @@ def _resources(cpus: int, memory_gib: int, gpus: int = 0) -> Manifest:
 
 def hub(config: DeployConfig) -> str:
     """The cache of checkpoints on the shared volume."""
-    return f"{config.volume.mount}/hub"
+    return f"{config.volume.mount}/{HUB}"
 
 
 def _marker(config: DeployConfig, weights: Weights) -> str:

@@ -5,14 +5,19 @@ from collections.abc import Mapping
 
 from infra.deploy.config import AwsConfig, DeployConfig, NodesConfig
 from infra.deploy.kustomize import as_yaml
-from infra.deploy.pods import HUB_CACHE, Manifest, hub
+from infra.deploy.pods import HUB, HUB_CACHE, Manifest, hub
 from infra.deploy.workload import KEYS, KEYS_AT, POOL_LABEL, SETTINGS_AT, Group, Workload, groups_of
 
 _TOKEN = f"{SETTINGS_AT}/auth_token"
 _MODELS = "/mnt/models"
+_USER = 1000
+"""Of the image."""
 _FILES = 65536
 _IDLE_MIN = 15
 _HEAD = "head"
+_NVIDIA = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+"""What NVIDIA's runtime goes by: without them, and no CUDA image has set them, it gives no GPU. On
+Kubernetes the device plugin says which; there an image that said all would get past it."""
 
 
 def cluster_file(config: DeployConfig, workload: Workload) -> dict[str, str]:
@@ -48,7 +53,7 @@ def _cluster(
             "use_internal_ips": True,
             "cache_stopped_nodes": False,
         },
-        "auth": {"ssh_user": "ubuntu"},
+        "auth": {"ssh_user": aws.ssh_user},
         "docker": {
             "image": config.image,
             "container_name": config.name,
@@ -76,7 +81,7 @@ def _cluster(
 
 def _run_options(config: DeployConfig, environment: Mapping[str, str]) -> list[str]:
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": _TOKEN}
-    told = {**token, HUB_CACHE: hub(config), **environment}
+    told = {**token, **_NVIDIA, HUB_CACHE: hub(config), **environment}
     return [
         f"--ulimit nofile={_FILES}:{_FILES}",
         "--security-opt no-new-privileges",
@@ -86,22 +91,24 @@ def _run_options(config: DeployConfig, environment: Mapping[str, str]) -> list[s
 
 
 def _mount(aws: AwsConfig) -> list[str]:
-    made = f"sudo mkdir -p {_MODELS}"
+    made, hub_at = f"sudo mkdir -p {_MODELS}", f"{_MODELS}/{HUB}"
+    own = f"sudo mkdir -p {hub_at} && sudo chown {_USER}:{_USER} {hub_at}"
     if aws.file_system is None:
-        return [f"{made} && sudo chown 1000:1000 {_MODELS}"]
+        return [own]
     options = "nfsvers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport"
     mount = f"sudo mount -t nfs4 -o {options} {aws.file_system}:/ {_MODELS}"
-    return [f"{made} && (mountpoint -q {_MODELS} || {mount})"]
+    # What is mounted is root's, and may hold what is none of ours.
+    return [f"{made} && (mountpoint -q {_MODELS} || {mount}) && {own}"]
 
 
 def _head(config: DeployConfig, aws: AwsConfig) -> Manifest:
     # Without cores no replica and no task of the pipeline runs beside the driver.
-    machine = _machine("head", config.head, aws)
+    machine = _machine("head", config.head, aws, aws.instance_profile)
     return {"resources": {"CPU": 0}, "node_config": machine, "max_workers": 0}
 
 
 def _workers(aws: AwsConfig, group: Group) -> Manifest:
-    machine = _machine(group.role, group.nodes, aws)
+    machine = _machine(group.role, group.nodes, aws, aws.workers_profile or aws.instance_profile)
     if group.nodes.spot and group.gpus:
         machine["InstanceMarketOptions"] = {"MarketType": "spot"}
     resources = {"CPU": group.nodes.cpus} | ({"GPU": group.gpus} if group.gpus else {})
@@ -114,7 +121,7 @@ def _workers(aws: AwsConfig, group: Group) -> Manifest:
     }
 
 
-def _machine(role: str, nodes: NodesConfig, aws: AwsConfig) -> Manifest:
+def _machine(role: str, nodes: NodesConfig, aws: AwsConfig, profile: str | None) -> Manifest:
     if nodes.instance_type is None:
         raise ValueError(
             f"deploy.{role}.instance_type: --target ray-up needs it; write one with "
@@ -130,6 +137,6 @@ def _machine(role: str, nodes: NodesConfig, aws: AwsConfig) -> Manifest:
         # Two hops reach from a container; requests without a token are refused.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 2},
     }
-    if aws.instance_profile:
-        machine["IamInstanceProfile"] = {"Arn": aws.instance_profile}
+    if profile:
+        machine["IamInstanceProfile"] = {"Arn": profile}
     return machine

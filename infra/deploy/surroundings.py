@@ -2,24 +2,28 @@
 
 from typing import Any
 
-import yaml
-
 from infra.deploy.config import DeployConfig
-from infra.deploy.pods import COMPONENT, PART_OF, Manifest, weights_pod
+from infra.deploy.pods import (
+    COMPONENT,
+    HEAD,
+    INSTANCE,
+    PART_OF,
+    Manifest,
+    digest,
+    settings_name,
+    weights_pod,
+)
 from infra.deploy.workload import Workload
 
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 _DASHBOARD = 8265
+_METRICS = 8080
+"""Ray's own, on every node."""
 _WEIGHTS_S = 86400
 
 
-def base(config: DeployConfig, port: int | None) -> dict[str, Manifest]:
-    """What is the same on all devices, by file name.
-
-    Args:
-        config: of the deployment.
-        port: of an endpoint.
-    """
+def base(config: DeployConfig, workload: Workload) -> dict[str, Manifest]:
+    """What is the same on all devices, by file name."""
     name = config.namespace
     levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     return {
@@ -30,26 +34,37 @@ def base(config: DeployConfig, port: int | None) -> dict[str, Manifest]:
         },
         "service-account.yaml": _account(config),
         "volume.yaml": _volume(config),
-        "network.yaml": _network(config, port),
+        "network.yaml": _network(config, workload),
     }
 
 
 def settings(name: str, config: DeployConfig, workload: Workload) -> Manifest:
     """The settings and the files beside them, where pods read them."""
-    data = dict(workload.files)
-    if workload.port is None:
-        data["job.yaml"] = yaml.safe_dump(dict(workload.settings), sort_keys=False)
-    return _object("v1", "ConfigMap", f"{name}-settings", config, {"data": data})
+    data = {"data": workload.mounted, "immutable": True}
+    return _object("v1", "ConfigMap", settings_name(name, workload), config, data)
 
 
 def weights(name: str, config: DeployConfig, workload: Workload, image: str) -> Manifest:
-    """A job that downloads the checkpoints before pods of Ray start; those wait for it."""
-    spec = {
-        "backoffLimit": 6,
-        "ttlSecondsAfterFinished": _WEIGHTS_S,
-        "template": weights_pod(config, workload.weights, image),
-    }
-    return _object("batch/v1", "Job", f"{name}-weights", config, {"spec": spec})
+    """A job that downloads the checkpoints before pods of Ray start; those wait for it.
+
+    A job's pods cannot be changed, so that other models or another image make another job.
+    """
+    template = weights_pod(name, config, workload.weights, image)
+    spec = {"backoffLimit": 6, "ttlSecondsAfterFinished": _WEIGHTS_S, "template": template}
+    job = _object("batch/v1", "Job", f"{name}-weights-{digest(template)}", config, {"spec": spec})
+    job["metadata"]["labels"] = dict(template["metadata"]["labels"])
+    return job
+
+
+def disruption(name: str, config: DeployConfig) -> Manifest:
+    """Keeps machines from being emptied under the head, with which all of a cluster's work goes.
+
+    Workers may go one by one: their rows are done again, their requests elsewhere.
+    """
+    selected = {"matchLabels": {INSTANCE: name, COMPONENT: HEAD}}
+    # Of pods that Kubernetes' own controllers do not know, only a number that stays is allowed.
+    spec = {"minAvailable": 1, "selector": selected}
+    return _object("policy/v1", "PodDisruptionBudget", f"{name}-head", config, {"spec": spec})
 
 
 def _account(config: DeployConfig) -> Manifest:
@@ -70,16 +85,20 @@ def _volume(config: DeployConfig) -> Manifest:
     return _object("v1", "PersistentVolumeClaim", models, config, {"spec": spec})
 
 
-def _network(config: DeployConfig, port: int | None) -> Manifest:
+def _network(config: DeployConfig, workload: Workload) -> Manifest:
     """Pods of one deployment reach each other, the operator the head, and clients the endpoint."""
+    port = workload.port
     ours = {"podSelector": {"matchLabels": {PART_OF: config.name}}}
     operator = {"namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: config.operator_namespace}}}
-    ingress: list[Manifest] = [{"from": [ours]}, _open(_DASHBOARD, [operator])]
+    ingress: list[Manifest] = [{"from": [ours]}, _open([_DASHBOARD], [operator])]
     if port is not None:
         spaces = (config.namespace, *config.client_namespaces)
         clients = [{"namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: s}}} for s in spaces]
         # KubeRay's own probes and its look at the proxies come from the operator and the kubelet.
-        ingress.append(_open(port, [*clients, operator]))
+        ingress.append(_open([port], [*clients, operator]))
+    if config.metrics_namespace:
+        who = {"namespaceSelector": {"matchLabels": {_NAMESPACE_NAME: config.metrics_namespace}}}
+        ingress.append(_open([_METRICS, *workload.metrics], [who]))
     selected = {
         "matchLabels": {PART_OF: config.name},
         "matchExpressions": [{"key": COMPONENT, "operator": "Exists"}],
@@ -88,8 +107,8 @@ def _network(config: DeployConfig, port: int | None) -> Manifest:
     return _object("networking.k8s.io/v1", "NetworkPolicy", config.name, config, {"spec": spec})
 
 
-def _open(port: int, who: list[Manifest]) -> Manifest:
-    return {"from": who, "ports": [{"protocol": "TCP", "port": port}]}
+def _open(ports: list[int], who: list[Manifest]) -> Manifest:
+    return {"from": who, "ports": [{"protocol": "TCP", "port": port} for port in ports]}
 
 
 def _object(api: str, kind: str, name: str, config: DeployConfig, body: dict[str, Any]) -> Manifest:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from infra.deploy.config import DeployConfig, WorkersConfig
 
 POOL_LABEL = "sgl-pool"
@@ -61,6 +63,7 @@ class Workload:
         environment: of all nodes.
         port: of an endpoint; None for a batch job.
         keys: file of an endpoint's keys, on the machine that renders; None lets everybody in.
+        metrics: ports at which nodes tell how the work goes, besides Ray's own.
     """
 
     settings: Mapping[str, Any]
@@ -70,6 +73,16 @@ class Workload:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     keys: str | None = None
+    metrics: tuple[int, ...] = ()
+
+    @property
+    def mounted(self) -> dict[str, str]:
+        """Text of what nodes have below SETTINGS_AT, by name.
+
+        An endpoint's settings are not among it: Ray Serve is told them.
+        """
+        told = yaml.safe_dump(dict(self.settings), sort_keys=False)
+        return {**self.files, **({"job.yaml": told} if self.port is None else {})}
 
     @property
     def on_gpus(self) -> bool:

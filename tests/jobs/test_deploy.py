@@ -69,6 +69,9 @@ def test_the_demo_needs_neither_gpus_nor_the_hub() -> None:
         ),
         (("output.path=/models/out",), "output.path: /models/out would be lost"),
         (("models.small.path=/data/small",), "models.small.path: /data/small is not on every"),
+        (("models.small.path=s3://b/small",), "models.small.path: s3://b/small is no hub's id"),
+        (("models.small.path=testbed/weights",), "models.small.path: testbed/weights is no hub's"),
+        (("models.small.path=InternVL3-1B",), "models.small.path: InternVL3-1B is no hub's id"),
         (("pools.large.num_gpus=2.5",), "pools.large.num_gpus: 2.5 is no whole number"),
         (("models.large.device=cpu",), "models.large.device: 'cpu' leaves the 4 GPUs"),
         (("models.large.tensor_parallel=2",), "models.large.tensor_parallel: 2 processes need"),
@@ -78,6 +81,10 @@ def test_the_demo_needs_neither_gpus_nor_the_hub() -> None:
         (("deploy.small.gpu=1",), "deploy.small.gpu: there is no such setting"),
         (("deploy.image=sgl:latest",), "deploy.image"),
         (("deploy.large.gpus=2",), "deploy.large.gpus: a replica takes 4 of one node"),
+        (
+            ("deploy.metrics_namespace=monitoring", "metrics={port: 0}"),
+            "metrics.port: 0 is any; write one",
+        ),
     ],
 )
 def test_an_impossible_wish_is_one_line(
@@ -90,6 +97,20 @@ def test_an_impossible_wish_is_one_line(
     assert says in told_to
     assert len(told_to.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [([JOB, "--endpoint"], "job.yaml is a job's"), ([SERVE], "serve.yaml is an endpoint's")],
+)
+def test_settings_of_the_other_kind_are_one_line(
+    given: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["deploy", "render", "--target", "kuberay", "--output", str(tmp_path / "out")]
+    assert main([*command, "--config", *given]) == 2
+    told_to = capsys.readouterr().err
+    assert says in told_to
+    assert len(told_to.splitlines()) == 1
 
 
 def test_a_policy_goes_along_and_decides(tmp_path: Path) -> None:
@@ -124,6 +145,20 @@ def test_an_unknown_price_leaves_none_and_is_told() -> None:
     assert "usd_per_hour" not in found.workload.settings["pools"]["large"]
     assert any("no price" in line for line in told(found))
     assert len(groups_of(found.workload, found.config)) == 2
+
+
+def test_how_long_nodes_may_take_is_as_written() -> None:
+    for more, wait_s in (((), 1800), (("ray.nodes_wait_s=0",), 0), (("ray.nodes_wait_s=9",), 9)):
+        assert deployment("job", *more).workload.settings["ray"] == {
+            "address": "auto",
+            "nodes_wait_s": wait_s,
+        }
+
+
+def test_settings_of_another_ray_are_told() -> None:
+    (line,) = [one for one in told(deployment("job", "ray.num_cpus=8")) if "not looked at" in one]
+    assert line.endswith(": ray.num_cpus")
+    assert not any("not looked at" in one for one in told(deployment("job")))
 
 
 def test_an_endpoint_without_keys_is_told() -> None:

@@ -228,3 +228,32 @@ def test_pools_on_nodes_of_their_own() -> None:
 def test_what_other_pools_nodes_have_does_not_help(nodes: list[dict[str, Any]], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         resolve(job_of("in", "out", pools=APART), nodes)
+
+
+def zoned(*zones: str | None, **resources: float) -> list[dict[str, Any]]:
+    return [node(**resources) | {"Labels": {"zone": zone} if zone else {}} for zone in zones]
+
+
+@pytest.mark.parametrize("gpus", [1.0, 2.0, 0.75])
+def test_what_is_on_nodes_that_neither_pool_may_be_on_does_not_help(gpus: float) -> None:
+    """Each of them fits there alone, and in sum the cluster has enough."""
+    pool = {"num_gpus": gpus, "node_labels": {"zone": "a"}}
+    job = job_of("in", "out", pools={"small": pool, "large": pool})
+    resolve(job, zoned("a", "a", CPU=4, GPU=2 if gpus > 1 else 1))
+    with pytest.raises(ConfigurationError, match="no way to place them all"):
+        resolve(job, zoned("a", None, CPU=4, GPU=2 if gpus > 1 else 1))
+
+
+def test_a_pool_without_labels_takes_what_the_other_leaves() -> None:
+    pools = {"small": {"num_gpus": 1}, "large": {"num_gpus": 1, "node_labels": {"zone": "a"}}}
+    job = job_of("in", "out", pools=pools)
+    resolve(job, zoned("a", None, CPU=4, GPU=1))
+    resolve(job, zoned("a", CPU=4, GPU=2))
+    with pytest.raises(ConfigurationError, match=r"pools: 2 num_gpus are needed"):
+        resolve(job, zoned("a", CPU=4, GPU=1))
+
+
+def test_what_no_node_can_mend_is_refused_before_any_is_looked_at() -> None:
+    pools = {"large": {"num_gpus": 2.5}}
+    with pytest.raises(ConfigurationError, match=r"pools.large.num_gpus: 2.5 is no whole number"):
+        check_models(job_of("in", "out", pools=pools))

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from serving.app import _pool
 from serving.placement import placed
+from serving.pools import SmallPool
 from sgl.errors import ConfigurationError
 from tests.serving.fakes import config_of
 
@@ -60,3 +62,31 @@ def test_settings_that_no_replica_can_have_are_told() -> None:
     models = {"small": {"path": "s", "cuda_graphs": True}, "large": {"path": "l"}}
     with pytest.raises(ConfigurationError, match=r"models\.small\.cuda_graphs"):
         placed(config_of(models=models), [node()])
+
+
+def on(pool: str, **resources: float) -> dict[str, Any]:
+    return node(**resources) | {"Labels": {"sgl-pool": pool}}
+
+
+APART = {
+    "small": {"num_gpus": 0.5, "node_labels": {"sgl-pool": "small"}},
+    "large": {"num_gpus": 2, "node_labels": {"sgl-pool": "large"}},
+}
+
+
+def test_replicas_ask_for_nodes_of_their_pool() -> None:
+    """As Ray Serve hands it on; live in tests/integration/test_pools_apart.py."""
+    config = placed(config_of(pools=APART), [on("small", GPU=1), on("large", GPU=2)])
+    for role, gpus in (("small", 0.5), ("large", 2)):
+        asked = _pool(SmallPool, role, config).ray_actor_options
+        assert asked["label_selector"] == {"sgl-pool": role}
+        assert asked["num_gpus"] == gpus
+    config = placed(config_of(), [node(GPU=2)])
+    assert "label_selector" not in _pool(SmallPool, "small", config).ray_actor_options
+
+
+def test_a_pool_whose_nodes_have_too_little_is_refused_whatever_others_have() -> None:
+    with pytest.raises(ConfigurationError, match=r"pools.large.num_gpus: .* 2, .* has 1"):
+        gpus([on("small", GPU=8), on("large", GPU=1)], **APART)
+    with pytest.raises(ConfigurationError, match=r"pools.large.node_labels: no node has"):
+        gpus([on("small", GPU=8)], **APART)

@@ -10,14 +10,14 @@ from jobs.deploy import rendered
 from jobs.deploy_settings import Deployment, deployment_of
 
 FOLDER = Path(__file__).parents[3] / "infra" / "deploy"
-IMAGE = "deploy.image=registry.example/sgl:0.1.0-cpu"
-DEMO = (
-    IMAGE,
-    "input.path=s3://bucket/in.parquet",
-    "output.path=s3://bucket/out",
+ON_CORES = (
+    "deploy.image=registry.example/sgl:0.1.0-cpu",
+    *(f"deploy.{role}.instance_type=m7i.xlarge" for role in ("head", "small", "large")),
+    "deploy.aws={region: us-east-1, image_id: ami-0, subnets: [a], security_groups: [b]}",
     "pools={small: {num_gpus: 0}, large: {num_gpus: 0}}",
 )
-DEMO_SERVICE = (IMAGE, "pools={small: {num_gpus: 0}, large: {num_gpus: 0}}")
+"""What the demo's own settings do not say: they are for a machine that is there already."""
+DEMO = (*ON_CORES, "input.path=s3://bucket/in.parquet", "output.path=s3://bucket/out")
 
 
 def deployment(kind: str, *assignments: str) -> Deployment:
@@ -26,7 +26,7 @@ def deployment(kind: str, *assignments: str) -> Deployment:
         "job": (FOLDER / "job.yaml", ()),
         "serve": (FOLDER / "serve.yaml", ()),
         "demo": (SETTINGS, DEMO),
-        "demo-serve": (SETTINGS.with_name("serve.yaml"), DEMO_SERVICE),
+        "demo-serve": (SETTINGS.with_name("serve.yaml"), ON_CORES),
     }[kind]
     endpoint = kind.endswith("serve")
     return deployment_of(str(settings), (*more, *assignments), None, endpoint=endpoint)

@@ -1,158 +1,109 @@
 """What validates manifests offline: Kubernetes' own schemas, and KubeRay's fields around them.
 
-KubeRay's fields are written down here from its API reference, version 1.6
-(https://docs.ray.io/en/master/cluster/kubernetes/references/api.html), strictly: a name that is not
-among them is an error, where an operator would drop it in silence. The pod templates within are
-checked by Kubernetes' schemas, as the CRDs' own are generated from the same types.
+KubeRay's fields stand in kuberay.yaml, whose head says of which releases they are. A name that is
+not among them is an error, where an operator would drop it in silence. What is rendered must be
+right for the oldest release that docs/CLUSTER.md asks for and for the newest alike.
 """
 
 import json
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+from tests.infra.deploy.rules import QUANTITY, check_rules
+
 KUBERNETES = "1.37.0"
-TEXT, FLAG, COUNT = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 0}
-TEXTS = {"type": "object", "additionalProperties": TEXT}
-ANY: dict[str, Any] = {}
+KUBERAY = yaml.safe_load((Path(__file__).parent / "kuberay.yaml").read_text())
+RELEASES = ("oldest", "newest")
+_OBJECTS = ("RayJob", "RayService")
+_TYPES: dict[str, dict[str, Any]] = {
+    "text": {"type": "string"},
+    "flag": {"type": "boolean"},
+    "int": {"type": "integer"},
+    "count": {"type": "integer", "minimum": 0},
+    "positive": {"type": "integer", "minimum": 1},
+    "number": {"type": "number"},
+    "quantity": {"type": "string", "pattern": QUANTITY.pattern},
+    "texts": {"type": "object", "additionalProperties": {"type": "string"}},
+}
+_NAME = {"type": "string", "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$", "maxLength": 47}
+"""Of a RayJob or RayService: KubeRay adds to it what must fit into a Kubernetes label."""
+_METADATA = {"name": _NAME, "namespace": _NAME, "labels": "texts", "annotations": "texts"}
 
 
-def strict(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+def _strict(required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": properties,
-        "required": list(required),
+        "required": required,
         "additionalProperties": False,
     }
 
 
-def among(*values: str) -> dict[str, Any]:
-    return {"enum": list(values)}
+def _type(told: str | dict[str, Any]) -> dict[str, Any]:
+    """The schema of a type in kuberay.yaml's notation."""
+    if isinstance(told, dict):
+        return told
+    if told in _TYPES:
+        return _TYPES[told]
+    if told.startswith("["):
+        return {"type": "array", "items": _type(told[1:-1])}
+    if told.startswith("k8s:"):
+        return {"$ref": f"{told.removeprefix('k8s:')}.json"}
+    if told in KUBERAY["types"]:
+        return {"$ref": f"#/$defs/{told}"}
+    assert "|" in told, f"kuberay.yaml: {told} is no type"
+    return {"enum": told.split("|")}
+
+
+def _fields(told: dict[str, str], release: str) -> dict[str, Any]:
+    kept = {n: t for n, t in told.items() if release == "newest" or not n.endswith("+")}
+    required = [name[:-1] for name in kept if name.endswith("!")]
+    return _strict(required, {name.rstrip("!+"): _type(t) for name, t in kept.items()})
+
+
+@lru_cache
+def kuberay(kind: str, release: str) -> dict[str, Any]:
+    """The schema of a whole object, a RayJob or a RayService.
+
+    Args:
+        kind: of the object.
+        release: of KubeRay, one of RELEASES.
+    """
+    parts = {
+        "apiVersion": {"const": "ray.io/v1"},
+        "kind": {"const": kind},
+        "metadata": _strict(["name", "namespace"], {n: _type(t) for n, t in _METADATA.items()}),
+        "spec": {"$ref": f"#/$defs/{kind}"},
+    }
+    defs = {name: _fields(told, release) for name, told in KUBERAY["types"].items()}
+    return _strict(list(parts), parts) | {"$defs": defs}
+
+
+KUSTOMIZATION = _strict(
+    ["apiVersion", "kind", "resources"],
+    {
+        "apiVersion": {"const": "kustomize.config.k8s.io/v1beta1"},
+        "kind": {"const": "Kustomization"},
+        "resources": {"type": "array", "items": _TYPES["text"], "minItems": 1, "uniqueItems": True},
+    },
+)
 
 
 @lru_cache
 def kubernetes(kind: str) -> dict[str, Any]:
+    """One of Kubernetes' own schemas."""
     folder = files("kubernetes_validate") / "kubernetes-json-schema"
     text = (folder / f"v{KUBERNETES}-local-strict" / f"{kind}.json").read_text()
     found: dict[str, Any] = json.loads(text)
     return found
-
-
-POD = {"$ref": "podtemplatespec-v1.json"}
-SERVICE = {"$ref": "service-v1.json"}
-SECURITY = {"$ref": "securitycontext-v1.json"}
-
-HEAD = strict(
-    ("template", "rayStartParams"),
-    template=POD,
-    headService=SERVICE,
-    enableIngress=FLAG,
-    resources=TEXTS,
-    labels=TEXTS,
-    rayStartParams=TEXTS,
-    serviceType=among("ClusterIP", "NodePort", "LoadBalancer"),
-)
-WORKERS = strict(
-    ("groupName", "template", "minReplicas", "maxReplicas", "rayStartParams"),
-    suspend=FLAG,
-    groupName=TEXT,
-    replicas=COUNT,
-    minReplicas=COUNT,
-    maxReplicas=COUNT,
-    idleTimeoutSeconds=COUNT,
-    resources=TEXTS,
-    labels=TEXTS,
-    rayStartParams=TEXTS,
-    template=POD,
-    scaleStrategy=ANY,
-    numOfHosts=COUNT,
-)
-AUTOSCALER = strict(
-    resources=ANY,
-    image=TEXT,
-    imagePullPolicy=among("Always", "IfNotPresent", "Never"),
-    securityContext=SECURITY,
-    idleTimeoutSeconds=COUNT,
-    upscalingMode=among("Default", "Aggressive", "Conservative"),
-    version=among("v1", "v2"),
-    env=ANY,
-    envFrom=ANY,
-    volumeMounts=ANY,
-)
-CLUSTER = strict(
-    ("headGroupSpec",),
-    authOptions=strict(mode=among("disabled", "token"), secretName=TEXT, enableK8sTokenAuth=FLAG),
-    suspend=FLAG,
-    managedBy=TEXT,
-    autoscalerOptions=AUTOSCALER,
-    headServiceAnnotations=TEXTS,
-    enableInTreeAutoscaling=FLAG,
-    gcsFaultToleranceOptions=ANY,
-    headGroupSpec=HEAD,
-    rayVersion=TEXT,
-    workerGroupSpecs={"type": "array", "items": WORKERS},
-    upgradeStrategy=ANY,
-)
-JOB = strict(
-    activeDeadlineSeconds=COUNT,
-    backoffLimit=COUNT,
-    rayClusterSpec=CLUSTER,
-    submitterPodTemplate=POD,
-    metadata=TEXTS,
-    clusterSelector=TEXTS,
-    submitterConfig=strict(backoffLimit=COUNT),
-    managedBy=TEXT,
-    deletionStrategy=ANY,
-    entrypoint=TEXT,
-    runtimeEnvYAML=TEXT,
-    jobId=TEXT,
-    submissionMode=among("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"),
-    entrypointResources=TEXT,
-    entrypointNumCpus={"type": "number"},
-    entrypointNumGpus={"type": "number"},
-    ttlSecondsAfterFinished=COUNT,
-    shutdownAfterJobFinishes=FLAG,
-    suspend=FLAG,
-)
-SERVICES = strict(
-    rayClusterDeletionDelaySeconds=COUNT,
-    serveService=SERVICE,
-    upgradeStrategy=ANY,
-    serveConfigV2=TEXT,
-    rayClusterConfig=CLUSTER,
-    excludeHeadPodFromServeSvc=FLAG,
-    suspend=FLAG,
-)
-KUSTOMIZATION = strict(
-    ("apiVersion", "kind", "resources"),
-    apiVersion=among("kustomize.config.k8s.io/v1beta1"),
-    kind=among("Kustomization"),
-    resources={"type": "array", "items": TEXT, "minItems": 1, "uniqueItems": True},
-)
-NAME = {"type": "string", "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$", "maxLength": 47}
-METADATA = strict(("name", "namespace"), name=NAME, namespace=NAME, labels=TEXTS, annotations=TEXTS)
-
-
-def _object(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return strict(
-        ("apiVersion", "kind", "metadata", "spec"),
-        apiVersion=among("ray.io/v1"),
-        kind=among(kind),
-        metadata=METADATA,
-        spec=spec,
-    )
-
-
-KUBERAY = {
-    "RayJob": _object("RayJob", JOB),
-    "RayService": _object("RayService", SERVICES),
-    "Kustomization": KUSTOMIZATION,
-}
 
 
 def _registry() -> Registry[Any]:
@@ -163,9 +114,17 @@ def _registry() -> Registry[Any]:
 
 
 def check(manifest: dict[str, Any]) -> None:
-    """Raises jsonschema.ValidationError where a manifest is not what its kind may be."""
-    schema = KUBERAY.get(manifest["kind"])
-    if schema is None:
+    """Hold a manifest against the schema of its kind, and what the schemas leave open.
+
+    Raises:
+        jsonschema.ValidationError: it is not what its kind may be.
+    """
+    kind = manifest["kind"]
+    if kind == "Kustomization":
+        Draft202012Validator(KUSTOMIZATION).validate(manifest)
+    elif kind in _OBJECTS:
+        for release in RELEASES:
+            Draft202012Validator(kuberay(kind, release), registry=_registry()).validate(manifest)
+    else:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
-        return
-    Draft202012Validator(schema, registry=_registry()).validate(manifest)
+    check_rules(manifest)

@@ -1,6 +1,7 @@
 """What the image is made of, as far as it can be told without building it."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def test_it_runs_as_nobody_and_with_locked_versions() -> None:
     locked = ("--constraint constraints.txt", '"$torch', "--no-deps")
     assert len(installs) == 4
     assert all(any(how in line for how in locked) for line in installs)
+
+
+def test_it_has_what_kuberay_and_ray_up_call() -> None:
+    (packages,) = re.findall(r"--no-install-recommends \\\n\s+(.+?) \\$", DOCKERFILE, re.MULTILINE)
+    assert {"bash", "wget", "openssh-client", "rsync", "procps", "tmux"} <= set(packages.split())
+    profile = re.search(r"echo '(.+)' > /etc/profile.d/\w+\.sh", DOCKERFILE)
+    assert profile is not None
+    # As in a login shell of a user that is not root.
+    shell = f"PATH=/usr/bin:/bin; {profile[1]}; echo $PATH"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("/opt/venv/bin:")
 
 
 def test_every_dependency_of_the_image_has_one_version() -> None:

@@ -66,14 +66,46 @@ def misspelt(manifest: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("file", ["rayjob.yaml", "weights.yaml"])
-def test_any_misspelt_key_is_found(file: str) -> None:
-    manifest = files("job")[f"overlays/gpu/{file}"]
+MISSPELT = (
+    *(("job", f"overlays/gpu/{file}.yaml") for file in ("rayjob", "weights", "disruption")),
+    ("serve", "overlays/gpu/rayservice.yaml"),
+    ("serve", "base/network.yaml"),
+    ("job", "base/volume.yaml"),
+)
+
+
+@pytest.mark.parametrize(("kind", "file"), MISSPELT)
+def test_any_misspelt_key_is_found(kind: str, file: str) -> None:
+    manifest = files(kind)[file]
     keys = [path for path in paths(manifest) if path not in {("kind",), ("apiVersion",)}]
-    assert len(keys) > 30
+    assert len(keys) > 6
     # Workers are alike: the keys of one are enough.
     alike = {tuple(0 if isinstance(step, int) else step for step in path): path for path in keys}
     assert [path for path in alike.values() if passes(misspelt(manifest, path))] == []
+
+
+CLUSTER = ("spec", "rayClusterSpec")
+WORKER = (*CLUSTER, "workerGroupSpecs", 0)
+POD = (*WORKER, "template", "spec")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (*CLUSTER, "headGroupSpec"),
+        (*CLUSTER, "headGroupSpec", "template"),
+        *((*WORKER, name) for name in ("groupName", "minReplicas", "maxReplicas", "template")),
+        ("metadata", "namespace"),
+        ("spec", "rayClusterSpec"),
+    ],
+)
+def test_what_is_missing_is_found(path: tuple[Any, ...]) -> None:
+    manifest = files("job")["overlays/gpu/rayjob.yaml"]
+    place: Any = manifest
+    for step in path[:-1]:
+        place = place[step]
+    del place[path[-1]]
+    assert not passes(manifest)
 
 
 def passes(manifest: dict[str, Any]) -> bool:
@@ -94,6 +126,26 @@ def passes(manifest: dict[str, Any]) -> bool:
         (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "minReplicas"), -1),
         (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "labels"), {"sgl-pool": 1}),
         (("metadata", "name"), "Sgl"),
+        (("spec", "ttlSecondsAfterFinished"), 1.5),
+        (("spec", "shutdownAfterJobFinishes"), "true"),
+        (("spec", "shutdownAfterJobFinishes"), False),
+        (("spec", "preRunningDeadlineSeconds"), 0),
+        (("spec", "managedBy"), "kueue"),
+        ((*CLUSTER, "rayVersion"), "2.51.0"),
+        ((*CLUSTER, "upgradeStrategy"), {"type": "Recreate"}),
+        ((*CLUSTER, "tlsOptions"), {"enabled": True}),  # 1.6.2 would drop it
+        ((*CLUSTER, "headGroupSpec", "rayStartParams"), {"dashbord-host": "0.0.0.0"}),
+        ((*CLUSTER, "headGroupSpec", "rayStartParams"), {"num-cpus": 0}),
+        ((*WORKER, "groupName"), "large"),
+        ((*WORKER, "maxReplicas"), 0),
+        ((*WORKER, "labels"), {"sgl-pool": "small pool"}),
+        ((*WORKER, "resources"), {"CPU": 8}),
+        ((*POD, "restartPolicy"), "Always"),
+        ((*POD, "containers", 0, "imagePullPolicy"), "Allways"),
+        ((*POD, "containers", 0, "resources", "limits", "memory"), "32GiB"),
+        ((*POD, "securityContext", "runAsUser"), "1000"),
+        ((*POD, "securityContext", "seccompProfile", "type"), "Runtime"),
+        ((*POD, "tolerations", 0, "effect"), "NoShedule"),
     ],
 )
 def test_a_wrong_value_is_found(path: tuple[Any, ...], value: object) -> None:
@@ -191,9 +243,7 @@ def test_rays_ports_are_for_its_own_pods_and_its_operator(kind: str, ports: set[
     policy = found["base/network.yaml"]["spec"]
     assert policy["policyTypes"] == ["Ingress"]
     own, *others = policy["ingress"]
-    assert own == {"from": [{"podSelector": policy["podSelector"] | {"matchExpressions": []}}]} or (
-        own["from"] == [{"podSelector": {"matchLabels": policy["podSelector"]["matchLabels"]}}]
-    )
+    assert own == {"from": [{"podSelector": {"matchLabels": policy["podSelector"]["matchLabels"]}}]}
     assert {port["port"] for rule in others for port in rule["ports"]} == ports
     assert all(rule["from"] for rule in others)
     selected = policy["podSelector"]["matchLabels"].items()
@@ -224,6 +274,76 @@ def test_the_pools_machines_are_apart() -> None:
         {"sgl-pool": "small", "nvidia.com/gpu": None, "karpenter.sh/capacity-type": "spot"},
         {"sgl-pool": "large", "nvidia.com/gpu": None},
     ]
+
+
+def test_a_job_whose_machines_do_not_come_gives_the_others_back() -> None:
+    """KubeRay hands it to Ray when all of them are there."""
+    for wait_s, least in ((7200, 7200), (0, 1800)):
+        jobs = ray_objects("job", f"ray.nodes_wait_s={wait_s}")
+        limits = {path: job["spec"]["preRunningDeadlineSeconds"] for path, job in jobs.items()}
+        # Where models are downloaded first, that has its time too.
+        assert limits == {
+            "overlays/gpu/rayjob.yaml": least + 3600,
+            "overlays/cpu-demo/rayjob.yaml": least,
+        }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_an_autoscaler_may_ask_kubernetes(kind: str) -> None:
+    for path, manifest in files(kind).items():
+        scaled = kind == "serve" and path == "overlays/gpu/rayservice.yaml"
+        may = [pod["automountServiceAccountToken"] for pod in pods(manifest)]
+        assert may == ([True] + [False] * (len(may) - 1) if scaled else [False] * len(may))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_budget_keeps_the_head_of_its_own_overlay(kind: str) -> None:
+    found = files(kind)
+    for path, manifest in found.items():
+        if manifest["kind"] == "PodDisruptionBudget":
+            assert manifest["spec"]["minAvailable"] == 1
+            selected = manifest["spec"]["selector"]["matchLabels"].items()
+            kept = {
+                other
+                for other, one in found.items()
+                for template in templates(one)
+                if selected <= template["metadata"]["labels"].items()
+            }
+            assert {other.rpartition("/")[0] for other in kept} == {path.rpartition("/")[0]}
+
+
+def test_what_changes_has_another_name_and_the_rest_has_not() -> None:
+    def names(*assignments: str) -> dict[str, str]:
+        found = files("job", "kuberay", *assignments)
+        return {path: one["metadata"]["name"] for path, one in found.items() if "metadata" in one}
+
+    def changed(*assignments: str) -> set[str]:
+        return {path for path, name in names(*assignments).items() if name != names()[path]}
+
+    gpu, demo = ("overlays/gpu/", "overlays/cpu-demo/")
+    assert changed("threshold=0.7") == {f"{gpu}settings.yaml", f"{demo}settings.yaml"}
+    assert changed("models.large.revision=main") == {f"{gpu}settings.yaml", f"{gpu}weights.yaml"}
+    assert changed("deploy.image=registry.example/sgl:2") == {f"{gpu}weights.yaml"}
+    for path, job in ray_objects("job").items():
+        (mounted,) = {
+            volume["configMap"]["name"]
+            for pod in pods(job)
+            for volume in pod.get("volumes", [])
+            if "configMap" in volume
+        }
+        assert mounted == names()[f"{path.rpartition('/')[0]}/settings.yaml"]
+
+
+def test_metrics_are_for_whom_they_are_opened_and_nobody_else() -> None:
+    with_port = ("metrics={port: 9400}",)
+    opened = ("deploy.metrics_namespace=monitoring", *with_port)
+    found = files("job", "kuberay", *opened)
+    (rule,) = found["base/network.yaml"]["spec"]["ingress"][2:]
+    assert [port["port"] for port in rule["ports"]] == [8080, 9400]
+    assert "monitoring" in str(rule["from"])
+    text = found["overlays/gpu/settings.yaml"]["data"]["job.yaml"]
+    assert yaml.safe_load(text)["metrics"] == {"port": 9400, "host": "0.0.0.0"}
+    assert len(files("job", "kuberay", *with_port)["base/network.yaml"]["spec"]["ingress"]) == 2
 
 
 def test_an_endpoint_grows_between_its_replicas_and_a_job_stays() -> None:
