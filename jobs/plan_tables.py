@@ -69,7 +69,8 @@ def _rows(request: Request, plan: Plan, simulated: dict[str, Any] | None) -> lis
 
 
 def _pool(replicas: int, devices: float, batch_rows: int) -> str:
-    return f"{replicas} replicas of {devices:g} devices, batches of {batch_rows}"
+    plural = "" if replicas == 1 else "s"
+    return f"{replicas} replica{plural}, devices of each: {devices:g}, batches of {batch_rows}"
 
 
 def _share(one: Estimate) -> str:

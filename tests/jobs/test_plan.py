@@ -47,6 +47,7 @@ def test_the_plan_as_json(place: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_plan_as_a_table(place: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert plan(place) == 0
     said = capsys.readouterr().out
+    assert "devices of each: 2, batches of 16" in said
     for part in ("small pool", "large pool", "bottleneck", "dollars", "simulated", "2026-10-10"):
         assert part in said
 

@@ -15,11 +15,12 @@ from tests.pipeline.report.made import failed, rows, write_output
 
 def test_a_sample_has_every_row_and_second_of_its_output(tmp_path: Path) -> None:
     some = rows(300)
-    output = write_output(tmp_path / "out", [*some, failed(1)])
+    output = write_output(tmp_path / "out", [*some, failed(1)], threshold=0.73)
     found = of_output(output_at(str(output)))
     escalated = [row for row in some if row["route"] == "large"]
     assert found.large is not None
     assert (found.records, found.escalated) == (300, len(escalated))
+    assert found.threshold == 0.73
     for pool, role, those in ((found.small, "small", some), (found.large, "large", escalated)):
         assert sum(pool.rows) == pytest.approx(len(those))
         spent = sum(row[f"{role}_gpu_s"] for row in those)
