@@ -4,7 +4,6 @@ Nothing is looked up on this machine: its folders are not the cluster's.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from infra.deploy.workload import (
 )
 from jobs.deploy_prices import device_prices
 from jobs.settings import TESTBED
-from jobs.shared_paths import is_shared
+from jobs.shared_paths import check_hub_id, is_shared, local_folder
 from pipeline.config import JobConfig, absolute_path
 from pipeline.pool_config import PoolConfig
 from pipeline.settings_file import assign_all, explained, read_settings
@@ -47,7 +46,6 @@ _OWN_RAY = ("address", "num_cpus", "object_store_bytes")
 _DEMO_RECORDS = 64
 _DEMO_THRESHOLD = 0.9
 _PRICE_FILE = "prices.yaml"
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 Settings = TypeVar("Settings", bound=StrictModel)
 
@@ -247,8 +245,8 @@ def _settle(
         raise ConfigurationError(
             f"pools.{role}.node_labels: each pool gets nodes of its own; leave it out"
         )
-    if model.path != TESTBED and local_folder(model) is None:
-        _check_path(role, model.path)
+    if model.path != TESTBED:
+        check_hub_id(role, model)
     _shared(f"models.{role}.path", local_folder(model), config)
     gpus = _gpus(role, model, pool)
     written = data.setdefault("pools", {}).setdefault(role, {})
@@ -281,20 +279,6 @@ def _gpus(role: str, model: ModelConfig, pool: PoolConfig | ServePoolConfig) -> 
     return gpus
 
 
-def local_folder(model: ModelConfig) -> str | None:
-    """The folder of a model; None for a hub's id and the testbed."""
-    return model.path if model.path.startswith(("/", ".", "~")) else None
-
-
-def _check_path(role: str, path: str) -> None:
-    """Refuse what would be taken for a hub's id and is none; a stranger's might be downloaded."""
-    if "://" in path or Path(path).is_dir() or not _HUB_ID.match(path):
-        raise ConfigurationError(
-            f"models.{role}.path: {path} is no hub's id, or a folder of this machine; write an id, "
-            "as in owner/name, or a folder's path on the cluster"
-        )
-
-
 def _shared(name: str, path: str | None, config: DeployConfig) -> None:
     """Refuse what only this machine has."""
     mount = config.volume.mount
@@ -308,7 +292,7 @@ def _shared(name: str, path: str | None, config: DeployConfig) -> None:
 
 def _elsewhere(name: str, path: str) -> None:
     """Refuse an output that would go with the nodes, or lie where they cannot write."""
-    if "://" not in path:
+    if not is_shared(path, ()):
         raise ConfigurationError(
             f"{name}: {path} would be lost with the cluster; write a URI, as in s3://bucket/folder"
         )

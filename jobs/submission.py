@@ -18,9 +18,8 @@ import yaml
 
 from infra.storage import check_uri
 from jobs.code_package import archive, code_files, code_version, testbed_weights
-from jobs.deploy_settings import local_folder
 from jobs.settings import TESTBED
-from jobs.shared_paths import is_shared
+from jobs.shared_paths import check_hub_id, is_shared, local_folder
 from pipeline.config import JobConfig
 from pipeline.policy import decided_by, read_policy
 from pipeline.submit_config import SubmitConfig
@@ -135,6 +134,7 @@ def _check_paths(job: JobConfig) -> None:
     _refuse_local("input.image_root", job.input.image_root, read)
     for role in get_args(ModelName):
         if job.uses(role) and not _is_testbed(job, role):
+            check_hub_id(role, job.model(role))
             _refuse_local(f"models.{role}.path", local_folder(job.model(role)), read)
     _refuse_local("output.path", job.output.path, shared)
 

@@ -72,6 +72,23 @@ def test_what_only_this_machine_has_is_refused(change: dict[str, Any], name: str
         submission_of(checked(URIS | change))
 
 
+def test_a_relative_folder_is_not_taken_for_a_hubs_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = URIS | {"models": {"small": {"path": "checkpoints/small"}, "large": {"path": "c/d"}}}
+    assert settings(submission_of(checked(job))).model("small").path == "checkpoints/small"
+    (tmp_path / "checkpoints" / "small").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"models\.small\.path: .* is of this machine"):
+        submission_of(checked(job))
+
+
+def test_a_model_that_no_hub_can_have_is_refused() -> None:
+    job = URIS | {"models": {"small": {"path": "s3://bucket/small"}, "large": {"path": "c/d"}}}
+    with pytest.raises(ConfigurationError, match=r"models\.small\.path: .* is no hub's id"):
+        submission_of(checked(job))
+
+
 def test_shared_folders_are_taken() -> None:
     there = {
         "input": {"path": "/shared/in.parquet", "image_root": "/shared/pictures"},
