@@ -9,8 +9,8 @@ STAMP := .venv/.installed
 demo: $(STAMP)  ## the cascade on the testbed's held-out pages, against small only and large only
 	$(BIN)/sgl demo
 
-test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## the whole test suite, shared by two processes; a file's tests stay together
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 docs: $(STAMP)  ## the documentation as a site that opens offline, out/site/index.html; every link is checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -2,6 +2,10 @@
 
 import hashlib
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +38,33 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that share the suite each have Rays of their own, which must not meet."""
+    # Ray keeps the address of a cluster in its folder, where the next ray.init() finds it. Not in
+    # pytest's folder: a socket's path is short.
+    folder = tempfile.mkdtemp(prefix="sgl-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["RAY_TMPDIR"] = folder
+    # The first Ray of a user makes a token, and of two at once each would make one.
+    if not hasattr(config, "workerinput") and not (Path.home() / ".ray" / "auth_token").exists():
+        command = [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, then those on Ray.
+
+    Processes that share the suite take file after file: a long one that is begun last would keep
+    one process at work while the others have ended.
+    """
+    weights: dict[Path, int] = {}
+    for item in items:
+        weight = 2 * bool(item.get_closest_marker("slow")) + bool(item.get_closest_marker("ray"))
+        weights[item.path] = max(weight, weights.get(item.path, 0))
+    items.sort(key=lambda item: -weights[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +100,7 @@ def bucket(s3_server: Server, request: pytest.FixtureRequest) -> str:
 def ray_cluster() -> Iterator[str]:
     """A Ray without dashboard whose workers can import the tests; its address.
 
-    One for the session, because starting one takes 6 to 17 s.
+    One for each process that runs tests, because starting one takes 6 to 17 s.
     """
     import ray
 
