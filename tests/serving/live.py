@@ -19,7 +19,7 @@ import psutil
 from testbed.records import Record, draw_records, encode_png
 
 ROOT = Path(__file__).parents[2]
-_START_S = 120
+_START_S = 240
 _END_S = 60
 
 
@@ -44,6 +44,14 @@ class Live:
         if not self.told:
             self.told = True
             self.process.send_signal(signal.SIGTERM)
+
+    def is_ready(self) -> bool:
+        """Whether it says so."""
+        try:
+            # A context for TLS, which nobody speaks here, would cost 30 ms each time.
+            return httpx.get(f"{self.url}/ready", timeout=5, verify=False).status_code == 200
+        except httpx.HTTPError:
+            return False
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The processes of a deployment."""
@@ -81,7 +89,7 @@ def endpoint(folder: Path, options: Sequence[str] = ()) -> Iterator[Live]:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=file)
     try:
         live = Live(f"http://127.0.0.1:{port}", psutil.Process(process.pid), log)
-        wait_for(lambda: _is_ready(live, process), _START_S)
+        wait_for(lambda: _started(live, process), _START_S)
         yield live
         live.end()
         assert process.wait(_END_S) == 0, log.read_text()[-3000:]
@@ -99,12 +107,9 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _is_ready(live: Live, process: "subprocess.Popen[bytes]") -> bool:
+def _started(live: Live, process: "subprocess.Popen[bytes]") -> bool:
     assert process.poll() is None, live.log.read_text()[-3000:]
-    try:
-        return httpx.get(f"{live.url}/ready", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
+    return live.is_ready()
 
 
 def wait_for(true: Callable[[], bool], within_s: float = 60) -> None:
