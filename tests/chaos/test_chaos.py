@@ -17,7 +17,7 @@ from tests.s3 import Faults, Server
 
 pytestmark = [pytest.mark.chaos, pytest.mark.ray]
 
-RECORDS = 240
+RECORDS = 160
 LIVES = (
     Life(
         (

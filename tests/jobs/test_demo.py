@@ -31,11 +31,11 @@ def test_the_preset_states_its_threshold_and_pruning() -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_demo_compares_three_ways_to_answer(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=160)
-    demo = run_demo(console, output=str(tmp_path), limit=64)
+    demo = run_demo(console, output=str(tmp_path), limit=24)
     cascade, large = demo.cascade.summary, demo.large.summary
-    assert cascade.records == large.records == large.escalated == 64
+    assert cascade.records == large.records == large.escalated == 24
     assert cascade.escalated == cascade.doubtful
-    assert 0 < cascade.escalated < 64
+    assert 0 < cascade.escalated < 24
     assert not cascade.failed
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()

@@ -105,7 +105,7 @@ def test_layer_maps_add_up_to_the_captured_importance_of_the_prompt() -> None:
 def test_the_shipped_pair_discriminates(tmp_path: Path) -> None:
     """On a few validation pages: the large model is better, good rankings beat bad ones, the score
     tells; and the figures are drawn, printed and written."""
-    result = {"split": "validation", **evaluate(load_split("validation", 48))}
+    result = {"split": "validation", **evaluate(load_split("validation", 24))}
     small, large = (result["accuracy"][name]["all"]["value"] for name in ("small", "large"))
     assert large > small > 0.4
     exits = result["exit"]["small"]
