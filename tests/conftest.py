@@ -55,14 +55,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, then those on Ray.
+    """Files with slow tests first, those that kill processes among them, then those on Ray.
 
     Processes that share the suite take file after file: a long one that is begun last would keep
     one process at work while the others have ended.
     """
     weights: dict[Path, int] = {}
     for item in items:
-        weight = 2 * bool(item.get_closest_marker("slow")) + bool(item.get_closest_marker("ray"))
+        marks = {mark.name for mark in item.iter_markers()}
+        weight = 2 * bool(marks & {"slow", "chaos"}) + ("ray" in marks)
         weights[item.path] = max(weight, weights.get(item.path, 0))
     items.sort(key=lambda item: -weights[item.path])
 

@@ -101,6 +101,7 @@ def test_layer_maps_add_up_to_the_captured_importance_of_the_prompt() -> None:
         np.testing.assert_array_equal(one.fastv, one.last_row_LV[FASTV_LAYER])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_shipped_pair_discriminates(tmp_path: Path) -> None:
     """On a few validation pages: the large model is better, good rankings beat bad ones, the score
