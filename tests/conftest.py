@@ -44,11 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Processes that share the suite each have Rays of their own, which must not meet."""
     # Ray keeps the address of a cluster in its folder, where the next ray.init() finds it. Not in
     # pytest's folder: a socket's path is short.
-    folder = tempfile.mkdtemp(prefix="sgl-")
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    os.environ["RAY_TMPDIR"] = folder
-    # The first Ray of a user makes a token, and of two at once each would make one.
-    if not hasattr(config, "workerinput") and not (Path.home() / ".ray" / "auth_token").exists():
+    if hasattr(config, "workerinput"):
+        folder = Path(os.environ["RAY_TMPDIR"]) / config.workerinput["workerid"]
+        folder.mkdir()
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="sgl-"))
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        _make_token()
+    os.environ["RAY_TMPDIR"] = str(folder)
+
+
+def _make_token() -> None:
+    """The first Ray of a user makes a token, and of two at once each would make one."""
+    if not (Path.home() / ".ray" / "auth_token").exists():
         command = [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"]
         subprocess.run(command, check=True, capture_output=True)
 
