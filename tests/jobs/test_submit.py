@@ -1,4 +1,7 @@
 import argparse
+import asyncio
+import signal
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -6,7 +9,9 @@ import pytest
 from jobs import submit
 from jobs.cli import main
 from jobs.ray_jobs import JobInfo, State
-from tests.jobs.fake_jobs import METADATA
+from pipeline.submit_config import SubmitConfig
+from sgl.errors import ClusterLostError
+from tests.jobs.fake_jobs import METADATA, FakeJobs
 
 URIS = ("--input", "s3://bucket/in", "--output", "s3://bucket/out", "--threshold", "0.5")
 JOB = (*URIS, "--small", "a/b", "--large", "c/d")
@@ -102,6 +107,41 @@ def test_a_report_that_cannot_be_written_here_does_not_fail_the_job(
     assert "report: not written: " in text
     assert f"where the output can be read: sgl report {tmp_path / 'none'}" in text
     assert not (tmp_path / "report.html").exists()
+
+
+def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupted(FakeJobs):
+        address = "http://head:8265"
+
+        async def tail(self, job_id: str):  # type: ignore[no-untyped-def]
+            yield "one\ntw"
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(3600)
+
+    jobs = Interrupted(["one\n"])
+    options = argparse.Namespace(report=None)
+    assert submit._follow(options, jobs, "sgl-1", SubmitConfig()) == 130  # type: ignore[arg-type]
+    told = capsys.readouterr()
+    assert told.out == "one\ntw\n"
+    assert jobs.stopped == []
+    assert told.err.splitlines() == [
+        "sgl: no longer followed, and not stopped",
+        "sgl: to follow it: sgl submit --address http://head:8265 --follow sgl-1",
+        "sgl: to end it: sgl submit --address http://head:8265 --stop sgl-1",
+    ]
+
+
+def test_a_cluster_that_is_lost_says_how_to_follow_again() -> None:
+    class Lost(FakeJobs):
+        address = "http://head:8265"
+
+    jobs, options = Lost([], fails=repeat(True)), argparse.Namespace(report=None)
+    config = SubmitConfig(reconnect_s=0)
+    again = "--address http://head:8265 --follow sgl-1"
+    with pytest.raises(ClusterLostError, match=f"out of reach .*; to follow it again: .*{again}"):
+        submit._follow(options, jobs, "sgl-1", config)  # type: ignore[arg-type]
 
 
 def test_following_takes_a_cluster_from_the_settings_of_a_job(tmp_path: Path) -> None:
