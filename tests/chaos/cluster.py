@@ -8,15 +8,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-RAYLETS = 2
-_CPUS = 2
 _HEALTH = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
@@ -27,16 +26,35 @@ _HEALTH = {
 _ANSWER_S = 120.0
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What a raylet pretends to be.
+
+    Attributes:
+        num_cpus: logical cores.
+        num_gpus: devices that are none.
+        labels: of the node.
+    """
+
+    num_cpus: int = 2
+    num_gpus: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
 class ChaosCluster:
     """Up for the block.
+
+    Args:
+        machines: the nodes beside the head, at the start.
 
     Attributes:
         address: for drivers.
         head: pid of the head's raylet, which is never killed: it is the driver's own node.
         raylets: pids of the others.
+        nodes: Ray's ids of all nodes that there have been beside the head, by pid.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, machines: Sequence[Machine] = (Machine(), Machine())) -> None:
         self._folder = tempfile.mkdtemp(prefix="sgl-chaos-")
         # Another interpreter: Ray keeps one cluster per process, and the tests may have theirs.
         context = multiprocessing.get_context("spawn")
@@ -45,6 +63,9 @@ class ChaosCluster:
         self.address = ""
         self.head = 0
         self.raylets: list[int] = []
+        self.nodes: dict[int, str] = {}
+        self._machines = machines
+        self._kinds: dict[int, Machine] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,7 +75,8 @@ class ChaosCluster:
     def __enter__(self) -> "ChaosCluster":
         self._process.start()
         self.address, self.head = self._answer()
-        self.raylets = [self._ask("add") for _ in range(RAYLETS)]
+        for machine in self._machines:
+            self.add(machine)
         return self
 
     def __exit__(
@@ -67,11 +89,22 @@ class ChaosCluster:
         self._process.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def replace(self, raylet: int) -> None:
-        """Kill a raylet, as the death of its machine would, and put a new one in its place."""
+    def add(self, machine: Machine) -> int:
+        """Start a raylet; its pid, once Ray knows the node."""
+        pid, node = self._ask("add", machine)
+        self.raylets.append(pid)
+        self.nodes[pid], self._kinds[pid] = node, machine
+        return int(pid)
+
+    def replace(self, raylet: int) -> int:
+        """Kill a raylet, as the death of its machine would, and put one of its kind in its place.
+
+        Returns:
+            The new one's pid.
+        """
         self._ask("kill", raylet)
         self.raylets.remove(raylet)
-        self.raylets.append(self._ask("add"))
+        return self.add(self._kinds[raylet])
 
     def _ask(self, *request: object) -> Any:
         self._pipe.send(request)
@@ -121,9 +154,9 @@ def _serve(pipe: Connection, folder: str) -> None:
         while True:
             request, *arguments = pipe.recv()
             if request == "add":
-                node = cluster.add_node(num_cpus=_CPUS)
+                node = cluster.add_node(**asdict(arguments[0]))
                 raylets[_pid(node)] = node
-                pipe.send(_pid(node))
+                pipe.send((_pid(node), node.node_id))
             else:
                 cluster.remove_node(raylets.pop(arguments[0]), allow_graceful=False)
                 pipe.send(None)
