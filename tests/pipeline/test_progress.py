@@ -15,9 +15,9 @@ def test_reports_add_up() -> None:
 def test_it_is_drained_when_all_rows_have_arrived() -> None:
     board = Board(expected=10)
     board.arrived(9)
-    assert not board.drained()
+    assert not board.drained("one")
     board.arrived(1)
-    assert board.drained()
+    assert board.drained("one")
 
 
 def test_the_rate_is_rows_over_the_time_between_reports() -> None:

@@ -12,7 +12,7 @@ def sheet_of(clock: Clock, slots: int = 1) -> Timesheet:
 
 def told(sheet: Timesheet) -> dict[str, float]:
     (one,) = sheet.times().replicas
-    seconds = one.model_dump(exclude={"role", "node", "starts"})
+    seconds = one.model_dump(exclude={"role", "node", "starts", "load_s", "late"})
     return {name: value for name, value in seconds.items() if value}
 
 
