@@ -121,9 +121,8 @@ class RunCollector(Collector):
 def _pools(run: RunRecord) -> Iterator[Metric]:
     held = {role: float(run.held(role)) for role in run.pools}
     yield _by(GaugeMetricFamily, "sgl_replicas", "Replicas that hold devices.", "pool", held)
-    if run.balance is not None:
-        told = "Moves of devices between the pools."
-        yield _counter("sgl_pool_moves", told, len(run.balance.moves))
+    told = "Moves of devices between the pools."
+    yield _counter("sgl_pool_moves", told, len(run.balance.moves) if run.balance else 0)
 
 
 def _queues(

@@ -14,8 +14,8 @@ class PoolConfig(StrictModel):
 
     Attributes:
         replicas: a fixed number; with `pools.balance`, that of the start.
-        min_replicas, max_replicas: of a balanced pool. None of `max_replicas` is what the devices
-            of both pools allow.
+        min_replicas: of a balanced pool, while the small model has records left.
+        max_replicas: of a balanced pool; None is what the devices of both pools allow.
         num_gpus: per replica; None means 1 where the cluster has GPUs, an equal share of one where
             it has fewer GPUs than replicas, and 0 where it has none. Several are of one node, and
             the model is split over them: see `tensor_parallel` of the model.

@@ -87,6 +87,7 @@ class Course:
         self._say = say
         self._rate = RecentRate()
         self._small, self._large = RecentPace(), RecentPace()
+        self._any_small, self._any_large = RecentPace(), RecentPace()
         self._under: _Under | None = None
         self._not_before = 0.0
         self.moves: list[Move] = []
@@ -97,6 +98,8 @@ class Course:
         self._rate.add(flow.small.records, flow.sent)
         self._small.add(flow.small_typical)
         self._large.add(flow.large_typical)
+        self._any_small.add(flow.small)
+        self._any_large.add(flow.large)
         if sight.pools["large"].fed:  # whoever came now would get nothing
             return []
         if self._under is None:
@@ -177,7 +180,10 @@ class Course:
 
     def _seen(self, start_s: Mapping[str, float]) -> Seen | None:
         rate = self._rate.latest()
-        small, large = self._small.latest(), self._large.latest()
+        # First calls and partial batches are slow. They are all that there is of a large pool that
+        # is much too large, and make it look no larger than it is.
+        small = self._small.latest() or self._any_small.latest()
+        large = self._large.latest() or self._any_large.latest()
         if rate is None or small is None or large is None or len(start_s) < len(("small", "large")):
             return None
         return Seen(rate, small, large, start_s["small"], start_s["large"])
