@@ -55,7 +55,7 @@ _TARGETS = {
 
 _IN_TURNS = {"rounds": 5, "threads": 1}
 BENCHMARKS: dict[str, dict[str, int]] = {
-    "balance": {"records": 1600, "only": 0},
+    "balance": {"records": 800, "only": 0},
     "capture": _IN_TURNS,
     "engine": _IN_TURNS,
     "fetch": {},
