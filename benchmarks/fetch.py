@@ -13,6 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from benchmarks.measure import Work, peak_bytes
+from pipeline.balance.evidence import Served
 from pipeline.fetch import FetchStage
 from pipeline.guard import Guard
 from pipeline.ledger import Admission
@@ -59,6 +60,9 @@ class _NobodyDies:
         """See Reporter."""
 
     def worked(self, stage: str, work: BlockWork) -> None:
+        """See Reporter."""
+
+    def served(self, stage: str, served: Served, *, sent: int = 0, typical: bool = True) -> None:
         """See Reporter."""
 
     def arrived(self, rows: int) -> None:

@@ -57,6 +57,7 @@ _TARGETS = {
 
 _IN_TURNS = {"rounds": 5, "threads": 1}
 BENCHMARKS: dict[str, dict[str, int]] = {
+    "balance": {"records": 800, "only": 0},
     "capture": _IN_TURNS,
     "engine": _IN_TURNS,
     "fetch": {},
@@ -70,6 +71,7 @@ BENCHMARKS: dict[str, dict[str, int]] = {
 """And the settings that each takes, with their defaults."""
 
 _MEASURES = {
+    "balance": "a balanced run beside all fixed splits, where the escalation rate jumps",
     "capture": "what the ranking costs beside a plain prefill and beside eager attention",
     "engine": "the engine beside the paper's way and beside generate, on the testbed's pair",
     "fetch": "peak memory of the fetch stage on large pictures",

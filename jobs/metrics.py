@@ -19,6 +19,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from pipeline.balance.record import BalanceRecord
 from pipeline.metrics_config import MetricsConfig
 from pipeline.progress import StageCount
 from pipeline.run_record import RunRecord
@@ -51,6 +52,7 @@ class Sources:
         labels: of the run, for the one metric that names it.
         counts, work: by stage.
         times: of the replicas.
+        balance: of the pools; None also where they are of a fixed size.
     """
 
     run: RunRecord
@@ -59,6 +61,7 @@ class Sources:
     counts: Callable[[], Mapping[str, StageCount] | None]
     work: Callable[[], Mapping[str, Work] | None]
     times: Callable[[], Times | None]
+    balance: Callable[[], BalanceRecord | None] = lambda: None
 
 
 @contextmanager
@@ -102,6 +105,8 @@ class RunCollector(Collector):
         info.add_metric([], {"run_id": sources.run.run_id, **sources.labels})
         yield info
         yield _gauge("sgl_num_requests", "Records that this run has to do.", sources.records)
+        run = sources.run.model_copy(update={"balance": sources.balance()})
+        yield from _pools(run)
         counts, work, times = sources.counts(), sources.work(), sources.times()
         if counts is not None:
             exits = _exits(counts)
@@ -110,7 +115,14 @@ class RunCollector(Collector):
         if work is not None:
             yield from _work(work)
         if times is not None:
-            yield from _times(sources.run, times)
+            yield from _times(run, times)
+
+
+def _pools(run: RunRecord) -> Iterator[Metric]:
+    held = {role: float(run.held(role)) for role in run.pools}
+    yield _by(GaugeMetricFamily, "sgl_replicas", "Replicas that hold devices.", "pool", held)
+    told = "Moves of devices between the pools."
+    yield _counter("sgl_pool_moves", told, len(run.balance.moves) if run.balance else 0)
 
 
 def _queues(
@@ -195,8 +207,8 @@ def _times(run: RunRecord, times: Times) -> Iterator[Metric]:
             seconds.add_metric([role, state], spent * pool.devices)
         starts.add_metric([role], sum(one.starts for one in of_role))
         if pool.usd_per_hour is not None:
-            reserved = pool.replicas * pool.devices * times.elapsed_s
-            cost.add_metric([role], reserved * pool.usd_per_hour / 3600)
+            reserved_s = run.device_s(role, times.elapsed_s)
+            cost.add_metric([role], reserved_s * pool.usd_per_hour / 3600)
     yield from (seconds, starts, cost)
 
 

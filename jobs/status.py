@@ -10,6 +10,7 @@ from rich.table import Table
 from jobs.json_text import print_json
 from jobs.settings import storage_at
 from jobs.tables import share
+from pipeline.balance.record import BalanceRecord
 from pipeline.config import absolute_path
 from pipeline.output import Alarm
 from pipeline.status import Status, status
@@ -42,6 +43,7 @@ def plain(found: Status) -> dict[str, Any]:
     return asdict(found) | {
         "writer": writer and writer.model_dump(include=told),
         "alarm": alarm and alarm.model_dump(mode="json"),
+        "balance": found.balance and found.balance.model_dump(mode="json"),
     }
 
 
@@ -78,11 +80,18 @@ def _rows(found: Status, now: float) -> list[tuple[str, str]]:
         rows.append(("gone or damaged", f"{found.broken:,} data files; the next run redoes them"))
     if found.alarm is not None:
         rows.append(("alarm", _alarm(found.alarm)))
+    if found.balance is not None:
+        rows += [("pools", f"{_held(found.balance)}, {len(found.balance.moves)} moves")]
+        rows += [(f"  at {move.at_s:.0f} s", move.told()) for move in found.balance.moves]
     if found.writer is not None:
         one = found.writer
         heard = f"last heard of {now - one.beat_at:.0f} s ago"
         rows.append(("writer", f"process {one.pid} on {one.host}, {heard}"))
     return rows
+
+
+def _held(balance: BalanceRecord) -> str:
+    return ", ".join(f"{role} {count} replicas" for role, count in balance.held.items())
 
 
 def _alarm(alarm: Alarm) -> str:

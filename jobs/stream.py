@@ -1,6 +1,7 @@
 """One run on a Ray that is there: reserve, watch, and stream every record through the graph."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +11,9 @@ from rich.console import Console
 from jobs.display import Display, say
 from jobs.metrics import Sources, served
 from pipeline.alarm import Bell, watched
+from pipeline.balance.balancer import Balancer
+from pipeline.balance.record import BalanceRecord
+from pipeline.balance.splits import Limits, limits_of
 from pipeline.budget import Purse, spent_before
 from pipeline.build import Loaders, Run, build, loaders_of, rate_of, write
 from pipeline.carried import check_unchanged
@@ -81,6 +85,7 @@ def stream(job: JobConfig, task: Task, console: Console, loaders: Loaders | None
         f"run {record.run_id}: {start.left:,} of {source.rows:,} records{retried}, "
         f"mode {job.mode}; {resources.describe(job)}",
     )
+    limits = _limits(job, resources)
     costs = priced(job, resources, ray.nodes())
     job = costs.job
     say(console, costs.line())
@@ -97,21 +102,29 @@ def stream(job: JobConfig, task: Task, console: Console, loaders: Loaders | None
     loaders = loaders or loaders_of(job, resources)
     slots = {role: pool.replicas for role, pool in pools.items()}
     ledger = RemoteLedger.start(job.faults, Journal(output), slots)
-    books = kept(output, begins, ledger.times)
-    sources = Sources(begins, start.left, _labels(job), board.counts, board.work, ledger.times)
+    balancer = None
+    if limits:
+        told = partial(say, console)
+        balancer = Balancer(record.run_id, job, limits, start.left, board, ledger, told)
+    balance = balancer.record if balancer else _fixed
+    books = kept(output, begins, ledger.times, balance=balance)
+    sources = Sources(
+        *(begins, start.left, _labels(job), board.counts, board.work, ledger.times), balance
+    )
     monitor = _monitor(job, output, record.run_id)
-    run = Run(record.run_id, source, output, loaders, resources, board, ledger, monitor)
+    run = Run(record.run_id, source, output, loaders, resources, board, ledger, monitor, balancer)
     stall = Stall(
         partial(_moved, board, ledger),
         max(getattr(job.pools, role).start_deadline_s for role in resources.placements),
         partial(_asked_and_free, job, resources),
         partial(say, console),
     )
-    ends = partial(_ended, stall, _bell(job, monitor, console), purse)
+    ends = partial(_ended, stall, _bell(job, monitor, console), purse, balance)
     with served(job.metrics, sources) as port:
         if port is not None and job.metrics is not None:
             say(console, f"metrics: http://{job.metrics.host}:{port}/metrics")
-        with books, ledger.explained(ends), Display(console, board.counts, stages, start.left):
+        shown = Display(console, board.counts, stages, start.left)
+        with books, balancer or nullcontext(), ledger.explained(ends), shown:
             write(build(job, run), job, run)
     return purse is not None and purse.stopped
 
@@ -137,6 +150,15 @@ def _pool(costs: Priced, role: str, placement: Placement) -> PoolRecord:
     )
 
 
+def _limits(job: JobConfig, resources: Resources) -> Limits | None:
+    """Of pools between which devices move."""
+    if not job.pools.balance:
+        return None
+    places = resources.placements
+    gpus = {role: place.num_gpus for role, place in places.items()}
+    return limits_of(job, gpus, {r: rate_of(job, r, place).devices for r, place in places.items()})
+
+
 def _labels(job: JobConfig) -> dict[str, str]:
     """What the run is, for its metrics."""
     models = {role: job.model(role).path for role in ("small", "large") if job.uses(role)}
@@ -158,10 +180,20 @@ def _bell(job: JobConfig, monitor: RemoteMonitor | None, console: Console) -> Be
     return Bell(monitor.alarm, job.probe.on_alarm, partial(say, console))
 
 
-def _ended(stall: Stall, bell: Bell | None, purse: Purse | None) -> SglError | None:
+def _fixed() -> BalanceRecord | None:
+    """Of pools that keep their sizes."""
+    return None
+
+
+def _ended(
+    stall: Stall,
+    bell: Bell | None,
+    purse: Purse | None,
+    balance: Callable[[], BalanceRecord | None],
+) -> SglError | None:
     """Why the run is to end before its time."""
     if purse:
-        purse()
+        purse(balance())
     if reason := stall():
         return ReplicaError(reason)
     return bell() if bell else None

@@ -35,7 +35,7 @@ class PoolBill:
     """Device-seconds of one pool; see the module's docstring.
 
     Attributes:
-        pool_s: reserved, replicas x devices x time.
+        pool_s: reserved, replicas x devices x time, each for as long as it had them.
         usd: price of them; None where none is known.
     """
 
@@ -158,10 +158,10 @@ def _pool_bill(record: RunRecord, role: str, spent: Spent | None) -> PoolBill:
     rows_s = spent.device_s[role] if spent else 0.0
     probe_s = spent.probe_s if spent and role == "large" else 0.0
     # A run that was killed worked on for a few seconds after its record was last written.
-    unseen_s = pool.replicas * pool.devices * _unseen(record, spent)
+    unseen_s = record.held(role) * pool.devices * _unseen(record, spent)
     late_s = max(0.0, rows_s + probe_s - sums["device_s"])
     again_s = max(0.0, sums["device_s"] - rows_s - probe_s)
-    pool_s = pool.replicas * pool.devices * record.times.elapsed_s + unseen_s
+    pool_s = record.device_s(role, record.times.elapsed_s) + unseen_s
     return PoolBill(
         pool_s=pool_s,
         rows_s=rows_s,

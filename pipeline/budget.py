@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from pipeline.balance.record import BalanceRecord
 from pipeline.budget_config import BudgetConfig, WhenSpent
 from pipeline.run_record import RunRecord
 from sgl.errors import BudgetError, ConfigurationError
@@ -80,12 +81,17 @@ class Purse:
         """Whether records may be missing because the budget was spent."""
         return self.closed and self._config.then is WhenSpent.STOP
 
-    def __call__(self) -> None:
-        """Close the run if it is time."""
+    def __call__(self, balance: BalanceRecord | None = None) -> None:
+        """Close the run if it is time.
+
+        Args:
+            balance: of the run until now; None where the pools are of a fixed size.
+        """
         if self.closed:
             self._close()  # again: whoever is told may have missed it
             return
-        now = spent_by(self._run, self._clock() - self._run.started_at)
+        run = self._run.model_copy(update={"balance": balance})
+        now = spent_by(run, self._clock() - run.started_at)
         if told := _over(self._config, self._before.plus(now)):
             self.closed = True
             self._close()
@@ -115,9 +121,7 @@ def _over(config: BudgetConfig, spent: Spent) -> str | None:
 
 def spent_by(run: RunRecord, seconds: float) -> Spent:
     """By a run that has lasted so long."""
-    hours = {
-        role: pool.replicas * pool.devices * seconds / _HOUR_S for role, pool in run.pools.items()
-    }
+    hours = {role: run.device_s(role, seconds) / _HOUR_S for role in run.pools}
     usd = sum(hours[role] * (pool.usd_per_hour or 0.0) for role, pool in run.pools.items())
     return Spent(usd, sum(hours.values()))
 

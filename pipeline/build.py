@@ -15,6 +15,7 @@ from ray.data.datasource import FilenameProvider
 
 from actors.large_vlm import LargeVLM
 from actors.small_vlm import SmallVLM
+from pipeline.balance.balancer import Balancer
 from pipeline.budget_config import WhenSpent
 from pipeline.checkpoint import switch_on
 from pipeline.config import JobConfig, Mode
@@ -66,6 +67,7 @@ class Run:
     reporter: Reporter
     ledger: RemoteLedger
     monitor: RemoteMonitor | None = None
+    balancer: Balancer | None = None
 
 
 def build(job: JobConfig, run: Run) -> Dataset:
@@ -77,6 +79,8 @@ def build(job: JobConfig, run: Run) -> Dataset:
     rows = ray.data.read_datasource(source, override_num_blocks=tasks)
     rows.set_name(name_of(run.output))
     switch_on(run.output, rows.context)
+    if run.balancer:
+        run.balancer.watch(rows.context)
     rows = rows.repartition(target_num_rows_per_block=job.rows_per_block)
     rows = _fetch(rows, job, run)
     if job.uses("small"):

@@ -219,6 +219,12 @@ class JobConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _balance_of_a_cascade(self) -> "JobConfig":
+        if self.pools.balance and self.mode is not Mode.CASCADE:
+            raise ValueError(f"pools.balance: mode '{self.mode}' has one pool only; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _guided_needs_small(self) -> "JobConfig":
         guided = self.pruning.pruner == "guided" and "pruner" in self.pruning.model_fields_set
         if self.mode is Mode.LARGE and guided:

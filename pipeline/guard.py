@@ -113,7 +113,8 @@ class RemoteLedger:
     def starting(self, start: Start) -> str | None:
         """See LedgerClient."""
         node = ray.util.get_node_ip_address()
-        reason: str | None = ray.get(self.actor.starting.remote(_owner(), start, node))
+        gpus = tuple(ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))
+        reason: str | None = ray.get(self.actor.starting.remote(_owner(), start, node, gpus))
         return reason
 
     def loaded(self) -> None:
@@ -127,6 +128,19 @@ class RemoteLedger:
     def wait_for_the_end(self) -> None:
         """See LedgerClient. What a replica raised, Ray would print several times, with traces."""
         time.sleep(_PATIENCE_S)
+
+    def came(self, name: str, role: str) -> None:
+        """See Timesheet; does not wait."""
+        self.actor.came.remote(name, role)
+
+    def left(self, name: str) -> None:
+        """See Timesheet; does not wait."""
+        self.actor.left.remote(name)
+
+    def gpus(self) -> dict[str, tuple[str, ...]] | None:
+        """See Ledger; None where it cannot be reached."""
+        gpus: dict[str, tuple[str, ...]] | None = self._ask("gpus")
+        return gpus
 
     def times(self) -> Times | None:
         """Where the replicas' time went; None where the ledger cannot be reached."""

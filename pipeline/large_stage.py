@@ -4,6 +4,7 @@ Paper, section 3.2: the large model prunes its visual tokens by the small model'
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from actors.batching import MOST_PADDING, Watch, unwatched
 from actors.large_vlm import GuidedQuestion
+from pipeline.balance.evidence import Served
 from pipeline.coalescer import Batched, Coalescer
 from pipeline.fail_safe import Decision, FailSafe, MonitorClient, Outcome
 from pipeline.guard import Guard
@@ -109,6 +111,7 @@ class LargeStage:
         self._monitor = monitor
         self._fail_safe = FailSafe(monitor)
         self._coalescer: Coalescer[GuidedQuestion, Answer | Failure] | None = None
+        self._warm = False
 
     async def __call__(self, table: pa.Table) -> pa.Table:
         """Put the open rows of one block through the model; the others only pass."""
@@ -217,9 +220,15 @@ class LargeStage:
         return self._coalescer
 
     async def _run(self, batch: Sequence[GuidedQuestion]) -> list[Answer | Failure]:
-        return await asyncio.get_running_loop().run_in_executor(
+        began = time.monotonic()
+        results = await asyncio.get_running_loop().run_in_executor(
             self._thread, self._guard.run, self._model.run, batch, [item.id for item in batch]
         )
+        served = Served.call(len(batch), time.monotonic() - began)
+        typical = self._warm and len(batch) >= self._settings.batch_size
+        self._reporter.served("large", served, typical=typical)
+        self._warm = True
+        return results
 
     def _finished(
         self, table: pa.Table, results: dict[int, Batched[Answer | Failure]], safe: Collection[int]

@@ -98,6 +98,7 @@ class Ledger:
         self._replicas = Replicas(config, clock)
         self._timesheet = Timesheet(slots or {}, clock)
         self._asked = 0
+        self._gpus: dict[str, tuple[str, ...]] = {}
         for event in journal.read():
             self._apply(event)
 
@@ -143,11 +144,28 @@ class Ledger:
             running[attempt.stage] += len(attempt.ids)
         return self._timesheet.times().model_copy(update={"running": dict(running)})
 
-    def starting(self, owner: str, start: Start, node: str) -> str | None:
+    def starting(
+        self, owner: str, start: Start, node: str, gpus: tuple[str, ...] = ()
+    ) -> str | None:
         """See Replicas; whatever the owner had open has died."""
         self._died(owner)
+        self._gpus[owner] = gpus
         self._timesheet.starting(owner, start.role, node)
         return self._replicas.starting(owner, start)
+
+    def came(self, owner: str, role: str) -> None:
+        """See Timesheet."""
+        self._timesheet.came(owner, role)
+
+    def left(self, owner: str) -> None:
+        """See Timesheet; and it is waited for no more."""
+        self._timesheet.left(owner)
+        self._replicas.left(owner)
+        self._gpus.pop(owner, None)
+
+    def gpus(self) -> dict[str, tuple[str, ...]]:
+        """The GPUs of its node that each replica is on, or has a share of."""
+        return dict(self._gpus)
 
     def loaded(self, owner: str) -> None:
         """See Replicas."""

@@ -6,13 +6,15 @@ dies, a budget that is spent later stops nothing.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import ray
 
+from pipeline.balance.evidence import Served
+from pipeline.balance.flow import Flow
 from pipeline.driver_node import on_driver_node
 from pipeline.work import Work
 
@@ -55,12 +57,24 @@ class Reporter(Protocol):
         """What was done to these rows."""
         ...
 
+    def served(self, stage: str, served: Served, *, sent: int = 0, typical: bool = True) -> None:
+        """A replica's model was called.
+
+        Args:
+            stage: small or large.
+            served: the call.
+            sent: requests that go on to the large model.
+            typical: whether its seconds tell of a busy replica: not a partial batch, and not the
+                replica's first call, which allocates and compiles.
+        """
+        ...
+
     def arrived(self, rows: int) -> None:
         """Rows have reached the large stage."""
         ...
 
     async def drained(self) -> bool:
-        """Whether every row of the job has reached the large stage."""
+        """Whether no row will reach this replica of the large stage any more."""
         ...
 
     def closed(self) -> "Future[bool]":
@@ -89,6 +103,8 @@ class Board:
         self._closed = False
         self._counts = {stage: StageCount() for stage in STAGES}
         self._work = {stage: Work() for stage in STAGES}
+        self._flow = Flow()
+        self._leaving: set[str] = set()
 
     def done(self, stage: str, rows: int, failed: int, escalated: int) -> None:
         """See Reporter."""
@@ -110,6 +126,18 @@ class Board:
         """By stage."""
         return dict(self._work)
 
+    def served(self, stage: str, served: Served, sent: int, typical: bool) -> None:
+        """See Reporter."""
+        self._flow = self._flow.plus(stage, served, sent, typical)
+
+    def flow(self) -> Flow:
+        """What the balance of the pools goes by."""
+        return replace(self._flow, rows=self._counts["small"].rows)
+
+    def leaving(self, replicas: Sequence[str]) -> None:
+        """These get no more rows."""
+        self._leaving.update(replicas)
+
     def arrived(self, rows: int) -> None:
         """See Reporter."""
         self._arrived += rows
@@ -122,8 +150,10 @@ class Board:
         """See Reporter."""
         return self._closed
 
-    def drained(self) -> bool:
+    def drained(self, replica: str) -> bool:
         """See Reporter; of a run that is closed, every row that is under way."""
+        if replica in self._leaving:
+            return True
         under_way = self._counts["small"].rows or self._counts["fetch"].rows
         return self._arrived >= (under_way if self._closed else self._expected)
 
@@ -168,6 +198,19 @@ class BoardReporter:
         """See Reporter."""
         self.board.worked.remote(stage, work)
 
+    def served(self, stage: str, served: Served, *, sent: int = 0, typical: bool = True) -> None:
+        """See Reporter."""
+        self.board.served.remote(stage, served, sent, typical)
+
+    def flow(self) -> Flow | None:
+        """See Board; None where it cannot be reached."""
+        flow: Flow | None = self._ask("flow")
+        return flow
+
+    def leaving(self, replicas: Sequence[str]) -> None:
+        """See Board."""
+        self.board.leaving.remote(list(replicas))
+
     def close(self) -> None:
         """See Board."""
         self.board.close.remote()
@@ -183,7 +226,8 @@ class BoardReporter:
 
     async def drained(self) -> bool:
         """See Reporter; False where the board cannot be reached."""
+        own = ray.get_runtime_context().get_actor_id()
         try:
-            return bool(await self.board.drained.remote())
+            return bool(await self.board.drained.remote(str(own)))
         except ray.exceptions.RayError:
             return False

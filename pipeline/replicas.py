@@ -106,6 +106,10 @@ class Replicas:
         if replica := self._replicas.get(owner):
             replica.phase, replica.strikes, replica.reason = _Phase.IDLE, 0, ""
 
+    def left(self, owner: str) -> None:
+        """The replica has gone for good."""
+        self._replicas.pop(owner, None)
+
     def loading(self) -> bool:
         """Whether any replica loads its model within its deadline."""
         now = self._clock()

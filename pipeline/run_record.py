@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from actors.config import StrictModel
 from infra.storage import read_bytes, write_bytes
+from pipeline.balance.record import BalanceRecord
 from pipeline.output import Output
 from pipeline.timesheet import Times
 
@@ -27,7 +28,7 @@ class PoolRecord(StrictModel):
     """A pool as the run reserved it.
 
     Attributes:
-        replicas: reserved from the run's start to its end.
+        replicas: reserved from the run's start to its end, or to when its balance moves them.
         devices: of each: GPUs, a share of one, or CPU cores.
         device: what they are: "gpu" or "cpu".
         usd_per_hour: of one device; None where no price is known.
@@ -50,6 +51,7 @@ class RunRecord(StrictModel):
         ended: whether `times` is of its end, and not of a moment on the way.
         pools: by role.
         times: up to then.
+        balance: likewise; None where the pools are of a fixed size.
     """
 
     run_id: str
@@ -57,6 +59,17 @@ class RunRecord(StrictModel):
     ended: bool
     pools: dict[str, PoolRecord]
     times: Times = Field(default_factory=lambda: Times(elapsed_s=0.0, replicas=()))
+    balance: BalanceRecord | None = None
+
+    def device_s(self, role: str, elapsed_s: float) -> float:
+        """Device-seconds that a pool has reserved after so many seconds."""
+        pool = self.pools[role]
+        beyond_s = self.balance.beyond_s.get(role, 0.0) if self.balance else 0.0
+        return pool.devices * (pool.replicas * elapsed_s + beyond_s)
+
+    def held(self, role: str) -> int:
+        """Replicas of a pool that hold devices."""
+        return (self.balance.held if self.balance else {}).get(role, self.pools[role].replicas)
 
 
 @contextmanager
@@ -65,6 +78,7 @@ def kept(
     record: RunRecord,
     times: Callable[[], Times | None],
     every_s: float = _WRITTEN_EVERY_S,
+    balance: Callable[[], BalanceRecord | None] = lambda: None,
 ) -> Iterator[None]:
     """Keep one run's record up to date until the block ends, however it ends.
 
@@ -73,6 +87,7 @@ def kept(
         record: of the run, as it begins.
         times: asks for the times so far; None when they cannot be had.
         every_s: seconds from one writing to the next.
+        balance: tells of it so far; None where there is none.
     """
     over = threading.Event()
 
@@ -82,7 +97,8 @@ def kept(
         while True:
             ended = over.wait(every_s)
             if (now := times()) is not None:
-                latest = latest.model_copy(update={"times": _later(latest, now), "ended": ended})
+                told = {"times": _later(latest, now), "ended": ended, "balance": balance()}
+                latest = latest.model_copy(update=told)
             _write(output, latest)
             if ended:
                 return

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from actors.batching import Watch, unwatched
+from pipeline.balance.evidence import Served
 from pipeline.budget_config import WhenSpent
 from pipeline.fail_safe import Decision, FailSafe, MonitorClient
 from pipeline.guard import Guard
@@ -112,10 +113,12 @@ class SmallStage:
         self._guard = guard
         self._settings = settings
         self._reporter = reporter
+        self._warm = False
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Run the open rows of one block."""
         check_columns("small", table, READS)
+        began = time.monotonic()
         self._fail_safe.ask()
         self._spent.ask()
         if self._settings.when_spent is WhenSpent.STOP and self._spent.active():
@@ -130,7 +133,21 @@ class SmallStage:
         }
         out = self._finished(table, edits, results, decisions)
         check_conserved("small", table, out)
+        if results:
+            served = Served.call(len(results), time.monotonic() - began)
+            sent = self._sent(results, decisions)
+            self._reporter.served("small", served, sent=sent, typical=self._warm)
+            self._warm = True
         return out
+
+    def _sent(
+        self, results: Mapping[int, Guidance | Failure], decisions: Mapping[int, Decision]
+    ) -> int:
+        """Requests of the large model that follow."""
+        guided = {row: item for row, item in results.items() if isinstance(item, Guidance)}
+        ways = len(self._settings.probe.prunings) if self._settings.probe else 0
+        probes = ways * len(self._probed(guided))
+        return probes + sum(decision not in _STAYS for decision in decisions.values())
 
     def _run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
         try:
@@ -152,7 +169,7 @@ class SmallStage:
             return Decision.EXITED
         return Decision.OVER_BUDGET if self._spent.active() else Decision.ESCALATED
 
-    def _probed(self, guided: dict[int, Guidance]) -> dict[int, Guidance]:
+    def _probed(self, guided: Mapping[int, Guidance]) -> dict[int, Guidance]:
         probe = self._settings.probe
         return {row: item for row, item in guided.items() if probe and probe.chooses(item.id)}
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from infra.s3 import DEFAULT, StorageConfig
+from pipeline.balance.record import BalanceRecord
 from pipeline.lease import Holder, holder_of
 from pipeline.output import Alarm, Output, open_output
 from pipeline.rowfiles import in_parallel, read, visible, write_tasks
+from pipeline.run_record import run_records
 from sgl.errors import ConfigurationError
 from sgl.types import Route
 
@@ -34,6 +36,7 @@ class Status:
         finished_at: when it was complete; None while it is not.
         writer: who is writing, or was when it died; None where nobody holds the lease.
         alarm: that the answers are not what was promised; None where none was raised.
+        balance: of the latest run's pools; None where they are of a fixed size.
     """
 
     state: str
@@ -50,6 +53,7 @@ class Status:
     finished_at: str | None
     writer: Holder | None
     alarm: Alarm | None
+    balance: BalanceRecord | None = None
 
 
 def status(path: str, now: float, storage: StorageConfig = DEFAULT) -> Status:
@@ -90,7 +94,12 @@ def status(path: str, now: float, storage: StorageConfig = DEFAULT) -> Status:
         finished_at=success.finished_at if success else None,
         writer=writer,
         alarm=output.alarm(),
+        balance=_balance(output, record.run_id),
     )
+
+
+def _balance(output: Output, run_id: str) -> BalanceRecord | None:
+    return next((one.balance for one in run_records(output) if one.run_id == run_id), None)
 
 
 def is_marked(output: Output) -> bool:

@@ -1,6 +1,6 @@
 """Where the time of every replica went, so that a bill can be explained.
 
-A replica is always in one of four states:
+A replica is always in one of four states, until it has gone:
 
     start-up   its process starts and its model loads; the first ones from the run's start on
     waiting    for records, for a batch to fill, for pictures to be prepared
@@ -27,6 +27,7 @@ class State(StrEnum):
     STARTUP = "startup"
     WAITING = "waiting"
     WORK = "work"
+    GONE = "gone"
 
 
 class ReplicaTime(StrictModel):
@@ -37,6 +38,8 @@ class ReplicaTime(StrictModel):
         node: that it was last seen on; its address.
         startup_s, waiting_s, device_s, handling_s, lost_s, open_s: see the module's docstring.
         starts: of its process.
+        load_s: of start-up, what its process needed for the model, the last time.
+        late: it was not there at the run's start, so that its start-up is from being asked for on.
     """
 
     role: str
@@ -48,6 +51,8 @@ class ReplicaTime(StrictModel):
     lost_s: float
     open_s: float
     starts: int
+    load_s: float = 0.0
+    late: bool = False
 
     @property
     def total_s(self) -> float:
@@ -77,10 +82,13 @@ class _Sheet:
     since: float
     state: State = State.STARTUP
     starts: int = 1
+    loading: float = 0.0
     device_s: float = 0.0
     handling_s: float = 0.0
     lost_s: float = 0.0
     unreported_s: float = 0.0
+    load_s: float = 0.0
+    late: bool = False
     in_state: dict[State, float] = field(default_factory=lambda: dict.fromkeys(State, 0.0))
 
     def to(self, state: State, now: float) -> float:
@@ -111,17 +119,31 @@ class Timesheet:
         if sheet is None:
             first = self._free.get(role, 0) > 0
             self._free[role] = self._free.get(role, 0) - 1
-            self._sheets[owner] = _Sheet(role, node, self._started if first else now)
+            sheet = _Sheet(role, node, self._started if first else now, loading=now)
+            self._sheets[owner] = sheet
             return
         self._lose(sheet, now)
         sheet.to(State.STARTUP, now)
-        sheet.node, sheet.starts = node, sheet.starts + 1
+        sheet.node, sheet.starts, sheet.loading = node, sheet.starts + 1, now
+
+    def came(self, owner: str, role: str) -> None:
+        """A replica beyond those of the start was asked for; it has no process yet."""
+        if owner not in self._sheets:
+            self._sheets[owner] = _Sheet(role, "", self._clock(), starts=0, late=True)
+
+    def left(self, owner: str) -> None:
+        """It has gone for good, or would come back only for what was lost with a node."""
+        if sheet := self._sheets.get(owner):
+            now = self._clock()
+            self._lose(sheet, now)
+            sheet.to(State.GONE, now)
 
     def loaded(self, owner: str) -> None:
         """The model is there."""
         if sheet := self._sheets.get(owner):
             now = self._clock()
             self._raised(sheet, now)
+            sheet.load_s = now - sheet.loading
             sheet.to(State.WAITING, now)
 
     def begin(self, owner: str) -> None:
@@ -177,4 +199,6 @@ class Timesheet:
             lost_s=sheet.lost_s,
             open_s=sheet.unreported_s + current[State.WORK],
             starts=sheet.starts,
+            load_s=sheet.load_s,
+            late=sheet.late,
         )

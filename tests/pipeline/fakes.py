@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from actors.batching import Watch, unwatched
 from actors.large_vlm import GuidedQuestion
+from pipeline.balance.evidence import Served
 from pipeline.config import FaultsConfig
 from pipeline.fetch import FetchStage
 from pipeline.guard import Guard
@@ -294,11 +295,14 @@ class LocalReporter:
     def worked(self, stage: str, work: Work) -> None:
         self.board.worked(stage, work)
 
+    def served(self, stage: str, served: Served, *, sent: int = 0, typical: bool = True) -> None:
+        self.board.served(stage, served, sent, typical)
+
     def arrived(self, rows: int) -> None:
         self.board.arrived(rows)
 
     async def drained(self) -> bool:
-        return self.board.drained()
+        return self.board.drained("here")
 
     def closed(self) -> "Future[bool]":
         answer: Future[bool] = Future()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.s3 import DEFAULT
+from pipeline.balance.record import BalanceRecord
 from pipeline.bill import PoolBill, bill_of
 from pipeline.output import Output
 from pipeline.run_record import PoolRecord, RunRecord, kept, run_records
@@ -189,3 +190,31 @@ def test_a_record_that_cannot_be_written_does_not_end_the_run(tmp_path: Path) ->
     begun = RunRecord(run_id="run", started_at=time.time(), ended=False, pools=POOLS)
     with kept(output_in(tmp_path), begun, lambda: None, 60.0):
         pass
+
+
+def test_replicas_that_came_and_went_are_paid_for_as_long_as_they_were_there(
+    tmp_path: Path,
+) -> None:
+    """One of the two large replicas went after 6 s, and a small one came for the rest."""
+    came = replica("small", startup_s=1, waiting_s=1, device_s=2)
+    gone = replica("large", startup_s=2, waiting_s=2, device_s=2)
+    record_in(
+        tmp_path,
+        times=Times(elapsed_s=10, replicas=(SMALL, came, LARGE[0], gone)),
+        balance=BalanceRecord(
+            held={"small": 2, "large": 1}, beyond_s={"small": 4.0, "large": -4.0}
+        ),
+    )
+    bill = bill_of(output_in(tmp_path))
+    assert bill.pools["small"].pool_s == 0.5 * (10 + 4)
+    assert bill.pools["large"].pool_s == 4.0 * (10 + 6)
+    assert bill.pools["small"].unexplained_s == 0
+    assert bill.pools["large"].unexplained_s == 0
+    assert bill.pools["large"].usd == 64.0
+
+
+def test_of_a_killed_run_the_replicas_that_it_had_last_worked_on(tmp_path: Path) -> None:
+    balance = BalanceRecord(held={"small": 3, "large": 1}, beyond_s={"small": 0.0, "large": 0.0})
+    record_in(tmp_path, ended=False, balance=balance)
+    rows_in(tmp_path, until=12.0)
+    assert bill_of(output_in(tmp_path)).pools["small"].pool_s == 0.5 * (10 + 3 * 2)

@@ -118,13 +118,13 @@ def test_a_board_that_is_closed_waits_for_what_is_under_way_only() -> None:
     board.done("fetch", 20, 0, 0)
     board.done("small", 10, 0, 0)
     board.arrived(10)
-    assert not board.drained()
+    assert not board.drained("one")
     assert not is_closed(LocalReporter(board))
     board.close()
-    assert board.drained()
+    assert board.drained("one")
     assert is_closed(LocalReporter(board))
     board.done("small", 10, 0, 0)
-    assert not board.drained()
+    assert not board.drained("one")
 
 
 def test_a_stage_that_takes_no_more_lets_a_block_go(tmp_path: Path) -> None:

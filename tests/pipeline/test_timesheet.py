@@ -12,7 +12,7 @@ def sheet_of(clock: Clock, slots: int = 1) -> Timesheet:
 
 def told(sheet: Timesheet) -> dict[str, float]:
     (one,) = sheet.times().replicas
-    seconds = one.model_dump(exclude={"role", "node", "starts"})
+    seconds = one.model_dump(exclude={"role", "node", "starts", "load_s", "late"})
     return {name: value for name, value in seconds.items() if value}
 
 
@@ -118,3 +118,36 @@ def test_every_second_is_booked_once_whatever_happens(events: list[tuple[str, fl
     (one,) = times.replicas
     assert isinstance(one, ReplicaTime)
     assert one.total_s == pytest.approx(times.elapsed_s)
+
+
+def test_one_that_comes_late_starts_up_from_when_it_is_asked_for() -> None:
+    clock = Clock()
+    sheet = sheet_of(clock)
+    sheet.came("late", "small")
+    clock.now += 4
+    assert told(sheet) == {"startup_s": 4}
+    sheet.starting("late", "small", "here")
+    clock.now += 2
+    sheet.loaded("late")
+    (one,) = sheet.times().replicas
+    assert (one.startup_s, one.load_s, one.starts, one.late) == (6, 2, 1, True)
+
+
+def test_one_that_has_gone_costs_no_more() -> None:
+    clock = Clock()
+    sheet = loaded(clock)
+    clock.now += 3
+    sheet.left("one")
+    clock.now += 100
+    assert told(sheet) == {"waiting_s": 3}
+
+
+def test_one_that_had_gone_and_comes_back_costs_again_from_then_on() -> None:
+    """As where blocks that it made were lost with their node."""
+    clock = Clock()
+    sheet = loaded(clock)
+    sheet.left("one")
+    clock.now += 100
+    sheet.starting("one", "small", "there")
+    clock.now += 5
+    assert told(sheet) == {"startup_s": 5}

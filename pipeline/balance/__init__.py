@@ -1,0 +1,1 @@
+"""Devices move between the pools while a run goes on: docs/BALANCE.md."""

@@ -1,0 +1,164 @@
+"""What we need of Ray's insides is there, and does what we take it to do."""
+
+import inspect
+from typing import Any
+
+import pytest
+from ray.data._internal.actor_autoscaler.autoscaling_actor_pool import AutoscalingActorConfig
+from ray.data._internal.execution.interfaces.execution_options import ExecutionResources
+from ray.data._internal.execution.operators import actor_pool_map_operator as operators
+from ray.data.context import DataContext
+
+from pipeline.balance.ray_pools import BalanceCallback, MovablePool, Pools, forget, lacks, watch
+
+TOLD = "Ray's actor pools have changed: adapt pipeline/balance/ray_pools.py"
+
+
+class Id:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def hex(self) -> str:
+        return self.name
+
+
+class Handle:
+    """Of an actor that is alive."""
+
+    def __init__(self, name: str) -> None:
+        self._actor_id = Id(name)
+
+    def _get_local_state(self) -> int:
+        return int(operators._ACTOR_STATE_ALIVE)
+
+
+def ray_pool(size: int, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Of running actors, without a Ray."""
+    made = iter(range(100))
+
+    def create(labels: dict[str, str], logical: str) -> tuple[Any, Any, Any]:
+        number = next(made)
+        return Handle(f"a{number}"), f"ref{number}", ExecutionResources(gpu=1)
+
+    config = AutoscalingActorConfig(
+        min_size=size,
+        max_size=size,
+        initial_size=size,
+        max_tasks_in_flight_per_actor=2,
+        max_actor_concurrency=1,
+        per_actor_resource_usage=ExecutionResources(gpu=1),
+    )
+    monkeypatch.setattr(operators.ray, "get", lambda ref: "node")
+    monkeypatch.setattr(operators, "get_draining_nodes", dict)
+    monkeypatch.setattr(operators, "get_actor_locations", lambda names: {})
+    pool = operators._NodeAwareActorPool(create, config)
+    for _ in range(size):
+        pool._add_pending_actor(*pool._create_actor())
+    for ref in pool.get_pending_actor_refs():
+        pool.pending_to_running(ref)
+    return pool
+
+
+def test_ray_has_what_we_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = ray_pool(1, monkeypatch)
+    assert lacks(pool) == [], TOLD
+    arguments = list(inspect.signature(type(pool)._update_rank).parameters)
+    assert arguments == ["self", "actor", "state", "died"], TOLD
+    assert "custom_execution_callback_classes" in DataContext.__dataclass_fields__, TOLD
+
+
+def test_one_that_leaves_gets_no_task_and_goes_when_it_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = MovablePool.taking_over(ray_pool(2, monkeypatch))
+    first, second = pool._running_actors
+    pool.on_task_submitted(first)
+    pool.leave(["a0"])
+    pool.refresh_actor_state()
+    assert pool.min_size() == pool.max_size() == 1
+    assert pool.select_actors() is second
+    pool.let_go()
+    assert pool.current_size() == 2  # it still works
+    pool.on_task_completed(first)
+    pool.refresh_actor_state()
+    assert pool.select_actors() is second
+    pool.let_go()
+    assert list(pool._running_actors) == [second]
+    assert pool.leaving == set()
+
+
+def test_rays_own_rules_take_nobody_while_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = MovablePool.taking_over(ray_pool(2, monkeypatch))
+    first, _ = pool._running_actors
+    pool.on_task_submitted(first)
+    pool.leave(["a0"])
+    down = operators.ActorPoolScalingRequest.downscale(delta=-1, reason="pool exceeding max size")
+    pool.scale(down)
+    assert pool.current_size() == 2
+    assert {one.name: one.ready for one in pool.view(0, fed=False).actors} == {
+        "a0": False,
+        "a1": True,
+    }
+
+
+def test_behind_the_end_of_the_input_ray_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = MovablePool.taking_over(ray_pool(2, monkeypatch))
+    for _ in range(2):
+        pool.scale(operators.ActorPoolScalingRequest.downscale(delta=-1, force=True, reason="end"))
+    assert pool.current_size() == 0
+
+
+class Watching:
+    def __init__(self) -> None:
+        self.why = ""
+
+    def step(self, pools: Pools) -> None:
+        raise RuntimeError("never mind")
+
+    def give_up(self, why: str) -> None:
+        self.why = why
+
+
+class Executor:
+    def __init__(self, context: DataContext, topology: dict[Any, Any]) -> None:
+        self._data_context = context
+        self._topology = topology
+
+
+class Op:
+    def __init__(self, name: str, pool: Any) -> None:
+        self.name = name
+        self._actor_pool = pool
+
+
+class State:
+    def __init__(self, op: Op) -> None:
+        self.op = op
+
+
+def executor_of(pool: Any, watcher: Watching) -> Executor:
+    context = DataContext()
+    watch(context, "run", watcher)
+    ops = [Op(f"MapBatches({name}Stage)", pool) for name in ("Small", "Large")]
+    return Executor(context, {op: State(op) for op in ops})
+
+
+def test_with_another_ray_the_pools_keep_their_sizes() -> None:
+    watcher = Watching()
+    callback = BalanceCallback()
+    callback.before_execution_starts(executor_of(object(), watcher))
+    callback.on_execution_step(None)
+    forget("run")
+    assert "_running_actors" in watcher.why
+
+
+def test_what_goes_wrong_while_it_looks_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watcher = Watching()
+    callback = BalanceCallback()
+    callback.before_execution_starts(executor_of(ray_pool(1, monkeypatch), watcher))
+    callback.on_execution_step(None)
+    callback.on_execution_step(None)
+    forget("run")
+    assert watcher.why == "RuntimeError: never mind"
