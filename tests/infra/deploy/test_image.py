@@ -27,6 +27,8 @@ def test_it_runs_as_nobody_and_with_locked_versions() -> None:
     constraints = (ROOT / "constraints.txt").read_text()
     assert re.search(r"^torch==[\d.]+$", constraints, re.MULTILINE)
     installs = re.findall(r"pip install (.+?)(?: ;;| \\|$)", DOCKERFILE, re.MULTILINE)
+    assert re.search(r"^ARG TORCH_CPU_INDEX$", DOCKERFILE, re.MULTILINE)
+    assert re.search(r"cpu\) .*\$\{TORCH_CPU_INDEX:\?", DOCKERFILE)
     locked = ("--constraint constraints.txt", '"$torch', "--no-deps")
     assert len(installs) == 4
     assert all(any(how in line for how in locked) for line in installs)
