@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, cast
 from jobs import deploy, inspect_record, key, plan, report, serve, submit
 from jobs.evaluate_options import add_evaluate
 from jobs.job_options import add_cascade, add_run, add_sources, job_of
+from pipeline.interrupt import hear_stops
 from sgl.errors import (
     AlarmError,
     AuditError,
@@ -87,6 +88,7 @@ _MEASURES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = make_parser().parse_args(arguments)
+    hear_stops()
     try:
         return int(options.command(options))
     except tuple(EXIT_CODES) as error:

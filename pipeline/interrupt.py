@@ -1,5 +1,6 @@
-"""Ending a run from one of its driver's own threads."""
+"""Ending a run: from one of its driver's own threads, and as a job that is told to stop."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,15 @@ from types import FrameType
 
 class Ended(KeyboardInterrupt):
     """The block was ended from within the process, not by its user."""
+
+
+def hear_stops() -> None:
+    """Let a job of Ray's Jobs API that is stopped by SIGINT hear it, as a terminal's Ctrl-C.
+
+    What a cluster starts that was itself started in a shell's background ignores SIGINT from birth.
+    """
+    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -124,7 +124,10 @@ def test_every_replica_is_on_a_node_of_its_pool_with_gpus_of_its_own(played: Pla
             # And those of the node that joined are the ones that the killed node's became.
             assert {one.node for one in found if one.role == role} == set(nodes)
             for node in nodes:
-                assert sorted(one.gpus for one in found if one.node == node) == gpus
+                # A replica that has not started when the last record is done never does.
+                there = Counter(one.gpus for one in found if one.node == node)
+                assert there
+                assert there <= Counter(gpus), (name, role)
 
 
 def test_nothing_is_lost_or_twice_and_all_answers_are_the_calm_runs(played: Played) -> None:

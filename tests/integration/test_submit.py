@@ -146,7 +146,9 @@ def test_the_same_id_is_followed_and_not_run_twice(jobs: RayJobs, tmp_path: Path
 
 def test_a_job_that_is_stopped_ends_by_itself(jobs: RayJobs) -> None:
     """As on a terminal, so that it gives its output back, and not by a kill after 3 s."""
-    code = """import time
+    # Whoever starts a cluster in a shell's background has it ignore SIGINT.
+    code = """import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     print("line", flush=True)
     time.sleep(600)

@@ -1,6 +1,7 @@
 import argparse
 import asyncio
 import signal
+from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 
@@ -109,6 +110,15 @@ def test_a_report_that_cannot_be_written_here_does_not_fail_the_job(
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.fixture
+def _on_a_terminal() -> Iterator[None]:
+    """A shell's background jobs, and so tests in one, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_on_a_terminal")
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
