@@ -47,8 +47,8 @@ def load_job(
             YAML file says of them is passed over and told; flags and `--set` must not.
         undecided: these are still to be chosen, by a calibration, and so is what watches them;
             what is written of them is passed over and told.
-        elsewhere: the job runs where other folders are than here. Whether a model that is not here
-            is the policy's is left to where it is.
+        elsewhere: the job runs where other folders are than here, and other variables. Whether a
+            model that is not here is the policy's is left to where it is, and so is the storage.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
@@ -65,8 +65,8 @@ def load_job(
         _pass_over(data, _CALIBRATED, "a calibration chooses it, and draws its own sample")
         data |= {"mode": Mode.CASCADE.value, "threshold": NOBODY_EXITS}
     if chosen is None:
-        return checked(data)
-    job = checked(settings_of(chosen, data))
+        return checked(data, elsewhere=elsewhere)
+    job = checked(settings_of(chosen, data), elsewhere=elsewhere)
     check_policy(chosen, job, _unseen(job) if elsewhere else ())
     return job
 
@@ -104,17 +104,22 @@ def submit_config(
         raise ConfigurationError(explained(error, _Submitted)) from error
 
 
-def checked(data: Mapping[str, Any]) -> JobConfig:
+def checked(data: Mapping[str, Any], *, elsewhere: bool = False) -> JobConfig:
     """A JobConfig of plain data, the testbed's name resolved, paths absolute.
+
+    Args:
+        data: the settings.
+        elsewhere: see load_job; the storage stays as it is written.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
     """
     try:
         job = JobConfig.model_validate(data)
+        job = job.model_copy(update={"models": with_testbed(job.models)})
+        return job.absolute(elsewhere=elsewhere)  # which looks at the environment's storage, too
     except ValidationError as error:
         raise ConfigurationError(explained(error, JobConfig)) from error
-    return job.model_copy(update={"models": with_testbed(job.models)}).absolute()
 
 
 def storage_at(endpoint_url: str | None) -> StorageConfig:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import yaml
 
+from infra.s3 import StorageConfig
 from infra.storage import check_uri
 from jobs.code_package import archive, code_files, code_version, testbed_weights
 from jobs.settings import TESTBED
@@ -31,8 +33,9 @@ POLICY = "policy.yaml"
 PRICES = "prices.yaml"
 OUTPUT, CODE, DIGEST = "sgl.output", "sgl.code", "sgl.settings"
 """Of the job, for whoever looks at the cluster, and to know it again."""
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """It becomes part of file names and addresses."""
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WIDE = 200
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 """As a local Ray of ours has it."""
@@ -80,7 +83,7 @@ def submission_of(
         ConfigurationError: the cluster could not see a path of it, or a file cannot be read.
     """
     config = job.submit
-    if job_id is not None and not _JOB_ID.fullmatch(job_id):
+    if job_id is not None and not JOB_ID.fullmatch(job_id):
         raise ConfigurationError(
             f"--job-id {job_id}: write letters, digits, and . _ - between them"
         )
@@ -120,10 +123,22 @@ def settings_there(job: JobConfig, policy: str | None) -> tuple[dict[str, Any], 
     for role in get_args(ModelName):
         if _is_testbed(job, role):
             data["models"][role]["path"] = TESTBED
+    told += _storage_told(job.storage)
     if policy is not None:
         for name in decided_by(read_policy(Path(policy))):
             data.pop(name, None)
     return data, told
+
+
+def _storage_told(storage: StorageConfig) -> list[str]:
+    """What of it nodes may have otherwise than this machine."""
+    if storage.endpoint_url is None:
+        if storage.resolved().endpoint_url is None:
+            return []
+        return ["AWS_ENDPOINT_URL of this machine stays here; storage.endpoint_url would go along"]
+    if urlsplit(storage.endpoint_url).hostname not in _LOOPBACK:
+        return []
+    return [f"storage.endpoint_url: {storage.endpoint_url} is on each node that node itself"]
 
 
 def _check_paths(job: JobConfig) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from pipeline.submit_config import SubmitConfig
 
 _INTERRUPTED = 130
+_UNREAD = 141
+"""As shells have it of a pipe that nobody reads."""
 _CRASHED = 1
+_AGAIN = "submitted under another --job-id it goes on"
+"""Under the same one it is only followed."""
 _SIGNALS = 128
 """Shells tell an end by a signal as this and its number."""
 _TO_FIND_IT = ("address", "verify")
@@ -72,13 +77,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Submit, follow or stop; returns the exit code."""
-    if options.follow or options.stop:
+    if options.stop is not None:
+        _check_id("--stop", options.stop)
         config = _config_alone(options)
-        jobs = _connected(options, config)
-        if options.stop:
-            return asyncio.run(_stop(jobs, options.stop, config.stop_wait_s))
-        return _follow(options, jobs, options.follow, config)
+        return _stop(_connected(options, config), options.stop, config.stop_wait_s)
+    if options.follow is not None:
+        _check_id("--follow", options.follow)
+        config = _config_alone(options)
+        return _follow(options, _connected(options, config), options.follow, config)
     return _submit(options)
+
+
+def _check_id(option: str, job_id: str) -> None:
+    from jobs.submission import JOB_ID
+    from sgl.errors import ConfigurationError
+
+    if not JOB_ID.fullmatch(job_id):
+        raise ConfigurationError(f"{option} {job_id!r}: is no job's id")
 
 
 def _submit(options: argparse.Namespace) -> int:
@@ -131,14 +146,24 @@ def _follow(
         say("no longer followed, and not stopped")
         _tell_how_to_go_on(jobs, job_id)
         return _INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads the log any more, as with `| head`; nor may Python try at its own end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        say("nobody reads its log; no longer followed, and not stopped")
+        _tell_how_to_go_on(jobs, job_id)
+        return _UNREAD
     return _told(options, job_id, info, storage)
 
 
-async def _stop(jobs: "RayJobs", job_id: str, wait_s: float) -> int:
+def _stop(jobs: "RayJobs", job_id: str, wait_s: float) -> int:
     from jobs.stopping import stop_and_wait
 
-    info = await stop_and_wait(jobs, job_id, wait_s, say)
-    say(f"job {job_id}: {info.state}; finished rows stay, and the same job again goes on")
+    try:
+        info = asyncio.run(stop_and_wait(jobs, job_id, wait_s, say))
+    except KeyboardInterrupt:
+        say(f"interrupted; job {job_id} may have been told to end, and goes on ending by itself")
+        return _INTERRUPTED
+    say(f"job {job_id}: {info.state}; finished rows stay; {_AGAIN}")
     return 0
 
 
@@ -154,7 +179,7 @@ def _told(
     if info.state is State.SUCCEEDED:
         say(f"job {job_id}: done")
     elif info.state is State.STOPPED:
-        say(f"job {job_id}: stopped; submit it again to go on")
+        say(f"job {job_id}: stopped; {_AGAIN}")
     elif info.exit_code is None:
         say(f"job {job_id}: it did not run to its end: {info.message.strip()}")
     else:

@@ -135,7 +135,7 @@ def test_the_same_id_is_followed_and_not_run_twice(jobs: RayJobs, tmp_path: Path
     said: list[str] = []
     assert asyncio.run(submit_once(jobs, once, said.append))
     assert not asyncio.run(submit_once(jobs, once, said.append))
-    assert said == ["job once is there already, and is not run twice"]
+    assert said[0] == "job once is there already, and is not run twice"
     for _ in range(2):
         info, lines, _ = followed(jobs, "once")
         assert (exit_code(info), lines) == (0, ["line"])

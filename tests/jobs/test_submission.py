@@ -194,3 +194,37 @@ def test_variables_of_the_environment_are_sent() -> None:
     assert variables.items() <= sent.environment.items()
     assert sent.environment["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
     assert sent.environment["RAY_JOB_STOP_WAIT_TIME_S"] == "9"
+
+
+def test_nothing_of_this_machines_environment_travels(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = submission_of(load_job(config, elsewhere=True))
+    secrets = {
+        "AWS_ENDPOINT_URL": "http://endpoint-here:9000",
+        "AWS_REGION": "region-here",
+        "AWS_ACCESS_KEY_ID": "key-here",
+        "AWS_SECRET_ACCESS_KEY": "secret-here",
+        "AWS_SESSION_TOKEN": "session-here",
+        "HF_TOKEN": "hub-here",
+        "RAY_AUTH_TOKEN": "token-here",
+        "RAY_JOB_HEADERS": '{"a": "header-here"}',
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    sent = submission_of(load_job(config, elsewhere=True))
+    text = [sent.entrypoint, *sent.environment.values(), *sent.metadata.values(), *sent.told]
+    whole = b"".join([*files(sent).values(), *(one.encode() for one in text)])
+    assert [name for name, value in secrets.items() if value.encode() in whole] == []
+    assert sent.metadata == before.metadata
+    assert sent.package == before.package
+    assert sent.told[0].startswith("AWS_ENDPOINT_URL of this machine stays here")
+
+
+def test_an_endpoint_of_each_node_itself_is_told() -> None:
+    here = {"storage": {"endpoint_url": "http://localhost:9000"}}
+    sent = submission_of(checked(URIS | here, elsewhere=True))
+    assert sent.told[0] == (
+        "storage.endpoint_url: http://localhost:9000 is on each node that node itself"
+    )
+    assert settings(sent).storage.model_dump(exclude_unset=True) == here["storage"]

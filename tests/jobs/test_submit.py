@@ -1,6 +1,8 @@
 import argparse
 import asyncio
+import io
 import signal
+import sys
 from itertools import repeat
 from pathlib import Path
 
@@ -41,6 +43,9 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--follow", "x", *NOBODY, "--input", "s3://b/in"), "--input: a job that is there has"),
         (("--stop", "x", *NOBODY, "--retry-errors"), "--retry-errors: a job that is there has"),
         ((*NOBODY, *JOB, "--detach", "--report", "r.html"), "--report: who detaches is not there"),
+        (("--stop", "", *NOBODY, *JOB), "--stop '': is no job's id"),
+        (("--follow", "", *NOBODY, *JOB), "--follow '': is no job's id"),
+        (("--stop", "../x", *NOBODY), "--stop '../x': is no job's id"),
         (("--stop", "x", *NOBODY), "no Ray cluster answers there"),
     ],
 )
@@ -151,3 +156,40 @@ def test_following_takes_a_cluster_from_the_settings_of_a_job(tmp_path: Path) ->
     )
     config = submit._config_alone(options)
     assert (config.reconnect_s, config.stop_wait_s) == (5, 7)
+
+
+class Named(FakeJobs):
+    address = "http://head:8265"
+
+
+def test_a_pipe_that_nobody_reads_leaves_the_job_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    jobs, options = Named(["one\n", "two\n"]), argparse.Namespace(report=None)
+    assert submit._follow(options, jobs, "sgl-1", SubmitConfig()) == 141  # type: ignore[arg-type]
+    assert "no longer followed, and not stopped" in capsys.readouterr().err
+    assert jobs.stopped == []
+
+
+def test_ctrl_c_while_a_job_ends_says_that_it_goes_on_ending(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupted(Named):
+        def stop(self, job_id: str) -> None:
+            raise KeyboardInterrupt
+
+    assert submit._stop(Interrupted(["one\n"]), "sgl-1", 1) == 130  # type: ignore[arg-type]
+    assert "may have been told to end" in capsys.readouterr().err
+
+
+def test_a_job_that_was_stopped_says_that_another_id_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "stopped; submitted under another --job-id" in told(JobInfo(State.STOPPED), capsys)
+    assert submit._stop(Named([]), "sgl-1", 1) == 0  # type: ignore[arg-type]
+    assert "under another --job-id" in capsys.readouterr().err
