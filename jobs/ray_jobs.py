@@ -17,6 +17,7 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
+from jobs.interruptible import interruptible
 from jobs.submission import Submission
 from sgl.errors import ConfigurationError
 
@@ -180,7 +181,8 @@ class RayJobs:
 
     def _call(self, ask: Callable[[], Answer]) -> Answer:
         try:
-            return ask()
+            with interruptible():
+                return ask()
         except AuthenticationError as error:
             raise _refused(self.address) from error
         except (requests.RequestException, ConnectionError) as error:

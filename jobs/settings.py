@@ -81,13 +81,21 @@ def _unseen(job: JobConfig) -> list[str]:
     ]
 
 
-class _Submitted(StrictModel):
+class Whereabouts(StrictModel):
+    """What of a job's settings also counts for one that is there already.
+
+    Attributes:
+        submit: which cluster.
+        storage: how its output is reached from here.
+    """
+
     submit: SubmitConfig = SubmitConfig()
+    storage: StorageConfig = StorageConfig()
 
 
-def submit_config(
+def whereabouts(
     path: str | None, assignments: Sequence[str], flags: Mapping[str, Any]
-) -> SubmitConfig:
+) -> Whereabouts:
     """Which cluster the settings of a job name, whatever else they say; as `load_job`.
 
     Raises:
@@ -99,9 +107,10 @@ def submit_config(
         if value is not None:
             assign(data, name, value)
     try:
-        return _Submitted.model_validate({"submit": data.get("submit", {})}).submit
+        named = {name: data[name] for name in Whereabouts.model_fields if name in data}
+        return Whereabouts.model_validate(named)
     except ValidationError as error:
-        raise ConfigurationError(explained(error, _Submitted)) from error
+        raise ConfigurationError(explained(error, Whereabouts)) from error
 
 
 def checked(data: Mapping[str, Any], *, elsewhere: bool = False) -> JobConfig:

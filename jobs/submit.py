@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.job_options import SETTINGS, add_run, flags_of, job_of
+from jobs.job_options import add_run, flags_of, job_of
 
 if TYPE_CHECKING:
     from infra.s3 import StorageConfig
     from jobs.ray_jobs import JobInfo, RayJobs
+    from jobs.settings import Whereabouts
     from pipeline.submit_config import SubmitConfig
 
 _INTERRUPTED = 130
+_STOPPED = 8
+"""Of a job; who stops to follow one has the above."""
 _UNREAD = 141
 """As shells have it of a pipe that nobody reads."""
 _CRASHED = 1
@@ -22,10 +25,10 @@ _AGAIN = "submitted under another --job-id it goes on"
 """Under the same one it is only followed."""
 _SIGNALS = 128
 """Shells tell an end by a signal as this and its number."""
-_TO_FIND_IT = ("address", "verify")
+_TO_FIND_IT = frozenset({"address", "verify", "headers", "config", "assignments"})
 """Options that following and stopping take besides the job's id."""
-_OF_A_RUN = ("policy", "job_id", "retry_errors")
-"""Those that are no settings."""
+_OPTIONS = {"shared_paths": "shared-path", "code": "no-code", "prices": "price"}
+"""Options that are not named as they are parsed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,12 +82,13 @@ def run(options: argparse.Namespace) -> int:
     """Submit, follow or stop; returns the exit code."""
     if options.stop is not None:
         _check_id("--stop", options.stop)
-        config = _config_alone(options)
+        config = _settings_alone(options, "stop").submit
         return _stop(_connected(options, config), options.stop, config.stop_wait_s)
     if options.follow is not None:
         _check_id("--follow", options.follow)
-        config = _config_alone(options)
-        return _follow(options, _connected(options, config), options.follow, config)
+        named = _settings_alone(options, "follow", "report")
+        jobs = _connected(options, named.submit)
+        return _follow(options, jobs, options.follow, named.submit, named.storage)
     return _submit(options)
 
 
@@ -195,7 +199,7 @@ def exit_code(info: "JobInfo") -> int:
     from jobs.ray_jobs import State
 
     if info.state is State.STOPPED:
-        return _INTERRUPTED
+        return _STOPPED
     if info.state is State.SUCCEEDED:
         return 0
     code = _CRASHED if info.exit_code is None else info.exit_code
@@ -222,21 +226,27 @@ def _report(
     return str(options.report)
 
 
-def _config_alone(options: argparse.Namespace) -> "SubmitConfig":
+def _settings_alone(options: argparse.Namespace, *taken: str) -> "Whereabouts":
     """The settings of the cluster, without those of a job.
 
     Raises:
         ConfigurationError: one of them is wrong, or a job's is among the options.
     """
-    from jobs.settings import submit_config
+    from jobs.settings import Whereabouts, whereabouts
     from sgl.errors import ConfigurationError
 
-    others = [name for name in (*SETTINGS, *_OF_A_RUN) if getattr(options, name, None)]
-    if given := [name for name in others if name not in _TO_FIND_IT]:
-        raise ConfigurationError(
-            f"--{given[0].replace('_', '-')}: a job that is there has its settings; leave it out"
-        )
-    return submit_config(options.config, options.assignments, flags_of(options))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = [
+        f"--{_OPTIONS.get(name, name.replace('_', '-'))}"
+        for name, default in vars(parser.parse_args([])).items()
+        if name not in _TO_FIND_IT.union(taken) and getattr(options, name, default) != default
+    ]
+    sections = tuple(f"{name}." for name in Whereabouts.model_fields)
+    given += [f"--set {one}" for one in options.assignments if not one.startswith(sections)]
+    if given:
+        raise ConfigurationError(f"{given[0]}: a job that is there has its settings; leave it out")
+    return whereabouts(options.config, options.assignments, flags_of(options))
 
 
 def _connected(options: argparse.Namespace, config: "SubmitConfig") -> "RayJobs":

@@ -158,7 +158,7 @@ except KeyboardInterrupt:
     while "line" not in jobs.log("stopped").splitlines():
         time.sleep(0.2)
     info = asyncio.run(stop_and_wait(jobs, "stopped", 30, print))
-    assert exit_code(info) == 130
+    assert exit_code(info) == 8
     assert followed(jobs, "stopped")[1] == ["line", "line of its end"]
 
 

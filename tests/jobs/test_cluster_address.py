@@ -1,7 +1,7 @@
 import pytest
 
 from jobs.cluster_address import address_of, headers_of
-from jobs.settings import submit_config
+from jobs.settings import whereabouts
 from pipeline.submit_config import SubmitConfig
 from sgl.errors import ConfigurationError
 
@@ -62,5 +62,5 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(
         address_of(SubmitConfig())
     assert "secret" not in str(refused.value)
     with pytest.raises(ConfigurationError, match=r"submit\.address: ") as refused:
-        submit_config(None, [], {"submit.address": address})
+        whereabouts(None, [], {"submit.address": address})
     assert "secret" not in str(refused.value)

@@ -178,8 +178,15 @@ def test_the_same_job_has_the_same_digest_and_another_has_not() -> None:
 
     same = digest({})
     assert digest({"submit": {"address": "http://head:8265"}}, job_id="mine") == same
-    others = [digest({"threshold": 0.6}), digest({}, retry_errors=True)]
-    assert len({same, *others}) == 3
+    others = [
+        digest({"threshold": 0.6}),
+        digest({}, retry_errors=True),
+        digest({"submit": {"environment": {"HF_HOME": "/shared/hub"}}}),
+        digest({"submit": {"python": "python3"}}),
+        digest({"submit": {"code": False}}),
+        digest({"submit": {"driver": {"num_cpus": 1}}}),
+    ]
+    assert len({same, *others}) == 7
 
 
 def test_ids_are_made_and_not_twice_the_same() -> None:
@@ -194,6 +201,7 @@ def test_variables_of_the_environment_are_sent() -> None:
     assert variables.items() <= sent.environment.items()
     assert sent.environment["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
     assert sent.environment["RAY_JOB_STOP_WAIT_TIME_S"] == "9"
+    assert sent.metadata["sgl.stop_wait_s"] == "9"
 
 
 def test_nothing_of_this_machines_environment_travels(
@@ -228,3 +236,20 @@ def test_an_endpoint_of_each_node_itself_is_told() -> None:
         "storage.endpoint_url: http://localhost:9000 is on each node that node itself"
     )
     assert settings(sent).storage.model_dump(exclude_unset=True) == here["storage"]
+
+
+def test_a_price_file_that_is_no_uri_is_refused() -> None:
+    prices = {"pricing": {"file": "s3://key:secret@bucket/prices.yaml"}}
+    with pytest.raises(ConfigurationError, match=r"pricing\.file: an s3") as refused:
+        submission_of(checked(URIS | prices))
+    assert "secret" not in str(refused.value)
+
+
+def test_a_model_that_the_mode_does_not_use_stays_here(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    models = URIS["models"] | {"large": {"path": str(tmp_path / "large")}}
+    job = {name: URIS[name] for name in ("input", "output")}
+    sent = submission_of(checked(job | {"mode": "small", "models": models}))
+    assert settings(sent).models.large is None
+    assert settings(sent).model("small").path == "a/b"
+    assert str(tmp_path).encode() not in files(sent)["job.yaml"]

@@ -18,6 +18,7 @@ from tests.jobs.fake_jobs import METADATA, FakeJobs
 URIS = ("--input", "s3://bucket/in", "--output", "s3://bucket/out", "--threshold", "0.5")
 JOB = (*URIS, "--small", "a/b", "--large", "c/d")
 NOBODY = ("--address", "http://127.0.0.1:1")
+_THERE = "submit: {reconnect_s: 5}\nstorage: {endpoint_url: http://there:9000}\nthreshold: 0.5\n"
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,12 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--address", "head:6379", *JOB), "submit.address: write that of the cluster's dashboard"),
         (JOB, "--address: which cluster?"),
         (("--follow", "x", *NOBODY, "--input", "s3://b/in"), "--input: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--no-code"), "--no-code: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--threshold", "0"), "--threshold: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--price", "h100=2"), "--price: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--set", "mode=small"), "--set mode=small: a job that is"),
+        (("--stop", "x", *NOBODY, "--report", "r.html"), "--report: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--report", "r", "--set", "storage.region=x"), "no Ray"),
         (("--stop", "x", *NOBODY, "--retry-errors"), "--retry-errors: a job that is there has"),
         ((*NOBODY, *JOB, "--detach", "--report", "r.html"), "--report: who detaches is not there"),
         (("--stop", "", *NOBODY, *JOB), "--stop '': is no job's id"),
@@ -73,8 +80,8 @@ def test_a_policy_that_cannot_be_read_is_refused(capsys: pytest.CaptureFixture[s
         (JobInfo(State.FAILED, exit_code=-9), 137),
         (JobInfo(State.FAILED, exit_code=137), 137),
         (JobInfo(State.FAILED), 1),
-        (JobInfo(State.STOPPED), 130),
-        (JobInfo(State.STOPPED, exit_code=1), 130),
+        (JobInfo(State.STOPPED), 8),
+        (JobInfo(State.STOPPED, exit_code=1), 8),
     ],
 )
 def test_the_exit_code_is_as_if_it_had_run_here(info: JobInfo, code: int) -> None:
@@ -150,12 +157,13 @@ def test_a_cluster_that_is_lost_says_how_to_follow_again() -> None:
 
 
 def test_following_takes_a_cluster_from_the_settings_of_a_job(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text("submit: {reconnect_s: 5}\nthreshold: 0.5\n")
+    (tmp_path / "job.yaml").write_text(_THERE)
     options = argparse.Namespace(
         config=str(tmp_path / "job.yaml"), assignments=["submit.stop_wait_s=7"], prices=[]
     )
-    config = submit._config_alone(options)
-    assert (config.reconnect_s, config.stop_wait_s) == (5, 7)
+    named = submit._settings_alone(options)
+    assert (named.submit.reconnect_s, named.submit.stop_wait_s) == (5, 7)
+    assert named.storage.endpoint_url == "http://there:9000"
 
 
 class Named(FakeJobs):
