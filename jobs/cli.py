@@ -2,8 +2,8 @@
 
 Exit codes: 0 done, 1 crashed, or models or a storage that do not work, 2 bad configuration, 3
 another run writes the output, 4 the run ended and the output is not complete, 5 no cascade could be
-shown to meet the target, 6 an alarm that was to stop the run, 7 its budget is spent, 130
-interrupted.
+shown to meet the target, 6 an alarm that was to stop the run, 7 its budget is spent, 8 a
+submitted job was stopped, 130 interrupted, or no longer followed, 141 likewise, as nobody reads.
 """
 
 import argparse

@@ -15,7 +15,19 @@ _PACKAGES = ("actors", "infra", "jobs", "pipeline", "serving", "sgl", "testbed")
 _WEIGHTS = "testbed/weights/"
 _LEFT_OUT = (_WEIGHTS, "testbed/results/", "jobs/report_page/", "serving/playground/")
 """What is looked at in a browser, and what is large."""
-_SUFFIXES = frozenset({".py", ".yaml", ".json", ".npz"})
+_DATA = frozenset(
+    {
+        "infra/deploy/grafana.json",
+        "infra/deploy/job.yaml",
+        "infra/deploy/serve.yaml",
+        "infra/prices.yaml",
+        "jobs/demo.yaml",
+        "jobs/plan_sample.json",
+        "jobs/serve.yaml",
+        "testbed/glyphs.npz",
+    }
+)
+"""By name: what else lies in a folder of the code may be somebody's credentials."""
 _OF_WEIGHTS = frozenset({".json", ".jinja", ".safetensors"})
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """Times would make another archive of the same code."""
@@ -28,7 +40,7 @@ def code_files() -> dict[str, bytes]:
         name: path.read_bytes()
         for package in _PACKAGES
         for name, path in _files(package)
-        if path.suffix in _SUFFIXES and not name.startswith(_LEFT_OUT)
+        if (path.suffix == ".py" or name in _DATA) and not name.startswith(_LEFT_OUT)
     }
 
 
@@ -87,10 +99,11 @@ def _files(package: str) -> list[tuple[str, Path]]:
     assert spec is not None
     assert spec.origin is not None
     folder = Path(spec.origin).parent
+    found = ((path.relative_to(folder.parent), path) for path in sorted(folder.rglob("*")))
     return [
-        (path.relative_to(folder.parent).as_posix(), path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
+        (name.as_posix(), path)
+        for name, path in found
+        if path.is_file() and not any(part.startswith((".", "__py")) for part in name.parts)
     ]
 
 

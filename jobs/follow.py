@@ -17,6 +17,8 @@ _POLL_S = 1.0
 """Of a job that has not begun."""
 _SILENCE_S = 60.0
 """A connection may be dead without anybody having said so; a running job tells its progress."""
+_FAILED_TAILS = 3
+"""Connections for the log that brought nothing, before it is asked for as a whole."""
 _LAST_TRIES = 5
 """For the end of the log of a job that has ended: its node may be gone."""
 
@@ -63,9 +65,10 @@ class Follower:
         self._show = show
         self._say = say
         self._clock = clock or Clock()
-        self._patience = Patience(limit_s, say, self._clock)
+        self._patience = Patience(limit_s, say, self._clock, but=", which does not touch the job")
         self._known = False
         self._shown = 0
+        self._failed_tails = 0
         self._waits_for = ""
 
     async def follow(self) -> JobInfo:
@@ -82,10 +85,12 @@ class Follower:
             try:
                 info = self._info()
                 if info.state is State.RUNNING:
-                    await self._tail()
+                    await self._look()
                     info = self._info()
-            except OutOfReachError:
-                await self._patience.lost()
+            except OutOfReachError as error:
+                if self._failed_tails < _FAILED_TAILS:
+                    self._failed_tails = 0  # the cluster's fault, not the log's
+                await self._patience.lost(str(error))
                 continue
             except NoSuchJobError as error:
                 raise self._unknown() from error
@@ -111,6 +116,24 @@ class Follower:
             )
         return ConfigurationError(f"the cluster knows no job {self._job_id}")
 
+    async def _look(self) -> None:
+        if self._failed_tails < _FAILED_TAILS:
+            await self._tail()
+            return
+        try:
+            log = self._jobs.log(self._job_id)
+        except OutOfReachError:
+            return  # as was said; whether the job answers is another question
+        # No news: what is asked for as a whole is asked for seldom.
+        self._show(log[self._shown :])
+        self._shown = max(self._shown, len(log))
+
+    def _tail_failed(self, reason: str) -> None:
+        self._failed_tails += 1
+        if self._failed_tails == _FAILED_TAILS:
+            because = " ".join(reason.split()) or "the connection ends at once"
+            self._say(f"its log cannot be had now: {because}; asking for all of it now and then")
+
     async def _tail(self) -> None:
         """One connection's worth of the log; that it breaks is no news while the job answers."""
         passed = 0
@@ -118,24 +141,32 @@ class Follower:
             while True:
                 try:
                     piece = await asyncio.wait_for(anext(pieces), _SILENCE_S)
-                except (StopAsyncIteration, TimeoutError, OutOfReachError):
+                except TimeoutError:
+                    return
+                except (StopAsyncIteration, OutOfReachError) as error:
+                    self._tail_failed(str(error))
                     return
                 if new := piece[max(0, self._shown - passed) :]:
                     self._shown += len(new)
                     self._show(new)
                     self._patience.news()
+                    self._failed_tails = 0
                 passed += len(piece)
 
     async def _rest(self) -> None:
         """What a job that has ended has written besides."""
         for _ in range(_LAST_TRIES):
             try:
-                self._show(self._jobs.log(self._job_id)[self._shown :])
-                return
+                log = self._jobs.log(self._job_id)
             except NoSuchJobError:
                 break
             except OutOfReachError:
                 await self._patience.pause()
+                continue
+            if len(log) < self._shown:
+                break  # of a node that was replaced, say
+            self._show(log[self._shown :])
+            return
         self._say("the end of its log cannot be had")
 
     def _waiting(self, info: JobInfo) -> None:

@@ -26,35 +26,45 @@ class Patience:
         limit_s: so long the cluster may be out of reach, without a break.
         say: takes a line when it is lost, and one when it is found again.
         clock: of the machine.
+        but: what else is to be said of a cluster that is lost.
     """
 
-    def __init__(self, limit_s: float, say: Callable[[str], None], clock: Clock) -> None:
+    def __init__(
+        self, limit_s: float, say: Callable[[str], None], clock: Clock, but: str = ""
+    ) -> None:
         self._limit_s = limit_s
         self._say = say
         self._clock = clock
+        self._but = but
         self._pause_s = _FIRST_PAUSE_S
         self._lost_at: float | None = None
 
-    async def lost(self) -> None:
-        """It did not answer: wait.
+    async def lost(self, reason: str) -> None:
+        """It did not do what it was asked: wait.
+
+        Args:
+            reason: as far as it is known.
 
         Raises:
             ClusterLostError: for too long.
         """
+        because = f": {' '.join(reason.split())}" if reason else ""
         now = self._clock.now()
         if self._lost_at is None:
             self._lost_at = now
             self._say(
-                "the cluster is out of reach, which does not touch the job; asking again for "
+                f"the cluster is out of reach{self._but}{because}; asking again for "
                 f"{self._limit_s:g} s"
             )
         left = self._lost_at + self._limit_s - now
         if left <= 0:
-            raise ClusterLostError(f"the cluster was out of reach for {now - self._lost_at:.0f} s")
+            raise ClusterLostError(
+                f"the cluster was out of reach for {now - self._lost_at:.0f} s{because}"
+            )
         await self.pause(left)
 
     def found(self) -> None:
-        """It answered."""
+        """It did."""
         if self._lost_at is not None:
             self._say(f"the cluster answers again, after {self._clock.now() - self._lost_at:.0f} s")
             self._lost_at = None

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -9,19 +10,27 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
+from jobs.interruptible import interruptible
 from jobs.submission import Submission
 from sgl.errors import ConfigurationError
 
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
 _LATER = frozenset({408, 425, 429})
+_REDIRECTED = range(300, 400)
 _FAILED = 500
+_SHORT = 200
+_NO_SUCH_JOB = re.compile(r"\bJob \S+ does not exist")
+"""As Ray says it; a proxy has words of its own for what is not there."""
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables that name trusted certificates, as requests has it."""
 _ADDRESS = "RAY_API_SERVER_ADDRESS"
 
 for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
@@ -86,15 +95,18 @@ class RayJobs:
         self, address: str, headers: Mapping[str, str] | None = None, verify: bool | str = True
     ) -> None:
         self.address = address.rstrip("/")
+        name, trusted = _trusted(self.address, verify)
         try:
             with _addressed(self.address):
-                self._client = _Client(self.address, headers=dict(headers or {}), verify=verify)
+                self._client = _Client(self.address, headers=dict(headers or {}), verify=trusted)
+        except ConfigurationError:
+            raise
         except AuthenticationError as error:
             raise _refused(self.address) from error
         except (ConnectionError, requests.RequestException) as error:
             raise ConfigurationError(_unreachable(self.address, error)) from error
         except FileNotFoundError as error:
-            raise ConfigurationError(f"--verify {verify}: there is no such file") from error
+            raise ConfigurationError(f"{name} {trusted}: there is no such file") from error
         except (RuntimeError, ValueError, KeyError) as error:
             raise ConfigurationError(
                 f"--address {self.address}: what answers there is no dashboard of Ray"
@@ -114,20 +126,23 @@ class RayJobs:
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder) / "package.zip"
             package.write_bytes(submission.package)
-            self._call(
-                lambda: self._client.submit_job(
-                    entrypoint=submission.entrypoint,
-                    submission_id=submission.job_id,
-                    metadata=dict(submission.metadata),
-                    runtime_env={
-                        "working_dir": str(package),
-                        "env_vars": dict(submission.environment),
-                    },
-                    entrypoint_num_cpus=driver.num_cpus,
-                    entrypoint_memory=driver.memory_bytes,
-                    entrypoint_resources=driver.resources,
+            try:
+                self._call(
+                    lambda: self._client.submit_job(
+                        entrypoint=submission.entrypoint,
+                        submission_id=submission.job_id,
+                        metadata=dict(submission.metadata),
+                        runtime_env={
+                            "working_dir": str(package),
+                            "env_vars": dict(submission.environment),
+                        },
+                        entrypoint_num_cpus=driver.num_cpus,
+                        entrypoint_memory=driver.memory_bytes,
+                        entrypoint_resources=driver.resources,
+                    )
                 )
-            )
+            except NoSuchJobError as error:
+                raise OutOfReachError(f"it did not keep the job: {error}") from error
 
     def info(self, job_id: str) -> JobInfo:
         """What the cluster says of a job.
@@ -166,7 +181,8 @@ class RayJobs:
 
     def _call(self, ask: Callable[[], Answer]) -> Answer:
         try:
-            return ask()
+            with interruptible():
+                return ask()
         except AuthenticationError as error:
             raise _refused(self.address) from error
         except (requests.RequestException, ConnectionError) as error:
@@ -177,15 +193,22 @@ class _Client(JobSubmissionClient):
     """Ray's own waits without end for a machine that has gone, and has one error for everything."""
 
     def _do_request(self, method: str, endpoint: str, **how: Any) -> requests.Response:
-        return super()._do_request(method, endpoint, timeout=(_CONNECT_S, _ANSWER_S), **how)
+        limits = (_CONNECT_S, _ANSWER_S)
+        # A redirected POST becomes a GET, and the token would go to whoever is named.
+        answer = super()._do_request(method, endpoint, timeout=limits, allow_redirects=False, **how)
+        if answer.status_code in _REDIRECTED:
+            raise _elsewhere(self._address, answer)
+        return answer
 
     def _raise_error(self, r: requests.Response) -> None:
         if r.status_code == requests.codes.not_found:
-            raise NoSuchJobError(r.text)
+            if _NO_SUCH_JOB.search(r.text):
+                raise NoSuchJobError(_last_line(r.text))
+            raise OutOfReachError("status 404, and not of Ray's own")
         # A refusal of the node that is to start a job reaches us as a failure of the dashboard.
         refused = f"status code {requests.codes.bad_request}" in r.text
         if (r.status_code >= _FAILED or r.status_code in _LATER) and not refused:
-            raise OutOfReachError(f"status {r.status_code}")
+            raise OutOfReachError(f"status {r.status_code}: {_last_line(r.text)[:_SHORT]}")
         raise ConfigurationError(f"the cluster refuses it: {_last_line(r.text)}")
 
 
@@ -201,6 +224,29 @@ def _addressed(address: str) -> Iterator[None]:
             del os.environ[_ADDRESS]
         else:
             os.environ[_ADDRESS] = before
+
+
+def _trusted(address: str, verify: bool | str) -> tuple[str, bool | str]:
+    """The certificates for requests and web sockets alike, and what names them.
+
+    Left to themselves the former take these, and the latter the system's.
+    """
+    if verify is not True or not address.startswith("https://"):
+        return "--verify", verify
+    for name in _BUNDLES:
+        if found := os.environ.get(name):
+            return name, found
+    return "certificates", requests.utils.DEFAULT_CA_BUNDLE_PATH
+
+
+def _elsewhere(address: str, answer: requests.Response) -> ConfigurationError:
+    there = urlsplit(urljoin(address, answer.headers.get("location", "")))
+    # No path or query: a page to log in at may have secrets there.
+    host = there.netloc.rpartition("@")[2]
+    return ConfigurationError(
+        f"--address {address}: it sends us on to {there.scheme}://{host}; write the address that "
+        "the dashboard itself has, or what its proxy asks for by --header NAME=VALUE"
+    )
 
 
 def _unreachable(address: str, error: Exception) -> str:

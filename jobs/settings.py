@@ -47,8 +47,8 @@ def load_job(
             YAML file says of them is passed over and told; flags and `--set` must not.
         undecided: these are still to be chosen, by a calibration, and so is what watches them;
             what is written of them is passed over and told.
-        elsewhere: the job runs where other folders are than here. Whether a model that is not here
-            is the policy's is left to where it is.
+        elsewhere: the job runs where other folders are than here, and other variables. Whether a
+            model that is not here is the policy's is left to where it is, and so is the storage.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
@@ -65,8 +65,8 @@ def load_job(
         _pass_over(data, _CALIBRATED, "a calibration chooses it, and draws its own sample")
         data |= {"mode": Mode.CASCADE.value, "threshold": NOBODY_EXITS}
     if chosen is None:
-        return checked(data)
-    job = checked(settings_of(chosen, data))
+        return checked(data, elsewhere=elsewhere)
+    job = checked(settings_of(chosen, data), elsewhere=elsewhere)
     check_policy(chosen, job, _unseen(job) if elsewhere else ())
     return job
 
@@ -81,13 +81,21 @@ def _unseen(job: JobConfig) -> list[str]:
     ]
 
 
-class _Submitted(StrictModel):
+class Whereabouts(StrictModel):
+    """What of a job's settings also counts for one that is there already.
+
+    Attributes:
+        submit: which cluster.
+        storage: how its output is reached from here.
+    """
+
     submit: SubmitConfig = SubmitConfig()
+    storage: StorageConfig = StorageConfig()
 
 
-def submit_config(
+def whereabouts(
     path: str | None, assignments: Sequence[str], flags: Mapping[str, Any]
-) -> SubmitConfig:
+) -> Whereabouts:
     """Which cluster the settings of a job name, whatever else they say; as `load_job`.
 
     Raises:
@@ -99,22 +107,28 @@ def submit_config(
         if value is not None:
             assign(data, name, value)
     try:
-        return _Submitted.model_validate({"submit": data.get("submit", {})}).submit
+        named = {name: data[name] for name in Whereabouts.model_fields if name in data}
+        return Whereabouts.model_validate(named)
     except ValidationError as error:
-        raise ConfigurationError(explained(error, _Submitted)) from error
+        raise ConfigurationError(explained(error, Whereabouts)) from error
 
 
-def checked(data: Mapping[str, Any]) -> JobConfig:
+def checked(data: Mapping[str, Any], *, elsewhere: bool = False) -> JobConfig:
     """A JobConfig of plain data, the testbed's name resolved, paths absolute.
+
+    Args:
+        data: the settings.
+        elsewhere: see load_job; the storage stays as it is written.
 
     Raises:
         ConfigurationError: names the setting and the remedy.
     """
     try:
         job = JobConfig.model_validate(data)
+        job = job.model_copy(update={"models": with_testbed(job.models)})
+        return job.absolute(elsewhere=elsewhere)  # which looks at the environment's storage, too
     except ValidationError as error:
         raise ConfigurationError(explained(error, JobConfig)) from error
-    return job.model_copy(update={"models": with_testbed(job.models)}).absolute()
 
 
 def storage_at(endpoint_url: str | None) -> StorageConfig:

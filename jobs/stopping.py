@@ -5,6 +5,7 @@ from typing import Protocol
 
 from jobs.patience import Clock
 from jobs.ray_jobs import JobInfo, NoSuchJobError, OutOfReachError
+from jobs.submission import STOP_WAIT
 from sgl.errors import ClusterLostError, ConfigurationError
 
 _POLL_S = 1.0
@@ -36,7 +37,7 @@ async def stop_and_wait(
     Args:
         jobs: of the cluster.
         job_id: which.
-        wait_s: so long it may take to end by itself.
+        wait_s: so long a job may take to end by itself that does not tell how long it has.
         say: takes what the user should know.
         clock: of the machine.
 
@@ -49,6 +50,7 @@ async def stop_and_wait(
         info = jobs.info(job_id)
         if info.ended:
             return info
+        wait_s = _wait_of(info, wait_s)
         jobs.stop(job_id)
         say(f"job {job_id} was told to end, and has up to {wait_s:g} s")
         until = clock.now() + wait_s + _AND_THEN_S
@@ -62,3 +64,11 @@ async def stop_and_wait(
     if not info.ended:
         raise ClusterLostError(f"job {job_id} was told to end, and is still {info.state}")
     return info
+
+
+def _wait_of(info: JobInfo, otherwise_s: float) -> float:
+    """What the cluster was told when the job came, whatever the settings here say now."""
+    try:
+        return float(info.metadata[STOP_WAIT])
+    except (KeyError, ValueError):
+        return otherwise_s

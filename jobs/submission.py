@@ -4,6 +4,7 @@ Everything is settled and refused here, before anything is sent.
 """
 
 import hashlib
+import json
 import re
 import secrets
 import shlex
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import yaml
 
+from infra.s3 import StorageConfig
 from infra.storage import check_uri
 from jobs.code_package import archive, code_files, code_version, testbed_weights
 from jobs.settings import TESTBED
@@ -30,9 +33,11 @@ SETTINGS = "job.yaml"
 POLICY = "policy.yaml"
 PRICES = "prices.yaml"
 OUTPUT, CODE, DIGEST = "sgl.output", "sgl.code", "sgl.settings"
+STOP_WAIT = "sgl.stop_wait_s"
 """Of the job, for whoever looks at the cluster, and to know it again."""
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """It becomes part of file names and addresses."""
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WIDE = 200
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 """As a local Ray of ours has it."""
@@ -47,7 +52,7 @@ class Submission:
         entrypoint: the command that runs there.
         package: zip file, unpacked where the command runs.
         environment: variables of all its processes.
-        metadata: see OUTPUT, CODE and DIGEST.
+        metadata: see OUTPUT, CODE, DIGEST and STOP_WAIT.
         config: where it goes.
         told: what the user should know, one line each.
     """
@@ -80,7 +85,7 @@ def submission_of(
         ConfigurationError: the cluster could not see a path of it, or a file cannot be read.
     """
     config = job.submit
-    if job_id is not None and not _JOB_ID.fullmatch(job_id):
+    if job_id is not None and not JOB_ID.fullmatch(job_id):
         raise ConfigurationError(
             f"--job-id {job_id}: write letters, digits, and . _ - between them"
         )
@@ -89,7 +94,7 @@ def submission_of(
     files = _files_beside(job, data, policy)
     flags = ["--policy", POLICY] if policy else []
     flags += ["--retry-errors"] if retry_errors else []
-    digest = _digest({**files, "flags": " ".join(flags).encode()})
+    digest = _digest({**files, "flags": " ".join(flags).encode(), "how": _how(config)})
     code = code_version()
     package, size = _package(job, files)
     return Submission(
@@ -97,7 +102,12 @@ def submission_of(
         _entrypoint(config, flags, code),
         package,
         _environment(config),
-        {OUTPUT: job.output.path, CODE: code, DIGEST: digest},
+        {
+            OUTPUT: job.output.path,
+            CODE: code,
+            DIGEST: digest,
+            STOP_WAIT: str(config.stop_wait_s),
+        },
         config,
         (*told, size),
     )
@@ -118,12 +128,26 @@ def settings_there(job: JobConfig, policy: str | None) -> tuple[dict[str, Any], 
         if data.get("ray", {}).pop(name, None) is not None
     ]
     for role in get_args(ModelName):
-        if _is_testbed(job, role):
+        if not job.uses(role):
+            data["models"].pop(role, None)  # it may be a folder of this machine
+        elif _is_testbed(job, role):
             data["models"][role]["path"] = TESTBED
+    told += _storage_told(job.storage)
     if policy is not None:
         for name in decided_by(read_policy(Path(policy))):
             data.pop(name, None)
     return data, told
+
+
+def _storage_told(storage: StorageConfig) -> list[str]:
+    """What of it nodes may have otherwise than this machine."""
+    if storage.endpoint_url is None:
+        if storage.resolved().endpoint_url is None:
+            return []
+        return ["AWS_ENDPOINT_URL of this machine stays here; storage.endpoint_url would go along"]
+    if urlsplit(storage.endpoint_url).hostname not in _LOOPBACK:
+        return []
+    return [f"storage.endpoint_url: {storage.endpoint_url} is on each node that node itself"]
 
 
 def _check_paths(job: JobConfig) -> None:
@@ -137,6 +161,8 @@ def _check_paths(job: JobConfig) -> None:
             check_hub_id(role, job.model(role))
             _refuse_local(f"models.{role}.path", local_folder(job.model(role)), read)
     _refuse_local("output.path", job.output.path, shared)
+    if (prices := _prices(job)) and is_shared(prices, shared):  # another one is sent along
+        _refuse_local("pricing.file", prices, shared)
 
 
 def _refuse_local(name: str, path: str | None, folders: tuple[str, ...]) -> None:
@@ -161,11 +187,14 @@ def _is_testbed(job: JobConfig, role: ModelName) -> bool:
 def _files_beside(job: JobConfig, data: dict[str, Any], policy: str | None) -> dict[str, bytes]:
     """The settings and what they name of this machine; changes the settings' names of it."""
     files = {} if policy is None else {POLICY: _bytes("--policy", policy)}
-    prices = job.pricing and job.pricing.file
-    if prices and not is_shared(prices, job.submit.shared_paths):
+    if (prices := _prices(job)) and not is_shared(prices, job.submit.shared_paths):
         files[PRICES] = _bytes("pricing.file", prices)
         data["pricing"]["file"] = PRICES
     return files | {SETTINGS: yaml.safe_dump(data, sort_keys=False).encode()}
+
+
+def _prices(job: JobConfig) -> str | None:
+    return job.pricing.file if job.pricing else None
 
 
 def _package(job: JobConfig, files: Mapping[str, bytes]) -> tuple[bytes, str]:
@@ -196,6 +225,12 @@ def _environment(config: SubmitConfig) -> dict[str, str]:
     stop = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(config.stop_wait_s)}
     width = {"COLUMNS": str(shutil.get_terminal_size((_WIDE, 0)).columns)}
     return {**_QUIET, **width, **stop, **config.environment}
+
+
+def _how(config: SubmitConfig) -> bytes:
+    """What of it makes another job."""
+    how = config.model_dump(mode="json", include={"environment", "python", "code", "driver"})
+    return json.dumps(how, sort_keys=True).encode()
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

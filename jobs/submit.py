@@ -2,25 +2,33 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.job_options import SETTINGS, add_run, flags_of, job_of
+from jobs.job_options import add_run, flags_of, job_of
 
 if TYPE_CHECKING:
     from infra.s3 import StorageConfig
     from jobs.ray_jobs import JobInfo, RayJobs
+    from jobs.settings import Whereabouts
     from pipeline.submit_config import SubmitConfig
 
 _INTERRUPTED = 130
+_STOPPED = 8
+"""Of a job; who stops to follow one has the above."""
+_UNREAD = 141
+"""As shells have it of a pipe that nobody reads."""
 _CRASHED = 1
+_AGAIN = "submitted under another --job-id it goes on"
+"""Under the same one it is only followed."""
 _SIGNALS = 128
 """Shells tell an end by a signal as this and its number."""
-_TO_FIND_IT = ("address", "verify")
+_TO_FIND_IT = frozenset({"address", "verify", "headers", "config", "assignments"})
 """Options that following and stopping take besides the job's id."""
-_OF_A_RUN = ("policy", "job_id", "retry_errors")
-"""Those that are no settings."""
+_OPTIONS = {"shared_paths": "shared-path", "code": "no-code", "prices": "price"}
+"""Options that are not named as they are parsed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,13 +80,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Submit, follow or stop; returns the exit code."""
-    if options.follow or options.stop:
-        config = _config_alone(options)
-        jobs = _connected(options, config)
-        if options.stop:
-            return asyncio.run(_stop(jobs, options.stop, config.stop_wait_s))
-        return _follow(options, jobs, options.follow, config)
+    if options.stop is not None:
+        _check_id("--stop", options.stop)
+        config = _settings_alone(options, "stop").submit
+        return _stop(_connected(options, config), options.stop, config.stop_wait_s)
+    if options.follow is not None:
+        _check_id("--follow", options.follow)
+        named = _settings_alone(options, "follow", "report")
+        jobs = _connected(options, named.submit)
+        return _follow(options, jobs, options.follow, named.submit, named.storage)
     return _submit(options)
+
+
+def _check_id(option: str, job_id: str) -> None:
+    from jobs.submission import JOB_ID
+    from sgl.errors import ConfigurationError
+
+    if not JOB_ID.fullmatch(job_id):
+        raise ConfigurationError(f"{option} {job_id!r}: is no job's id")
 
 
 def _submit(options: argparse.Namespace) -> int:
@@ -131,14 +150,24 @@ def _follow(
         say("no longer followed, and not stopped")
         _tell_how_to_go_on(jobs, job_id)
         return _INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads the log any more, as with `| head`; nor may Python try at its own end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        say("nobody reads its log; no longer followed, and not stopped")
+        _tell_how_to_go_on(jobs, job_id)
+        return _UNREAD
     return _told(options, job_id, info, storage)
 
 
-async def _stop(jobs: "RayJobs", job_id: str, wait_s: float) -> int:
+def _stop(jobs: "RayJobs", job_id: str, wait_s: float) -> int:
     from jobs.stopping import stop_and_wait
 
-    info = await stop_and_wait(jobs, job_id, wait_s, say)
-    say(f"job {job_id}: {info.state}; finished rows stay, and the same job again goes on")
+    try:
+        info = asyncio.run(stop_and_wait(jobs, job_id, wait_s, say))
+    except KeyboardInterrupt:
+        say(f"interrupted; job {job_id} may have been told to end, and goes on ending by itself")
+        return _INTERRUPTED
+    say(f"job {job_id}: {info.state}; finished rows stay; {_AGAIN}")
     return 0
 
 
@@ -154,7 +183,7 @@ def _told(
     if info.state is State.SUCCEEDED:
         say(f"job {job_id}: done")
     elif info.state is State.STOPPED:
-        say(f"job {job_id}: stopped; submit it again to go on")
+        say(f"job {job_id}: stopped; {_AGAIN}")
     elif info.exit_code is None:
         say(f"job {job_id}: it did not run to its end: {info.message.strip()}")
     else:
@@ -170,7 +199,7 @@ def exit_code(info: "JobInfo") -> int:
     from jobs.ray_jobs import State
 
     if info.state is State.STOPPED:
-        return _INTERRUPTED
+        return _STOPPED
     if info.state is State.SUCCEEDED:
         return 0
     code = _CRASHED if info.exit_code is None else info.exit_code
@@ -197,21 +226,27 @@ def _report(
     return str(options.report)
 
 
-def _config_alone(options: argparse.Namespace) -> "SubmitConfig":
+def _settings_alone(options: argparse.Namespace, *taken: str) -> "Whereabouts":
     """The settings of the cluster, without those of a job.
 
     Raises:
         ConfigurationError: one of them is wrong, or a job's is among the options.
     """
-    from jobs.settings import submit_config
+    from jobs.settings import Whereabouts, whereabouts
     from sgl.errors import ConfigurationError
 
-    others = [name for name in (*SETTINGS, *_OF_A_RUN) if getattr(options, name, None)]
-    if given := [name for name in others if name not in _TO_FIND_IT]:
-        raise ConfigurationError(
-            f"--{given[0].replace('_', '-')}: a job that is there has its settings; leave it out"
-        )
-    return submit_config(options.config, options.assignments, flags_of(options))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = [
+        f"--{_OPTIONS.get(name, name.replace('_', '-'))}"
+        for name, default in vars(parser.parse_args([])).items()
+        if name not in _TO_FIND_IT.union(taken) and getattr(options, name, default) != default
+    ]
+    sections = tuple(f"{name}." for name in Whereabouts.model_fields)
+    given += [f"--set {one}" for one in options.assignments if not one.startswith(sections)]
+    if given:
+        raise ConfigurationError(f"{given[0]}: a job that is there has its settings; leave it out")
+    return whereabouts(options.config, options.assignments, flags_of(options))
 
 
 def _connected(options: argparse.Namespace, config: "SubmitConfig") -> "RayJobs":

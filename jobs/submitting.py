@@ -44,16 +44,30 @@ async def submit_once(
     while True:
         try:
             there = _there(jobs, submission.job_id)
-            patience.found()
-            if there is not None:
-                if not sent:
-                    _check_same(there, submission, say)
-                return sent
-            sent = True
-            jobs.submit(submission)
-            return True
-        except OutOfReachError:
-            await patience.lost()
+            if there is None:
+                sent = True
+                _submit(jobs, submission)
+        except OutOfReachError as error:
+            await patience.lost(str(error))
+            continue
+        # Only now: a cluster that tells of jobs and takes none is as good as lost.
+        patience.found()
+        if there is not None:
+            _check_same(there, submission)
+            if not sent:
+                _tell(there, submission, say)
+        return sent
+
+
+def _submit(jobs: Taker, submission: Submission) -> None:
+    try:
+        jobs.submit(submission)
+    except ConfigurationError:
+        # A proxy may have sent the request twice, and the second is refused.
+        there = _there(jobs, submission.job_id)
+        if there is None:
+            raise
+        _check_same(there, submission)
 
 
 def _there(jobs: Taker, job_id: str) -> JobInfo | None:
@@ -63,13 +77,18 @@ def _there(jobs: Taker, job_id: str) -> JobInfo | None:
         return None
 
 
-def _check_same(there: JobInfo, submission: Submission, say: Callable[[str], None]) -> None:
+def _check_same(there: JobInfo, submission: Submission) -> None:
     if there.metadata.get(DIGEST) != submission.metadata[DIGEST]:
         raise ConfigurationError(
             f"--job-id {submission.job_id}: the cluster has a job of this id with other settings; "
             "write another id"
         )
+
+
+def _tell(there: JobInfo, submission: Submission, say: Callable[[str], None]) -> None:
     say(f"job {submission.job_id} is there already, and is not run twice")
+    if there.ended:
+        say(f"it has ended, {there.state}; to run it again write another --job-id")
     code = there.metadata.get(CODE, "unknown")
     if code != submission.metadata[CODE]:
         say(f"its code is {code}, and here it is {submission.metadata[CODE]}")

@@ -291,10 +291,18 @@ class JobConfig(StrictModel):
         looked_at = {"pruning"} if self.prunes else set()
         return tuple(name for name in unused if name in written and name not in looked_at)
 
-    def absolute(self) -> "JobConfig":
-        """The same job as workers need it: paths absolute, the storage's endpoint settled."""
+    def absolute(self, *, elsewhere: bool = False) -> "JobConfig":
+        """The same job as workers need it: paths absolute, the storage's endpoint settled.
+
+        Args:
+            elsewhere: where the job runs the environment says another endpoint, or none.
+
+        Raises:
+            ValidationError: the environment's endpoint is none.
+        """
         data = self.model_dump(exclude_unset=True)
-        data["storage"] = self.storage.resolved().model_dump()
+        if not elsewhere:
+            data["storage"] = self.storage.resolved().model_dump()
         data["input"]["path"] = absolute_path(self.input.path)
         if self.input.image_root is not None:
             data["input"]["image_root"] = absolute_path(self.input.image_root)

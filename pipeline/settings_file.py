@@ -86,7 +86,7 @@ def _explained(error: Mapping[str, Any], model: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     # A URL may hold a password where none belongs.
     given = repr(error["input"])
-    shown = "" if "://" in given else f", not {given}"
+    shown = "" if "://" in given or "@" in given else f", not {given}"
     return f"{name}: {message}{shown}" if name else message
 
 

@@ -1,5 +1,7 @@
 """Settings of a job that is submitted to a cluster from elsewhere."""
 
+from urllib.parse import urlsplit
+
 from pydantic import Field, field_validator
 
 from actors.config import StrictModel
@@ -57,6 +59,9 @@ class SubmitConfig(StrictModel):
     def _of_a_dashboard(cls, address: str | None) -> str | None:
         if address is not None and not address.startswith(("http://", "https://")):
             raise ValueError("write that of the cluster's dashboard, as in http://head:8265")
+        if "@" in urlsplit(address or "").netloc:
+            # They would be in every message and command that names the address.
+            raise ValueError("holds credentials; send them by --header or RAY_JOB_HEADERS")
         return address
 
     @field_validator("shared_paths")

@@ -64,6 +64,7 @@ class FakeJobs:
 
     def log(self, job_id: str) -> str:
         self._reach()
+        self._written = min(self._written + 1, len(self.pieces))
         return "".join(self.pieces[: self._written])
 
     async def tail(self, job_id: str) -> AsyncGenerator[str, None]:
@@ -97,7 +98,7 @@ class FakeJobs:
 
     def _reach(self) -> None:
         if next(self.fails, False):
-            raise OutOfReachError("out of reach")
+            raise OutOfReachError("no route")
 
 
 def submission(**metadata: str) -> Submission:

@@ -1,6 +1,7 @@
 import pytest
 
 from jobs.cluster_address import address_of, headers_of
+from jobs.settings import whereabouts
 from pipeline.submit_config import SubmitConfig
 from sgl.errors import ConfigurationError
 
@@ -47,3 +48,19 @@ def test_headers_that_are_none_are_refused_and_not_repeated(
     with pytest.raises(ConfigurationError, match="RAY_JOB_HEADERS: write JSON") as refused:
         headers_of([])
     assert text not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://me:secret@head:8265", "https://secret@head", "me:secret@head:8265"],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigurationError, match="RAY_ADDRESS: address: ") as refused:
+        address_of(SubmitConfig())
+    assert "secret" not in str(refused.value)
+    with pytest.raises(ConfigurationError, match=r"submit\.address: ") as refused:
+        whereabouts(None, [], {"submit.address": address})
+    assert "secret" not in str(refused.value)

@@ -2,6 +2,7 @@ import io
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -86,3 +87,30 @@ def test_an_image_of_another_version_is_refused_and_other_code_is_told(
     assert "is not that of" in capsys.readouterr().err
     assert main(["0.0.1+00000000"]) == 2
     assert "leave --no-code out" in capsys.readouterr().err
+
+
+def test_what_lies_beside_the_code_is_not_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "strays" / ".hidden").mkdir(parents=True)
+    for name in ("__init__.py", "credentials.json", "me.yaml", ".env", ".hidden/a.py"):
+        (tmp_path / "strays" / name).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(code_package, "_PACKAGES", ("strays",))
+    assert list(code_files()) == ["strays/__init__.py"]
+
+
+def test_all_data_that_are_installed_with_the_code_are_in_it() -> None:
+    left_out = ("report_page", "playground", "weights")
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        installed = tomllib.load(file)["tool"]["setuptools"]["package-data"]
+    named = {
+        path.relative_to(ROOT).as_posix()
+        for package, patterns in installed.items()
+        for pattern in patterns
+        if pattern.startswith("*.")
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+        if not set(left_out) & set(path.parts)
+    }
+    packed = {name for name in code_files() if not name.endswith(".py")}
+    assert packed == named

@@ -40,7 +40,7 @@ def test_a_connection_that_is_lost_is_told_once_and_so_is_that_it_is_back() -> N
     _, shown, said, clock = followed(jobs)
     assert shown == "one\ntwo\n"
     assert len(said) == 2
-    assert "out of reach" in said[0]
+    assert "out of reach, which does not touch the job: no route; asking again" in said[0]
     assert "answers again, after 15 s" in said[1]
     assert clock.pauses[:4] == [1, 2, 4, 8]
 
@@ -121,3 +121,20 @@ def test_silence_opens_another_connection(monkeypatch: pytest.MonkeyPatch) -> No
     _, shown, said, _ = followed(Silent(["one\n"]))
     assert shown == "one\n"
     assert said == []
+
+
+def test_a_log_that_can_never_be_tailed_is_told_once_and_asked_for_as_a_whole() -> None:
+    jobs = FakeJobs(["one\n"] * 6, breaks=itertools.repeat(0))
+    _, shown, said, _ = followed(jobs)
+    assert shown == "one\n" * 6
+    assert said == ["its log cannot be had now: broken; asking for all of it now and then"]
+
+
+def test_a_log_that_is_shorter_than_what_was_shown_is_not_taken_for_whole() -> None:
+    class Replaced(FakeJobs):
+        def log(self, job_id: str) -> str:
+            return "on"
+
+    _, shown, said, _ = followed(Replaced(["one\n"]))
+    assert shown == "one\n"
+    assert said == ["the end of its log cannot be had"]

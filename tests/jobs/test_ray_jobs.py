@@ -2,12 +2,14 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from jobs.ray_jobs import JobInfo, NoSuchJobError, OutOfReachError, RayJobs, State
 from sgl.errors import ConfigurationError
@@ -26,6 +28,11 @@ class Answers(dict[str, tuple[int, str]]):
 
     silent = False
     url = ""
+    location = ""
+
+    def __init__(self, answers: dict[str, tuple[int, str]]) -> None:
+        super().__init__(answers)
+        self.asked: list[str] = []
 
 
 @pytest.fixture
@@ -41,10 +48,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
             status, body = answers.get(self.path, (404, "not found"))
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
+            if status in range(300, 400):
+                self.send_header("location", answers.location)
+            answers.asked.append(f"{self.command} {self.path}")
             self.end_headers()
             self.wfile.write(body.encode())
 
-        do_POST = do_GET
+        do_POST = do_PUT = do_GET
 
         def log_message(self, *_: object) -> None:
             pass
@@ -115,7 +125,11 @@ def test_what_a_job_is_told_by_the_cluster(server: Answers) -> None:
 
 def test_unknown_jobs_and_failures_of_the_cluster_are_told_apart(server: Answers) -> None:
     jobs = RayJobs(server.url)
+    server[f"/api/jobs/{JOB}"] = (404, f"Job {JOB} does not exist")
     with pytest.raises(NoSuchJobError):
+        jobs.info(JOB)
+    server[f"/api/jobs/{JOB}"] = (404, "404 page not found")
+    with pytest.raises(OutOfReachError, match="status 404"):
         jobs.info(JOB)
     for status in (429, 500, 503):
         server[f"/api/jobs/{JOB}"] = (status, "later")
@@ -140,3 +154,58 @@ def test_a_server_that_never_answers_is_out_of_reach(
     server.silent = True
     with pytest.raises(OutOfReachError):
         jobs.info(JOB)
+
+
+def test_a_redirect_is_not_followed_and_its_host_is_told(server: Answers) -> None:
+    """A POST would become a GET, and the token would go along."""
+    jobs = RayJobs(server.url)
+    server["/api/packages/gcs/_ray_pkg_da39a3ee5e6b4b0d3255bfef95601890afd80709.zip"] = (200, "")
+    server["/api/jobs/"] = (302, "")
+    server.location = "https://me:secret@login.example:8443/sign-in?state=secret"
+    with pytest.raises(ConfigurationError, match=r"to https://login\.example:8443; ") as refused:
+        jobs.submit(submission())
+    assert "secret" not in str(refused.value)
+    assert server.asked[-1] == "POST /api/jobs/"
+    server["/api/version"] = (308, "")
+    server.location = "/elsewhere"
+    with pytest.raises(ConfigurationError, match=f"on to {server.url}; "):
+        RayJobs(server.url)
+    assert server.asked[-1] == "GET /api/version"
+
+
+def test_a_submission_that_finds_nothing_may_be_made_again(server: Answers) -> None:
+    jobs = RayJobs(server.url)
+    server["/api/packages/gcs/_ray_pkg_da39a3ee5e6b4b0d3255bfef95601890afd80709.zip"] = (200, "")
+    for text in (f"Job {JOB} does not exist", "no route"):
+        server["/api/jobs/"] = (404, text)
+        with pytest.raises(OutOfReachError):
+            jobs.submit(submission())
+
+
+def test_requests_and_web_sockets_trust_the_same_certificates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = requests.Response()
+    answer.status_code, answer._content = 200, json.dumps(VERSION).encode()
+    asked: list[object] = []
+
+    def request(*_: object, verify: object, **__: object) -> requests.Response:
+        asked.append(verify)
+        return answer
+
+    files: list[str | None] = []
+    made = ssl.create_default_context
+
+    def context(cafile: str | None = None, capath: str | None = None) -> ssl.SSLContext:
+        files.append(cafile)
+        return made(cafile=cafile, capath=capath)
+
+    monkeypatch.setattr(requests, "request", request)
+    monkeypatch.setattr(ssl, "create_default_context", context)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    RayJobs("https://head:8265")
+    assert {*asked, *files} == {requests.utils.DEFAULT_CA_BUNDLE_PATH}
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/none.pem")
+    with pytest.raises(ConfigurationError, match=r"REQUESTS_CA_BUNDLE /none\.pem: there is no"):
+        RayJobs("https://head:8265")

@@ -150,3 +150,21 @@ def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("")
     with pytest.raises(ConfigurationError, match="holds no settings"):
         load_job(str(tmp_path / "empty.yaml"))
+
+
+def test_credentials_in_the_environments_endpoint_are_refused_and_not_repeated(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://key:secret@host")
+    with pytest.raises(ConfigurationError, match=r"storage\.endpoint_url: holds cred") as refused:
+        load_job(config)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_storage_of_a_job_that_runs_elsewhere_stays_as_it_is_written(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://here:9000")
+    assert load_job(config).storage.endpoint_url == "http://here:9000"
+    there = load_job(config, ["storage.max_attempts=3"], elsewhere=True).storage
+    assert there.model_dump(exclude_unset=True) == {"max_attempts": 3}

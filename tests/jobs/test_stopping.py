@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -44,3 +45,13 @@ def test_one_that_does_not_end_is_told() -> None:
 def test_a_cluster_that_does_not_answer_is_told() -> None:
     with pytest.raises(ClusterLostError, match="out of reach"):
         stopped(FakeJobs([], fails=itertools.repeat(True)))
+
+
+@pytest.mark.parametrize(("told", "wait_s"), [("7", "7"), ("soon", "10")])
+def test_the_wait_is_the_jobs_own(told: str, wait_s: str) -> None:
+    class Told(FakeJobs):
+        def info(self, job_id: str) -> JobInfo:
+            return replace(super().info(job_id), metadata={"sgl.stop_wait_s": told})
+
+    _, said = stopped(Told(["one\n"], end=STOPPED))
+    assert said == [f"job {JOB} was told to end, and has up to {wait_s} s"]

@@ -178,8 +178,15 @@ def test_the_same_job_has_the_same_digest_and_another_has_not() -> None:
 
     same = digest({})
     assert digest({"submit": {"address": "http://head:8265"}}, job_id="mine") == same
-    others = [digest({"threshold": 0.6}), digest({}, retry_errors=True)]
-    assert len({same, *others}) == 3
+    others = [
+        digest({"threshold": 0.6}),
+        digest({}, retry_errors=True),
+        digest({"submit": {"environment": {"HF_HOME": "/shared/hub"}}}),
+        digest({"submit": {"python": "python3"}}),
+        digest({"submit": {"code": False}}),
+        digest({"submit": {"driver": {"num_cpus": 1}}}),
+    ]
+    assert len({same, *others}) == 7
 
 
 def test_ids_are_made_and_not_twice_the_same() -> None:
@@ -194,3 +201,55 @@ def test_variables_of_the_environment_are_sent() -> None:
     assert variables.items() <= sent.environment.items()
     assert sent.environment["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
     assert sent.environment["RAY_JOB_STOP_WAIT_TIME_S"] == "9"
+    assert sent.metadata["sgl.stop_wait_s"] == "9"
+
+
+def test_nothing_of_this_machines_environment_travels(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = submission_of(load_job(config, elsewhere=True))
+    secrets = {
+        "AWS_ENDPOINT_URL": "http://endpoint-here:9000",
+        "AWS_REGION": "region-here",
+        "AWS_ACCESS_KEY_ID": "key-here",
+        "AWS_SECRET_ACCESS_KEY": "secret-here",
+        "AWS_SESSION_TOKEN": "session-here",
+        "HF_TOKEN": "hub-here",
+        "RAY_AUTH_TOKEN": "token-here",
+        "RAY_JOB_HEADERS": '{"a": "header-here"}',
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    sent = submission_of(load_job(config, elsewhere=True))
+    text = [sent.entrypoint, *sent.environment.values(), *sent.metadata.values(), *sent.told]
+    whole = b"".join([*files(sent).values(), *(one.encode() for one in text)])
+    assert [name for name, value in secrets.items() if value.encode() in whole] == []
+    assert sent.metadata == before.metadata
+    assert sent.package == before.package
+    assert sent.told[0].startswith("AWS_ENDPOINT_URL of this machine stays here")
+
+
+def test_an_endpoint_of_each_node_itself_is_told() -> None:
+    here = {"storage": {"endpoint_url": "http://localhost:9000"}}
+    sent = submission_of(checked(URIS | here, elsewhere=True))
+    assert sent.told[0] == (
+        "storage.endpoint_url: http://localhost:9000 is on each node that node itself"
+    )
+    assert settings(sent).storage.model_dump(exclude_unset=True) == here["storage"]
+
+
+def test_a_price_file_that_is_no_uri_is_refused() -> None:
+    prices = {"pricing": {"file": "s3://key:secret@bucket/prices.yaml"}}
+    with pytest.raises(ConfigurationError, match=r"pricing\.file: an s3") as refused:
+        submission_of(checked(URIS | prices))
+    assert "secret" not in str(refused.value)
+
+
+def test_a_model_that_the_mode_does_not_use_stays_here(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    models = URIS["models"] | {"large": {"path": str(tmp_path / "large")}}
+    job = {name: URIS[name] for name in ("input", "output")}
+    sent = submission_of(checked(job | {"mode": "small", "models": models}))
+    assert settings(sent).models.large is None
+    assert settings(sent).model("small").path == "a/b"
+    assert str(tmp_path).encode() not in files(sent)["job.yaml"]

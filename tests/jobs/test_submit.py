@@ -1,7 +1,8 @@
 import argparse
 import asyncio
+import io
 import signal
-from collections.abc import Iterator
+import sys
 from itertools import repeat
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.jobs.fake_jobs import METADATA, FakeJobs
 URIS = ("--input", "s3://bucket/in", "--output", "s3://bucket/out", "--threshold", "0.5")
 JOB = (*URIS, "--small", "a/b", "--large", "c/d")
 NOBODY = ("--address", "http://127.0.0.1:1")
+_THERE = "submit: {reconnect_s: 5}\nstorage: {endpoint_url: http://there:9000}\nthreshold: 0.5\n"
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +42,17 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--address", "head:6379", *JOB), "submit.address: write that of the cluster's dashboard"),
         (JOB, "--address: which cluster?"),
         (("--follow", "x", *NOBODY, "--input", "s3://b/in"), "--input: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--no-code"), "--no-code: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--threshold", "0"), "--threshold: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--price", "h100=2"), "--price: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--set", "mode=small"), "--set mode=small: a job that is"),
+        (("--stop", "x", *NOBODY, "--report", "r.html"), "--report: a job that is there has"),
+        (("--follow", "x", *NOBODY, "--report", "r", "--set", "storage.region=x"), "no Ray"),
         (("--stop", "x", *NOBODY, "--retry-errors"), "--retry-errors: a job that is there has"),
         ((*NOBODY, *JOB, "--detach", "--report", "r.html"), "--report: who detaches is not there"),
+        (("--stop", "", *NOBODY, *JOB), "--stop '': is no job's id"),
+        (("--follow", "", *NOBODY, *JOB), "--follow '': is no job's id"),
+        (("--stop", "../x", *NOBODY), "--stop '../x': is no job's id"),
         (("--stop", "x", *NOBODY), "no Ray cluster answers there"),
     ],
 )
@@ -69,8 +80,8 @@ def test_a_policy_that_cannot_be_read_is_refused(capsys: pytest.CaptureFixture[s
         (JobInfo(State.FAILED, exit_code=-9), 137),
         (JobInfo(State.FAILED, exit_code=137), 137),
         (JobInfo(State.FAILED), 1),
-        (JobInfo(State.STOPPED), 130),
-        (JobInfo(State.STOPPED, exit_code=1), 130),
+        (JobInfo(State.STOPPED), 8),
+        (JobInfo(State.STOPPED, exit_code=1), 8),
     ],
 )
 def test_the_exit_code_is_as_if_it_had_run_here(info: JobInfo, code: int) -> None:
@@ -110,15 +121,7 @@ def test_a_report_that_cannot_be_written_here_does_not_fail_the_job(
     assert not (tmp_path / "report.html").exists()
 
 
-@pytest.fixture
-def _on_a_terminal() -> Iterator[None]:
-    """A shell's background jobs, and so tests in one, ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_on_a_terminal")
+@pytest.mark.usefixtures("on_a_terminal")
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -155,9 +158,47 @@ def test_a_cluster_that_is_lost_says_how_to_follow_again() -> None:
 
 
 def test_following_takes_a_cluster_from_the_settings_of_a_job(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text("submit: {reconnect_s: 5}\nthreshold: 0.5\n")
+    (tmp_path / "job.yaml").write_text(_THERE)
     options = argparse.Namespace(
         config=str(tmp_path / "job.yaml"), assignments=["submit.stop_wait_s=7"], prices=[]
     )
-    config = submit._config_alone(options)
-    assert (config.reconnect_s, config.stop_wait_s) == (5, 7)
+    named = submit._settings_alone(options)
+    assert (named.submit.reconnect_s, named.submit.stop_wait_s) == (5, 7)
+    assert named.storage.endpoint_url == "http://there:9000"
+
+
+class Named(FakeJobs):
+    address = "http://head:8265"
+
+
+def test_a_pipe_that_nobody_reads_leaves_the_job_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    jobs, options = Named(["one\n", "two\n"]), argparse.Namespace(report=None)
+    assert submit._follow(options, jobs, "sgl-1", SubmitConfig()) == 141  # type: ignore[arg-type]
+    assert "no longer followed, and not stopped" in capsys.readouterr().err
+    assert jobs.stopped == []
+
+
+def test_ctrl_c_while_a_job_ends_says_that_it_goes_on_ending(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupted(Named):
+        def stop(self, job_id: str) -> None:
+            raise KeyboardInterrupt
+
+    assert submit._stop(Interrupted(["one\n"]), "sgl-1", 1) == 130  # type: ignore[arg-type]
+    assert "may have been told to end" in capsys.readouterr().err
+
+
+def test_a_job_that_was_stopped_says_that_another_id_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "stopped; submitted under another --job-id" in told(JobInfo(State.STOPPED), capsys)
+    assert submit._stop(Named([]), "sgl-1", 1) == 0  # type: ignore[arg-type]
+    assert "under another --job-id" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import itertools
 import pytest
 
 from jobs.ray_jobs import JobInfo, OutOfReachError, State
+from jobs.submission import Submission
 from jobs.submitting import submit_once
 from sgl.errors import ClusterLostError, ConfigurationError
 from tests.jobs.fake_jobs import JOB, METADATA, FakeClock, FakeJobs, submission
@@ -68,3 +69,55 @@ def test_a_job_of_that_id_that_came_between_is_followed() -> None:
 
     jobs = Racing([], known=False, end=JobInfo(State.SUCCEEDED, metadata=METADATA))
     assert submitted(jobs)[0]
+
+
+def test_a_cluster_that_answers_and_takes_no_job_is_given_up_with_the_reason() -> None:
+    class Deaf(FakeJobs):
+        def submit(self, submission: Submission) -> None:
+            raise OutOfReachError("status 503")
+
+    said: list[str] = []
+    clock = FakeClock()
+    with pytest.raises(ClusterLostError, match="for 100 s: status 503"):
+        asyncio.run(submit_once(Deaf([], known=False), submission(), said.append, clock.clock()))
+    assert clock.seconds == 100
+    assert said == ["the cluster is out of reach: status 503; asking again for 100 s"]
+
+
+class Twice(FakeJobs):
+    """A request that arrives twice: the second is refused."""
+
+    def submit(self, submission: Submission) -> None:
+        self.known = True
+        raise ConfigurationError("the cluster refuses it: already exists")
+
+
+def test_a_request_that_arrived_twice_is_no_failure() -> None:
+    assert submitted(Twice(["one\n"], known=False)) == (True, [])
+
+
+@pytest.mark.parametrize("error", [ConfigurationError("already exists"), OutOfReachError("lost")])
+def test_another_job_of_that_id_that_came_between_is_refused(error: Exception) -> None:
+    class Racing(FakeJobs):
+        def submit(self, submission: Submission) -> None:
+            self.known = True
+            raise error
+
+    with pytest.raises(ConfigurationError, match=f"--job-id {JOB}.* other settings"):
+        submitted(Racing(["one\n"], known=False), **{"sgl.settings": "dd"})
+
+
+def test_a_refusal_is_passed_on() -> None:
+    class Refusing(FakeJobs):
+        def submit(self, submission: Submission) -> None:
+            raise ConfigurationError("too much is asked for")
+
+    with pytest.raises(ConfigurationError, match="too much"):
+        submitted(Refusing([], known=False))
+
+
+def test_a_job_that_has_ended_says_how_to_run_it_again() -> None:
+    jobs = FakeJobs([], end=JobInfo(State.STOPPED, metadata=METADATA))
+    assert submitted(jobs)[1][1] == (
+        "it has ended, STOPPED; to run it again write another --job-id"
+    )
