@@ -60,6 +60,7 @@ class Balancer:
         self._board = board
         self._ledger = ledger
         self._on_gpus = limits.on_gpus
+        self._labels = job.pools.large.node_labels  # both pools have the same
         self._say = say
         self._began = time.monotonic()
         self._seen: tuple[Mapping[str, PoolView], int] | None = None
@@ -153,7 +154,7 @@ class Balancer:
             start_s=started_s(times.replicas),
             lingering=self._holdings.lingering(),
             gpus_of=gpus_of,
-            gpus=_gpus() if self._on_gpus else {},
+            gpus=gpus_of_nodes(self._labels) if self._on_gpus else {},
         )
         with self._lock:
             orders = self._course.look(sight)
@@ -162,7 +163,10 @@ class Balancer:
             self._orders.put(order)
 
 
-def _gpus() -> dict[str, float]:
+def gpus_of_nodes(labels: Mapping[str, str]) -> dict[str, float]:
+    """GPUs of each node that is alive and has these labels, by its id."""
     return {
-        node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]
+        node["NodeID"]: node["Resources"].get("GPU", 0.0)
+        for node in ray.nodes()
+        if node["Alive"] and labels.items() <= node.get("Labels", {}).items()
     }

@@ -153,7 +153,8 @@ class Course:
             if taker == "large"
             else Split(now.small + chosen.room, now.large - gone)
         )
-        best = worthwhile(now, [real], left, seen)
+        fits = self._limits.fits if now.small else self._limits.fits_without_small
+        best = worthwhile(now, [real] if fits(real) else [], left, seen)
         return (taker, chosen, best[0]) if best else None
 
     def _begin(self, sight: Sight, taker: str, chosen: Swap, move: Move) -> Iterator[Leave | Grow]:
@@ -167,16 +168,9 @@ class Course:
             yield Grow(taker, chosen.room)
 
     def _swap(self, sight: Sight, taker: str, wanted: int, most: int) -> Swap:
-        """Of what all replicas hold now; those without a place yet will take one of the room."""
-        held = [
-            Replica(one.name, role, one.node, sight.gpus_of.get(one.name, ()), one.in_hand)
-            for role, pool in sight.pools.items()
-            for one in (*pool.actors, *sight.lingering[role])
-        ]
-        placed = [one for one in held if one.gpus or not sight.gpus]
-        coming = len(held) - len(placed)
-        found = swap(placed, self._limits, taker, wanted + coming, most, sight.gpus)
-        return Swap(found.leavers, max(0, min(wanted, found.room - coming)))
+        """Of what all replicas hold now."""
+        held = [one for role in sight.pools for one in _held(sight, role)]
+        return swap(held, self._limits, taker, wanted, most, sight.gpus)
 
     def _seen(self, start_s: Mapping[str, float]) -> Seen | None:
         rate = self._rate.latest()
@@ -196,6 +190,15 @@ class Course:
         waiting = min(max(0, flow.sent - flow.large.records), blocks * self._rows_per_block)
         held = waiting * in_hand / blocks if blocks else 0.0
         return Left(max(0, self._records - flow.rows), waiting, held)
+
+
+def _held(sight: Sight, role: str) -> Iterator[Replica]:
+    """Replicas of a pool, and those to come, which have no place yet."""
+    pool = sight.pools[role]
+    for one in (*pool.actors, *sight.lingering[role]):
+        gpus = () if one.restarting else sight.gpus_of.get(one.name, ())
+        yield Replica(one.name, role, one.node, gpus, one.in_hand)
+    yield from [Replica("", role, "")] * pool.missing
 
 
 def _leaving(sight: Sight, role: str) -> bool:

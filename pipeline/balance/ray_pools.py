@@ -109,6 +109,7 @@ class MovablePool(_Pool):
                 str(state.actor_location),
                 state.num_tasks_in_flight,
                 ready=not state.is_restarting and name_of(one) not in self.leaving,
+                restarting=bool(state.is_restarting),
             )
             for one, state in self._running_actors.items()
         )

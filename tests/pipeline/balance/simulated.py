@@ -35,6 +35,7 @@ class Pair:
         records: of the run.
         small_s, large_s: per record.
         load_s: of a model.
+        spare: GPUs of the node that are not theirs.
     """
 
     split: Split
@@ -44,6 +45,7 @@ class Pair:
     large_s: float = 0.25
     load_s: int = 5
     seed: int = 0
+    spare: int = 0
     now: int = 0
     done: float = 0.0
     waiting: float = 0.0
@@ -53,11 +55,12 @@ class Pair:
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed)
-        self._gpus = self.split.small + self.split.large
+        own = self.split.small + self.split.large
+        self._gpus = own + self.spare
         self._count = 0
         self.workers: dict[str, list[Worker]] = {"small": [], "large": []}
         self.sizes = {"small": self.split.small, "large": self.split.large}
-        limits = Limits(Share(1, 1, self._gpus), Share(1, 1, self._gpus), self._gpus)
+        limits = Limits(Share(1, 1, own), Share(1, 1, own), own)
         self.course = Course(limits, self.records, ROWS, lambda line: None)
         self._fill()
         for one in (*self.workers["small"], *self.workers["large"]):
