@@ -56,7 +56,9 @@ class Balancer:
         say: Callable[[str], None],
     ) -> None:
         self._run_id = run_id
-        self._course = Course(limits, records, job.rows_per_block, say)
+        pools = (job.pools.small, job.pools.large)
+        patience_s = max(pool.start_deadline_s for pool in pools)
+        self._course = Course(limits, records, job.rows_per_block, say, patience_s)
         self._board = board
         self._ledger = ledger
         self._on_gpus = limits.on_gpus

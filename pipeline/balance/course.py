@@ -2,8 +2,8 @@
 
 One move at a time. The replicas that go finish what they have; as soon as one has gone, its devices
 are the other pool's, which asks for as many replicas as find room. The move is over when they have
-loaded. Then nothing moves for as long again as it took: so no more than half of a run is spent on
-moving, however its records come.
+loaded, or when it is plain that it gets no further. Then nothing moves for as long again as it
+took: so no more than half of a run is spent on moving, however its records come.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +16,9 @@ from pipeline.balance.record import Move
 from pipeline.balance.rule import Forecast, Left, Seen, worthwhile
 from pipeline.balance.splits import Limits, Split
 from pipeline.balance.views import Actor, PoolView
+
+_LOADS = 3
+"""Times that a model takes to load, until a move is given up."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,26 @@ class Course:
         records: of the run.
         rows_per_block: that travel together.
         say: shows a line to the user.
+        patience_s: from devices that are free to replicas that have loaded, where models load
+            quickly; others get `_LOADS` times what they take.
 
     Attributes:
         moves: so far.
     """
 
     def __init__(
-        self, limits: Limits, records: int, rows_per_block: int, say: Callable[[str], None]
+        self,
+        limits: Limits,
+        records: int,
+        rows_per_block: int,
+        say: Callable[[str], None],
+        patience_s: float,
     ) -> None:
         self._limits = limits
         self._records = records
         self._rows_per_block = rows_per_block
         self._say = say
+        self._patience_s = patience_s
         self._rate = RecentRate()
         self._small, self._large = RecentPace(), RecentPace()
         self._any_small, self._any_large = RecentPace(), RecentPace()
@@ -113,12 +124,35 @@ class Course:
         if move.freed_s is None and not _leaving(sight, giver):
             self.moves[-1] = move = move.model_copy(update={"freed_s": took_s})
         wanted = under.size - pool.size
-        if wanted and (room := self._swap(sight, under.taker, wanted, 0).room):
+        if under.taker == "small" and pool.fed:  # and the large pool may have its devices back
+            self._under = None
+            self._say(f"balance at {sight.at_s:.0f} s: the input has ended, and the move with it")
+        elif wanted and (room := self._swap(sight, under.taker, wanted, 0).room):
             yield Grow(under.taker, room)
         elif move.freed_s is not None and pool.settled and pool.size == under.size:
             self.moves[-1] = move.model_copy(update={"done_s": took_s})
-            self._under = None
-            self._not_before = sight.at_s + took_s
+            self._rest(sight, took_s)
+        elif move.freed_s is not None and self._too_long(sight, under, took_s - move.freed_s):
+            self._stay(sight, under, took_s)
+
+    def _too_long(self, sight: Sight, under: _Under, since_freed_s: float) -> bool:
+        start_s = sight.start_s.get(under.taker, 0.0)
+        return since_freed_s > max(self._patience_s, _LOADS * start_s)
+
+    def _stay(self, sight: Sight, under: _Under, took_s: float) -> None:
+        """What was freed was lost on the way, as to a neighbour that restarted on it."""
+        size = sight.pools[under.taker].size
+        before = getattr(self.moves[-1], under.taker)[0]
+        self.moves[-1] = self.moves[-1].model_copy(update={under.taker: (before, size)})
+        self._say(
+            f"balance at {sight.at_s:.0f} s: the {under.taker} pool stays at {size} replicas and "
+            f"not {under.size}: its new ones have not loaded in {took_s:.0f} s"
+        )
+        self._rest(sight, took_s)
+
+    def _rest(self, sight: Sight, took_s: float) -> None:
+        self._under = None
+        self._not_before = sight.at_s + took_s
 
     def _decide(self, sight: Sight) -> Iterator[Leave | Grow]:
         small, large = sight.pools["small"], sight.pools["large"]

@@ -61,7 +61,7 @@ class Pair:
         self.workers: dict[str, list[Worker]] = {"small": [], "large": []}
         self.sizes = {"small": self.split.small, "large": self.split.large}
         limits = Limits(Share(1, 1, own), Share(1, 1, own), own)
-        self.course = Course(limits, self.records, ROWS, lambda line: None)
+        self.course = Course(limits, self.records, ROWS, lambda line: None, 60.0)
         self._fill()
         for one in (*self.workers["small"], *self.workers["large"]):
             one.ready_at = 0
