@@ -58,7 +58,8 @@ class Balancer:
         self._run_id = run_id
         pools = (job.pools.small, job.pools.large)
         patience_s = max(pool.start_deadline_s for pool in pools)
-        self._course = Course(limits, records, job.rows_per_block, say, patience_s)
+        ways = len(job.probe.prunings) if job.probe else 0
+        self._course = Course(limits, records, job.rows_per_block, say, patience_s, ways)
         self._board = board
         self._ledger = ledger
         self._on_gpus = limits.on_gpus
@@ -123,6 +124,10 @@ class Balancer:
             else:
                 pools.grow(order.role, order.by)
         self._seen = pools.views(), self._done
+
+    def close(self) -> None:
+        """Decide nothing any more: the records that are left will not come."""
+        self._course.closed = True
 
     def give_up(self, why: str) -> None:
         """Nothing moves any more."""

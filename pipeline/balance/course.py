@@ -78,9 +78,11 @@ class Course:
         say: shows a line to the user.
         patience_s: from devices that are free to replicas that have loaded, where models load
             quickly; others get `_LOADS` times what they take.
+        ways: in which the probe has the large model answer besides; 0 without one.
 
     Attributes:
         moves: so far.
+        closed: nothing is decided any more, as what is left of the records will not come.
     """
 
     def __init__(
@@ -90,28 +92,31 @@ class Course:
         rows_per_block: int,
         say: Callable[[str], None],
         patience_s: float,
+        ways: int = 0,
     ) -> None:
         self._limits = limits
         self._records = records
         self._rows_per_block = rows_per_block
         self._say = say
         self._patience_s = patience_s
-        self._rate = RecentRate()
+        self._ways = ways
+        self._rate = RecentRate(ways)
         self._small, self._large = RecentPace(), RecentPace()
         self._any_small, self._any_large = RecentPace(), RecentPace()
         self._under: _Under | None = None
         self._not_before = 0.0
         self.moves: list[Move] = []
+        self.closed = False
 
     def look(self, sight: Sight) -> list[Leave | Grow]:
         """What is to be done now."""
         flow = sight.flow
-        self._rate.add(flow.small.records, flow.sent)
+        self._rate.add(flow.small.records, flow.sent, flow.probes)
         self._small.add(flow.small_typical)
         self._large.add(flow.large_typical)
         self._any_small.add(flow.small)
         self._any_large.add(flow.large)
-        if sight.pools["large"].fed:  # whoever came now would get nothing
+        if self.closed or sight.pools["large"].fed:  # whoever came now would get nothing
             return []
         if self._under is None:
             return list(self._decide(sight))
@@ -220,10 +225,13 @@ class Course:
         flow, pool = sight.flow, sight.pools["large"]
         in_hand = sum(one.in_hand for one in pool.actors)
         blocks = in_hand + pool.queued
-        # Blocks that ran twice were counted twice; there are no more rows than blocks have.
-        waiting = min(max(0, flow.sent - flow.large.records), blocks * self._rows_per_block)
+        # Blocks that ran twice were counted twice; there are no more requests than blocks have.
+        most = blocks * self._rows_per_block * (1 + self._ways)
+        waiting = min(max(0, flow.sent + flow.probes - flow.large.records), most)
         held = waiting * in_hand / blocks if blocks else 0.0
-        return Left(max(0, self._records - flow.rows), waiting, held)
+        # A report that was lost leaves records to a small model that is not there any more.
+        ended = sight.pools["small"].fed and not sight.pools["small"].actors
+        return Left(0 if ended else max(0, self._records - flow.rows), waiting, held)
 
 
 def _held(sight: Sight, role: str) -> Iterator[Replica]:

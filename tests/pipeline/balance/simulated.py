@@ -128,7 +128,7 @@ class Pair:
             self.done += ROWS
             self.waiting += sent
             took_s = ROWS * self.small_s * self._chance.uniform(0.8, 1.2)
-            self.flow = self.flow.plus("small", Served.call(ROWS, took_s), sent, typical=True)
+            self.flow = self.flow.plus("small", Served.call(ROWS, took_s), sent, 0, typical=True)
 
     def _large(self, worker: Worker) -> None:
         worker.work_s = min(worker.work_s + 1.0, 2 * BATCH * self.large_s + 1)
@@ -138,7 +138,7 @@ class Pair:
             self.waiting -= batch
             took_s = BATCH * self.large_s * self._chance.uniform(0.8, 1.2)
             served = Served.call(batch, took_s * batch / BATCH)
-            self.flow = self.flow.plus("large", served, 0, typical=batch == BATCH)
+            self.flow = self.flow.plus("large", served, 0, 0, typical=batch == BATCH)
 
     def _works(self, worker: Worker) -> bool:
         return self.now >= worker.ready_at

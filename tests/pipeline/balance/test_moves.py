@@ -26,12 +26,14 @@ class Story:
 
     rate: float
     records: int = 100_000
+    lost: int = 0
+    ways: int = 0
     at_s: float = 0.0
     flow: Flow = field(default_factory=Flow)
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.course = Course(EIGHT, self.records, 16, self.said.append, PATIENCE_S)
+        self.course = Course(EIGHT, self.records, 16, self.said.append, PATIENCE_S, self.ways)
 
     def look(
         self,
@@ -45,9 +47,11 @@ class Story:
         for number in range(4):
             took_s = 6.4 + number / 10
             sent = round(64 * self.rate)
-            self.flow = self.flow.plus("small", Served.call(64, took_s), sent, typical=True)
-            self.flow = self.flow.plus("large", Served.call(4, took_s / 6), 0, typical=True)
-        self.flow = replace(self.flow, rows=self.records if small.fed else self.flow.small.records)
+            self.flow = self.flow.plus("small", Served.call(64, took_s), sent, 0, typical=True)
+            self.flow = self.flow.plus("large", Served.call(4, took_s / 6), 0, 0, typical=True)
+        self.flow = replace(
+            self.flow, rows=self.records - self.lost if small.fed else self.flow.small.records
+        )
         actors = (*small.actors, *large.actors)
         return self.course.look(
             Sight(
@@ -90,3 +94,24 @@ def test_a_move_whose_room_was_lost_takes_the_size_that_there_is() -> None:
     assert story.course.moves[0].done_s is None
     assert story.look(pool("small", left), pool("large", 2), 2 * PATIENCE_S)
     assert story.course.moves[1].large[1] > 2  # decided anew
+
+
+def test_a_report_that_was_lost_does_not_hold_the_small_pools_devices_back() -> None:
+    """Nobody is left to do the records that seem to be missing."""
+    story = Story(1.0, lost=5)
+    fed = pool("small", 0, size=2, fed=True)
+    assert story.look(fed, pool("large", 2)) == [Grow("large", 6)]
+
+
+def test_of_records_that_will_not_come_nothing_is_decided() -> None:
+    story = Story(0.6)
+    story.course.closed = True
+    assert story.look(pool("small", 6), pool("large", 2)) == []
+
+
+def test_what_waits_may_be_probed_too() -> None:
+    """Blocks hold more requests than rows, as many as the probe asks besides."""
+    story = Story(1.0, ways=3)
+    story.flow = replace(story.flow, probes=100_000)
+    story.look(pool("small", 6), pool("large", 2))
+    assert story.course.moves[0].waiting == (QUEUED + 2) * 16 * 4
