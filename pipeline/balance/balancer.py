@@ -29,6 +29,7 @@ from pipeline.progress import BoardReporter
 logger = logging.getLogger(__name__)
 
 _LOOKS_EVERY_S = 1.0
+_PATIENCE_S = 10.0
 _FIXED = "balance: %s; the pools keep the sizes that they have"
 
 
@@ -70,6 +71,8 @@ class Balancer:
         self._ordered = self._done = 0
         self._orders: SimpleQueue[Leave | Grow] = SimpleQueue()
         self._over = threading.Event()
+        self._gone: set[str] = set()
+        self._causes: set[str] = set()
         self._ray: ModuleType | None = None
         try:
             self._ray = import_module("pipeline.balance.ray_pools")
@@ -92,7 +95,7 @@ class Balancer:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(_PATIENCE_S)  # it may wait for a Ray that is gone
         if self._ray:
             self._ray.forget(self._run_id)
 
@@ -135,19 +138,30 @@ class Balancer:
         self._say(_FIXED % why)
 
     def _ended(self, name: str) -> bool:
-        return bool(self._ray and self._ray.has_ended(name))
+        return name in self._gone
 
     def _work(self) -> None:
         while not self._over.wait(_LOOKS_EVERY_S):
             try:
                 self._look()
             except Exception as error:  # of Ray's state, or of a process that is gone
-                logger.warning("the balance could not look", exc_info=error)
+                self._could_not(error)
+
+    def _could_not(self, error: Exception) -> None:
+        """Once for each cause: it will look again in a second."""
+        cause = f"{type(error).__name__}: {error}"
+        if cause not in self._causes:
+            self._causes.add(cause)
+            logger.warning("the balance could not look", exc_info=error)
 
     def _look(self) -> None:
         if self._seen is None or self._seen[1] < self._ordered:
             return  # What is seen has to be later than what was ordered.
         views, _ = self._seen
+        # Asked here, as an answer may be long in coming, and `record` must not wait for it.
+        lingering = self._holdings.lingering().values()
+        names = [one.name for some in lingering for one in some]
+        self._gone = {name for name in names if self._ray and self._ray.has_ended(name)}
         with self._lock:
             self._holdings.update(views)
         flow, times = self._board.flow(), self._ledger.times()
