@@ -115,3 +115,17 @@ def test_what_waits_may_be_probed_too() -> None:
     story.flow = replace(story.flow, probes=100_000)
     story.look(pool("small", 6), pool("large", 2))
     assert story.course.moves[0].waiting == (QUEUED + 2) * 16 * 4
+
+
+def test_a_replica_that_restarts_will_need_a_place_wherever_it_was() -> None:
+    """Also where that was a node that is gone."""
+    story = Story(0.6)
+    [order] = story.look(pool("small", 6), pool("large", 2))
+    assert isinstance(order, Leave)
+    left = 6 - len(order.names)
+    small = pool("small", left)
+    first, *others = small.actors
+    restarts = replace(first, node="gone", ready=False, restarting=True)
+    gpus = left + 2 + 1  # two are free, as one replica holds none at the moment
+    orders = story.look(replace(small, actors=(restarts, *others)), pool("large", 2), gpus=gpus)
+    assert orders == [Grow("large", 1)]

@@ -88,6 +88,15 @@ def test_one_that_leaves_gets_no_task_and_goes_when_it_has_none(
     assert pool.leaving == set()
 
 
+def test_one_that_restarts_is_told_from_one_that_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = MovablePool.taking_over(ray_pool(3, monkeypatch))
+    first, _, _ = pool._running_actors
+    pool._running_actors[first].is_restarting = True
+    pool.leave(["a1"])
+    seen = {one.name: (one.ready, one.restarting) for one in pool.view(0, fed=False).actors}
+    assert seen == {"a0": (False, True), "a1": (False, False), "a2": (True, False)}
+
+
 def test_rays_own_rules_take_nobody_while_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = MovablePool.taking_over(ray_pool(2, monkeypatch))
     first, _ = pool._running_actors
