@@ -150,8 +150,8 @@ class Course:
         before = getattr(self.moves[-1], under.taker)[0]
         self.moves[-1] = self.moves[-1].model_copy(update={under.taker: (before, size)})
         self._say(
-            f"balance at {sight.at_s:.0f} s: the {under.taker} pool stays at {size} replicas and "
-            f"not {under.size}: its new ones have not loaded in {took_s:.0f} s"
+            f"balance at {sight.at_s:.0f} s: the {under.taker} pool stays at {size} of "
+            f"{under.size} replicas, as its move is not over after {took_s:.0f} s"
         )
         self._rest(sight, took_s)
 

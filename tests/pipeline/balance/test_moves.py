@@ -89,7 +89,7 @@ def test_a_move_whose_room_was_lost_takes_the_size_that_there_is() -> None:
     assert story.look(pool("small", left), pool("large", 2), PATIENCE_S, left + 2) == []
     assert len(story.said) == 1
     assert story.look(pool("small", left), pool("large", 2), 2.0, left + 2) == []
-    assert "large pool stays at 2 replicas" in story.said[-1]
+    assert "large pool stays at 2 of " in story.said[-1]
     assert story.course.moves[0].large == (2, 2)
     assert story.course.moves[0].done_s is None
     assert story.look(pool("small", left), pool("large", 2), 2 * PATIENCE_S)
