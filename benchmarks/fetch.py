@@ -62,7 +62,9 @@ class _NobodyDies:
     def worked(self, stage: str, work: BlockWork) -> None:
         """See Reporter."""
 
-    def served(self, stage: str, served: Served, *, sent: int = 0, typical: bool = True) -> None:
+    def served(
+        self, stage: str, served: Served, *, sent: int = 0, probes: int = 0, typical: bool = True
+    ) -> None:
         """See Reporter."""
 
     def arrived(self, rows: int) -> None:

@@ -98,13 +98,15 @@ def job_workload(job: JobConfig, policy: str | None = None) -> Workload:
     """A batch job as it shall run on the cluster.
 
     Raises:
-        ConfigurationError: a path is of this machine, or the policy cannot be read.
+        ConfigurationError: a path is of this machine, the policy cannot be read, or the pools are
+            balanced.
     """
     config = _deploy(job)
     roles = [role for role in ROLES if job.uses(role)]
     _shared("input.path", job.input.path, config)
     _shared("input.image_root", job.input.image_root, config)
     _elsewhere("output.path", job.output.path)
+    _fixed_pools(job)
     data = _without_deploy(job)
     if policy is not None:
         data.pop("threshold", None)
@@ -230,6 +232,15 @@ def _without_deploy(config: JobConfig | ServeConfig) -> dict[str, Any]:
 def passed_over(config: JobConfig | ServeConfig) -> tuple[str, ...]:
     """Settings that were written, and are of a Ray that this machine would start or has."""
     return tuple(f"ray.{name}" for name in _OWN_RAY if getattr(config.ray, name) is not None)
+
+
+def _fixed_pools(job: JobConfig) -> None:
+    """Refuse what the job would refuse where it runs."""
+    if job.pools.balance:
+        raise ConfigurationError(
+            "pools.balance: pools of a rendered cluster have nodes of their own, between which no "
+            "device can move; write balance: false, without min_replicas and max_replicas"
+        )
 
 
 def _settle(

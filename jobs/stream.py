@@ -1,6 +1,6 @@
 """One run on a Ray that is there: reserve, watch, and stream every record through the graph."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -119,7 +119,7 @@ def stream(job: JobConfig, task: Task, console: Console, loaders: Loaders | None
         partial(_asked_and_free, job, resources),
         partial(say, console),
     )
-    ends = partial(_ended, stall, _bell(job, monitor, console), purse, balance)
+    ends = partial(_ended, stall, _bell(job, monitor, console), purse, balancer)
     with served(job.metrics, sources) as port:
         if port is not None and job.metrics is not None:
             say(console, f"metrics: http://{job.metrics.host}:{port}/metrics")
@@ -189,11 +189,13 @@ def _ended(
     stall: Stall,
     bell: Bell | None,
     purse: Purse | None,
-    balance: Callable[[], BalanceRecord | None],
+    balancer: Balancer | None,
 ) -> SglError | None:
     """Why the run is to end before its time."""
     if purse:
-        purse(balance())
+        purse(balancer.record() if balancer else None)
+        if balancer and purse.stopped:
+            balancer.close()
     if reason := stall():
         return ReplicaError(reason)
     return bell() if bell else None

@@ -234,7 +234,8 @@ class Guard:
 
         Raises:
             ReplicaError: earlier processes of this replica have failed too often, or this one has
-                and is the first; a later one ends, so that the next may try.
+                and no replica has loaded the model before; otherwise the process ends, so that
+                the next may try.
         """
         assert self.start is not None
         if reason := self.ledger.starting(self.start):

@@ -154,8 +154,9 @@ class Ledger:
         return self._replicas.starting(owner, start)
 
     def came(self, owner: str, role: str) -> None:
-        """See Timesheet."""
+        """See Timesheet and Replicas."""
         self._timesheet.came(owner, role)
+        self._replicas.came(owner)
 
     def left(self, owner: str) -> None:
         """See Timesheet; and it is waited for no more."""

@@ -57,13 +57,16 @@ class Reporter(Protocol):
         """What was done to these rows."""
         ...
 
-    def served(self, stage: str, served: Served, *, sent: int = 0, typical: bool = True) -> None:
+    def served(
+        self, stage: str, served: Served, *, sent: int = 0, probes: int = 0, typical: bool = True
+    ) -> None:
         """A replica's model was called.
 
         Args:
             stage: small or large.
             served: the call.
-            sent: requests that go on to the large model.
+            sent: records that go on to the large model.
+            probes: further requests of it, of the probe.
             typical: whether its seconds tell of a busy replica: not a partial batch, and not the
                 replica's first call, which allocates and compiles.
         """
@@ -126,9 +129,9 @@ class Board:
         """By stage."""
         return dict(self._work)
 
-    def served(self, stage: str, served: Served, sent: int, typical: bool) -> None:
+    def served(self, stage: str, served: Served, sent: int, probes: int, typical: bool) -> None:
         """See Reporter."""
-        self._flow = self._flow.plus(stage, served, sent, typical)
+        self._flow = self._flow.plus(stage, served, sent, probes, typical)
 
     def flow(self) -> Flow:
         """What the balance of the pools goes by."""
@@ -198,9 +201,11 @@ class BoardReporter:
         """See Reporter."""
         self.board.worked.remote(stage, work)
 
-    def served(self, stage: str, served: Served, *, sent: int = 0, typical: bool = True) -> None:
+    def served(
+        self, stage: str, served: Served, *, sent: int = 0, probes: int = 0, typical: bool = True
+    ) -> None:
         """See Reporter."""
-        self.board.served.remote(stage, served, sent, typical)
+        self.board.served.remote(stage, served, sent, probes, typical)
 
     def flow(self) -> Flow | None:
         """See Board; None where it cannot be reached."""

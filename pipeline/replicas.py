@@ -38,7 +38,6 @@ class _Replica:
     since: float
     phase: _Phase = _Phase.LOADING
     strikes: int = 0
-    loaded_once: bool = False
     reason: str = ""
 
 
@@ -57,6 +56,8 @@ class Replicas:
         self._config = config
         self._clock = clock
         self._replicas: dict[str, _Replica] = {}
+        self._loaded: set[str] = set()
+        self._late: set[str] = set()
         self.fatal: str | None = None
 
     def starting(self, owner: str, start: Start) -> str | None:
@@ -76,23 +77,30 @@ class Replicas:
         replica.start, replica.since, replica.phase = start, now, _Phase.LOADING
         return None
 
+    def came(self, owner: str) -> None:
+        """A replica beyond those of the start was asked for, as others had loaded."""
+        self._late.add(owner)
+
     def loaded(self, owner: str) -> None:
         """The model is there, and the replica waits for work."""
         if replica := self._replicas.get(owner):
-            replica.phase, replica.loaded_once = _Phase.IDLE, True
+            replica.phase = _Phase.IDLE
+            self._loaded.add(replica.start.role)
 
     def load_failed(self, owner: str, cause: str) -> bool:
         """Loading raised; whether another process of this replica may try again.
 
-        It may where the model has been loaded before: then what is missing was there, as the
-        memory of a device whose last process has not quite ended.
+        It may where the model has been loaded before, by whichever replica: then nothing is wrong
+        with the model, and what is missing may come, as the memory of a device whose last process
+        has not quite ended. How often it may, `starting` counts.
         """
         replica = self._replicas.get(owner)
-        if replica is None or replica.loaded_once:
-            if replica:
-                replica.reason = cause
+        if replica is None:
             return True
         start = replica.start
+        if start.role in self._loaded or owner in self._late:
+            replica.reason = cause
+            return True
         self.give_up(f"the {start.role} model {start.checkpoint} could not be loaded: {cause}")
         return False
 
@@ -109,6 +117,7 @@ class Replicas:
     def left(self, owner: str) -> None:
         """The replica has gone for good."""
         self._replicas.pop(owner, None)
+        self._late.discard(owner)
 
     def loading(self) -> bool:
         """Whether any replica loads its model within its deadline."""

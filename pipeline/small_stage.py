@@ -135,19 +135,17 @@ class SmallStage:
         check_conserved("small", table, out)
         if results:
             served = Served.call(len(results), time.monotonic() - began)
-            sent = self._sent(results, decisions)
-            self._reporter.served("small", served, sent=sent, typical=self._warm)
+            sent = sum(decision not in _STAYS for decision in decisions.values())
+            probes = self._probes(results)
+            self._reporter.served("small", served, sent=sent, probes=probes, typical=self._warm)
             self._warm = True
         return out
 
-    def _sent(
-        self, results: Mapping[int, Guidance | Failure], decisions: Mapping[int, Decision]
-    ) -> int:
-        """Requests of the large model that follow."""
+    def _probes(self, results: Mapping[int, Guidance | Failure]) -> int:
+        """Requests of the large model that the probe adds."""
         guided = {row: item for row, item in results.items() if isinstance(item, Guidance)}
         ways = len(self._settings.probe.prunings) if self._settings.probe else 0
-        probes = ways * len(self._probed(guided))
-        return probes + sum(decision not in _STAYS for decision in decisions.values())
+        return ways * len(self._probed(guided))
 
     def _run(self, records: Sequence[ImageQuestion]) -> list[Guidance | Failure]:
         try:

@@ -119,7 +119,9 @@ class Timesheet:
         if sheet is None:
             first = self._free.get(role, 0) > 0
             self._free[role] = self._free.get(role, 0) - 1
-            sheet = _Sheet(role, node, self._started if first else now, loading=now)
+            # One beyond those of the start came later, whether or not that was told already.
+            since = self._started if first else now
+            sheet = _Sheet(role, node, since, loading=now, late=not first)
             self._sheets[owner] = sheet
             return
         self._lose(sheet, now)
@@ -128,7 +130,9 @@ class Timesheet:
 
     def came(self, owner: str, role: str) -> None:
         """A replica beyond those of the start was asked for; it has no process yet."""
-        if owner not in self._sheets:
+        if sheet := self._sheets.get(owner):
+            sheet.late = True
+        else:
             self._sheets[owner] = _Sheet(role, "", self._clock(), starts=0, late=True)
 
     def left(self, owner: str) -> None:

@@ -29,6 +29,7 @@ from pipeline.progress import BoardReporter
 logger = logging.getLogger(__name__)
 
 _LOOKS_EVERY_S = 1.0
+_PATIENCE_S = 10.0
 _FIXED = "balance: %s; the pools keep the sizes that they have"
 
 
@@ -56,16 +57,22 @@ class Balancer:
         say: Callable[[str], None],
     ) -> None:
         self._run_id = run_id
-        self._course = Course(limits, records, job.rows_per_block, say)
+        pools = (job.pools.small, job.pools.large)
+        patience_s = max(pool.start_deadline_s for pool in pools)
+        ways = len(job.probe.prunings) if job.probe else 0
+        self._course = Course(limits, records, job.rows_per_block, say, patience_s, ways)
         self._board = board
         self._ledger = ledger
         self._on_gpus = limits.on_gpus
+        self._labels = job.pools.large.node_labels  # both pools have the same
         self._say = say
         self._began = time.monotonic()
         self._seen: tuple[Mapping[str, PoolView], int] | None = None
         self._ordered = self._done = 0
         self._orders: SimpleQueue[Leave | Grow] = SimpleQueue()
         self._over = threading.Event()
+        self._gone: set[str] = set()
+        self._causes: set[str] = set()
         self._ray: ModuleType | None = None
         try:
             self._ray = import_module("pipeline.balance.ray_pools")
@@ -88,7 +95,7 @@ class Balancer:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(_PATIENCE_S)  # it may wait for a Ray that is gone
         if self._ray:
             self._ray.forget(self._run_id)
 
@@ -121,25 +128,40 @@ class Balancer:
                 pools.grow(order.role, order.by)
         self._seen = pools.views(), self._done
 
+    def close(self) -> None:
+        """Decide nothing any more: the records that are left will not come."""
+        self._course.closed = True
+
     def give_up(self, why: str) -> None:
         """Nothing moves any more."""
         self._over.set()
         self._say(_FIXED % why)
 
     def _ended(self, name: str) -> bool:
-        return bool(self._ray and self._ray.has_ended(name))
+        return name in self._gone
 
     def _work(self) -> None:
         while not self._over.wait(_LOOKS_EVERY_S):
             try:
                 self._look()
             except Exception as error:  # of Ray's state, or of a process that is gone
-                logger.warning("the balance could not look", exc_info=error)
+                self._could_not(error)
+
+    def _could_not(self, error: Exception) -> None:
+        """Once for each cause: it will look again in a second."""
+        cause = f"{type(error).__name__}: {error}"
+        if cause not in self._causes:
+            self._causes.add(cause)
+            logger.warning("the balance could not look", exc_info=error)
 
     def _look(self) -> None:
         if self._seen is None or self._seen[1] < self._ordered:
             return  # What is seen has to be later than what was ordered.
         views, _ = self._seen
+        # Asked here, as an answer may be long in coming, and `record` must not wait for it.
+        lingering = self._holdings.lingering().values()
+        names = [one.name for some in lingering for one in some]
+        self._gone = {name for name in names if self._ray and self._ray.has_ended(name)}
         with self._lock:
             self._holdings.update(views)
         flow, times = self._board.flow(), self._ledger.times()
@@ -153,7 +175,7 @@ class Balancer:
             start_s=started_s(times.replicas),
             lingering=self._holdings.lingering(),
             gpus_of=gpus_of,
-            gpus=_gpus() if self._on_gpus else {},
+            gpus=gpus_of_nodes(self._labels) if self._on_gpus else {},
         )
         with self._lock:
             orders = self._course.look(sight)
@@ -162,7 +184,10 @@ class Balancer:
             self._orders.put(order)
 
 
-def _gpus() -> dict[str, float]:
+def gpus_of_nodes(labels: Mapping[str, str]) -> dict[str, float]:
+    """GPUs of each node that is alive and has these labels, by its id."""
     return {
-        node["NodeID"]: node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]
+        node["NodeID"]: node["Resources"].get("GPU", 0.0)
+        for node in ray.nodes()
+        if node["Alive"] and labels.items() <= node.get("Labels", {}).items()
     }

@@ -2,8 +2,8 @@
 
 One move at a time. The replicas that go finish what they have; as soon as one has gone, its devices
 are the other pool's, which asks for as many replicas as find room. The move is over when they have
-loaded. Then nothing moves for as long again as it took: so no more than half of a run is spent on
-moving, however its records come.
+loaded, or when it is plain that it gets no further. Then nothing moves for as long again as it
+took: so no more than half of a run is spent on moving, however its records come.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +16,9 @@ from pipeline.balance.record import Move
 from pipeline.balance.rule import Forecast, Left, Seen, worthwhile
 from pipeline.balance.splits import Limits, Split
 from pipeline.balance.views import Actor, PoolView
+
+_LOADS = 3
+"""Times that a model takes to load, until a move is given up."""
 
 
 @dataclass(frozen=True)
@@ -73,34 +76,47 @@ class Course:
         records: of the run.
         rows_per_block: that travel together.
         say: shows a line to the user.
+        patience_s: from devices that are free to replicas that have loaded, where models load
+            quickly; others get `_LOADS` times what they take.
+        ways: in which the probe has the large model answer besides; 0 without one.
 
     Attributes:
         moves: so far.
+        closed: nothing is decided any more, as what is left of the records will not come.
     """
 
     def __init__(
-        self, limits: Limits, records: int, rows_per_block: int, say: Callable[[str], None]
+        self,
+        limits: Limits,
+        records: int,
+        rows_per_block: int,
+        say: Callable[[str], None],
+        patience_s: float,
+        ways: int = 0,
     ) -> None:
         self._limits = limits
         self._records = records
         self._rows_per_block = rows_per_block
         self._say = say
-        self._rate = RecentRate()
+        self._patience_s = patience_s
+        self._ways = ways
+        self._rate = RecentRate(ways)
         self._small, self._large = RecentPace(), RecentPace()
         self._any_small, self._any_large = RecentPace(), RecentPace()
         self._under: _Under | None = None
         self._not_before = 0.0
         self.moves: list[Move] = []
+        self.closed = False
 
     def look(self, sight: Sight) -> list[Leave | Grow]:
         """What is to be done now."""
         flow = sight.flow
-        self._rate.add(flow.small.records, flow.sent)
+        self._rate.add(flow.small.records, flow.sent, flow.probes)
         self._small.add(flow.small_typical)
         self._large.add(flow.large_typical)
         self._any_small.add(flow.small)
         self._any_large.add(flow.large)
-        if sight.pools["large"].fed:  # whoever came now would get nothing
+        if self.closed or sight.pools["large"].fed:  # whoever came now would get nothing
             return []
         if self._under is None:
             return list(self._decide(sight))
@@ -113,12 +129,35 @@ class Course:
         if move.freed_s is None and not _leaving(sight, giver):
             self.moves[-1] = move = move.model_copy(update={"freed_s": took_s})
         wanted = under.size - pool.size
-        if wanted and (room := self._swap(sight, under.taker, wanted, 0).room):
+        if under.taker == "small" and pool.fed:  # and the large pool may have its devices back
+            self._under = None
+            self._say(f"balance at {sight.at_s:.0f} s: the input has ended, and the move with it")
+        elif wanted and (room := self._swap(sight, under.taker, wanted, 0).room):
             yield Grow(under.taker, room)
         elif move.freed_s is not None and pool.settled and pool.size == under.size:
             self.moves[-1] = move.model_copy(update={"done_s": took_s})
-            self._under = None
-            self._not_before = sight.at_s + took_s
+            self._rest(sight, took_s)
+        elif move.freed_s is not None and self._too_long(sight, under, took_s - move.freed_s):
+            self._stay(sight, under, took_s)
+
+    def _too_long(self, sight: Sight, under: _Under, since_freed_s: float) -> bool:
+        start_s = sight.start_s.get(under.taker, 0.0)
+        return since_freed_s > max(self._patience_s, _LOADS * start_s)
+
+    def _stay(self, sight: Sight, under: _Under, took_s: float) -> None:
+        """What was freed was lost on the way, as to a neighbour that restarted on it."""
+        size = sight.pools[under.taker].size
+        before = getattr(self.moves[-1], under.taker)[0]
+        self.moves[-1] = self.moves[-1].model_copy(update={under.taker: (before, size)})
+        self._say(
+            f"balance at {sight.at_s:.0f} s: the {under.taker} pool stays at {size} of "
+            f"{under.size} replicas, as its move is not over after {took_s:.0f} s"
+        )
+        self._rest(sight, took_s)
+
+    def _rest(self, sight: Sight, took_s: float) -> None:
+        self._under = None
+        self._not_before = sight.at_s + took_s
 
     def _decide(self, sight: Sight) -> Iterator[Leave | Grow]:
         small, large = sight.pools["small"], sight.pools["large"]
@@ -153,7 +192,8 @@ class Course:
             if taker == "large"
             else Split(now.small + chosen.room, now.large - gone)
         )
-        best = worthwhile(now, [real], left, seen)
+        fits = self._limits.fits if now.small else self._limits.fits_without_small
+        best = worthwhile(now, [real] if fits(real) else [], left, seen)
         return (taker, chosen, best[0]) if best else None
 
     def _begin(self, sight: Sight, taker: str, chosen: Swap, move: Move) -> Iterator[Leave | Grow]:
@@ -167,16 +207,9 @@ class Course:
             yield Grow(taker, chosen.room)
 
     def _swap(self, sight: Sight, taker: str, wanted: int, most: int) -> Swap:
-        """Of what all replicas hold now; those without a place yet will take one of the room."""
-        held = [
-            Replica(one.name, role, one.node, sight.gpus_of.get(one.name, ()), one.in_hand)
-            for role, pool in sight.pools.items()
-            for one in (*pool.actors, *sight.lingering[role])
-        ]
-        placed = [one for one in held if one.gpus or not sight.gpus]
-        coming = len(held) - len(placed)
-        found = swap(placed, self._limits, taker, wanted + coming, most, sight.gpus)
-        return Swap(found.leavers, max(0, min(wanted, found.room - coming)))
+        """Of what all replicas hold now."""
+        held = [one for role in sight.pools for one in _held(sight, role)]
+        return swap(held, self._limits, taker, wanted, most, sight.gpus)
 
     def _seen(self, start_s: Mapping[str, float]) -> Seen | None:
         rate = self._rate.latest()
@@ -192,10 +225,22 @@ class Course:
         flow, pool = sight.flow, sight.pools["large"]
         in_hand = sum(one.in_hand for one in pool.actors)
         blocks = in_hand + pool.queued
-        # Blocks that ran twice were counted twice; there are no more rows than blocks have.
-        waiting = min(max(0, flow.sent - flow.large.records), blocks * self._rows_per_block)
+        # Blocks that ran twice were counted twice; there are no more requests than blocks have.
+        most = blocks * self._rows_per_block * (1 + self._ways)
+        waiting = min(max(0, flow.sent + flow.probes - flow.large.records), most)
         held = waiting * in_hand / blocks if blocks else 0.0
-        return Left(max(0, self._records - flow.rows), waiting, held)
+        # A report that was lost leaves records to a small model that is not there any more.
+        ended = sight.pools["small"].fed and not sight.pools["small"].actors
+        return Left(0 if ended else max(0, self._records - flow.rows), waiting, held)
+
+
+def _held(sight: Sight, role: str) -> Iterator[Replica]:
+    """Replicas of a pool, and those to come, which have no place yet."""
+    pool = sight.pools[role]
+    for one in (*pool.actors, *sight.lingering[role]):
+        gpus = () if one.restarting else sight.gpus_of.get(one.name, ())
+        yield Replica(one.name, role, one.node, gpus, one.in_hand)
+    yield from [Replica("", role, "")] * pool.missing
 
 
 def _leaving(sight: Sight, role: str) -> bool:

@@ -58,26 +58,31 @@ class Served:
     Attributes:
         calls: of the model.
         records: in them.
-        paces, squares: sums over the calls of seconds per record, and of its square.
+        seconds: of them.
+        seconds_squared, records_squared, seconds_records: sums over the calls of these products.
     """
 
     calls: int = 0
     records: int = 0
-    paces: float = 0.0
-    squares: float = 0.0
+    seconds: float = 0.0
+    seconds_squared: float = 0.0
+    records_squared: float = 0.0
+    seconds_records: float = 0.0
 
     @classmethod
     def call(cls, records: int, seconds: float) -> "Served":
         """One call."""
-        return cls(1, records, seconds / records, (seconds / records) ** 2)
+        return cls(1, records, seconds, seconds**2, records**2, seconds * records)
 
     def plus(self, other: "Served") -> "Served":
         """Both."""
         return Served(
             self.calls + other.calls,
             self.records + other.records,
-            self.paces + other.paces,
-            self.squares + other.squares,
+            self.seconds + other.seconds,
+            self.seconds_squared + other.seconds_squared,
+            self.records_squared + other.records_squared,
+            self.seconds_records + other.seconds_records,
         )
 
     def since(self, before: "Served") -> "Served":
@@ -85,19 +90,23 @@ class Served:
         return Served(
             self.calls - before.calls,
             self.records - before.records,
-            self.paces - before.paces,
-            self.squares - before.squares,
+            self.seconds - before.seconds,
+            self.seconds_squared - before.seconds_squared,
+            self.records_squared - before.records_squared,
+            self.seconds_records - before.seconds_records,
         )
 
     @property
     def mean_s(self) -> float:
-        """Seconds per record."""
-        return self.paces / self.calls
+        """Seconds per record, of all records: a call with few is no more than its records."""
+        return self.seconds / self.records
 
     @property
     def variance(self) -> float:
-        """Of one call's seconds per record; never none, as few calls may be alike by chance."""
-        spread = self.squares / self.calls - self.mean_s**2
+        """Of a mean call's seconds per record; never none, as few calls may be alike by chance."""
+        mean_s = self.mean_s
+        off = self.seconds_squared - 2 * mean_s * self.seconds_records
+        spread = (off + mean_s**2 * self.records_squared) * self.calls / self.records**2
         return max(spread, (self.mean_s / self.calls) ** 2) * self.calls / max(1, self.calls - 1)
 
 
@@ -140,25 +149,59 @@ class _Totals(Generic[Total]):
         return self._between(before, self._told[-1])
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """Records, those of them that escalated, and those that were probed."""
+
+    records: int = 0
+    escalated: int = 0
+    probed: int = 0
+
+    def since(self, before: "_Sent") -> "_Sent":
+        return _Sent(
+            self.records - before.records,
+            self.escalated - before.escalated,
+            self.probed - before.probed,
+        )
+
+
 class RecentRate:
-    """Told again and again how many records the small model has done, and sent on."""
+    """Told again and again how many records the small model has done, and sent on.
 
-    def __init__(self) -> None:
-        self._totals = _Totals((0, 0), lambda a, b: (b[0] - a[0], b[1] - a[1]), _shares_differ)
+    Whether a record escalates and whether it is probed are two chances, of which the second counts
+    as often as there are ways in which the probe asks.
 
-    def add(self, records: int, sent: int) -> None:
-        """Totals since the run's start; few new records wait for more."""
-        if records - self._totals.last[0] >= _LEAST_RECORDS:
-            self._totals.add((records, sent))
+    Args:
+        ways: in which the large model answers a probed record besides; 0 without a probe.
+    """
+
+    def __init__(self, ways: int = 0) -> None:
+        self._ways = ways
+        self._totals = _Totals(_Sent(), lambda a, b: b.since(a), _shares_differ)
+
+    def add(self, records: int, sent: int, probes: int = 0) -> None:
+        """Totals since the run's start; few new records wait for more.
+
+        Args:
+            records: that the small model has done.
+            sent: of them, those that escalated.
+            probes: requests that the probe has added.
+        """
+        if records - self._totals.last.records >= _LEAST_RECORDS:
+            self._totals.add(_Sent(records, sent, probes // self._ways if self._ways else 0))
 
     def latest(self) -> Rate | None:
         """None while nothing is known."""
         found = self._totals.latest()
         if found is None:
             return None
-        records, sent = found
-        mean = sent / records
-        around = SURE * math.sqrt(_variance(mean, records) / records)
+        records = found.records
+        escalated, probed = found.escalated / records, found.probed / records
+        variance = _variance(escalated, records)
+        if self._ways:
+            variance += self._ways**2 * _variance(probed, records)
+        mean = escalated + self._ways * probed
+        around = SURE * math.sqrt(variance / records)
         return Rate(mean, max(0.0, mean - around), mean + around, records)
 
 
@@ -181,8 +224,12 @@ class RecentPace:
         return Pace(found.mean_s, math.sqrt(found.variance / found.calls) / found.mean_s)
 
 
-def _shares_differ(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    (n, k), (m, j) = one, other
+def _shares_differ(one: _Sent, other: _Sent) -> bool:
+    n, m = one.records, other.records
+    return _differ(n, one.escalated, m, other.escalated) or _differ(n, one.probed, m, other.probed)
+
+
+def _differ(n: int, k: int, m: int, j: int) -> bool:
     variance = _variance((k + j) / (n + m), n + m)
     return abs(k / n - j / m) > _CHANGED * math.sqrt(variance * (1 / n + 1 / m))
 
@@ -193,6 +240,5 @@ def _paces_differ(one: Served, other: Served) -> bool:
 
 
 def _variance(share: float, records: int) -> float:
-    """Of one record; never none, as 0 or 1 may be chance. Probes can raise a share above 1."""
-    share = min(1.0, share)
+    """Of one record; never none, as 0 or 1 may be chance."""
     return max(share * (1 - share), 1 / records)

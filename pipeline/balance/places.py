@@ -3,8 +3,11 @@
 A replica on several GPUs needs them on one node, and one on a share of a GPU shares it with others.
 So it matters which replicas go: those whose devices, with what is free beside them, make whole
 places, and of these the ones with the least work in hand.
+
+Nodes may have more devices than the pools share, of other jobs or of nobody: these are not theirs.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +26,8 @@ class Replica:
         name: of its actor.
         role: "small" or "large".
         node: that it is on.
-        gpus: of the node that it is on, or has shares of; none on the CPU.
+        gpus: of the node that it is on, or has shares of; none on the CPU, and of one that waits
+            for a place.
         in_hand: blocks that it has.
     """
 
@@ -58,8 +62,8 @@ def swap(
     """Choose the replicas that make room for the other pool's, as few as will do.
 
     Args:
-        replicas: of both pools.
-        limits: what a replica of each takes.
+        replicas: of both pools. Those without a place will take one of the free ones.
+        limits: what a replica of each takes, and what both may have together.
         taker: the pool that grows.
         wanted: by so many replicas.
         most: replicas of the other pool that may go.
@@ -86,9 +90,7 @@ class _Cores:
 
     def room(self, replicas: Sequence[Replica]) -> int:
         """For so many more replicas of the taker."""
-        used = sum(self._limits.of(one.role).devices for one in replicas)
-        left = self._limits.devices - used + _ROUNDING
-        return max(0, int(left // self._limits.of(self._taker).devices))
+        return _within(self._limits, self._taker, _used(self._limits, replicas))
 
     def ways(self, replicas: Sequence[Replica]) -> Iterator[list[Replica]]:
         """To make room for one more."""
@@ -106,21 +108,43 @@ class _Gpus:
     def room(self, replicas: Sequence[Replica]) -> int:
         """For so many more replicas of the taker."""
         by_node = self._by_node(replicas)
-        return sum(self._on(by_node[node], int(count)) for node, count in self._gpus.items())
+        places = sum(self._on(here, node) for node, here in by_node.items())
+        coming = self._coming(replicas)
+        within = _within(self._limits, self._taker, _used(self._limits, replicas))
+        return max(0, min(places - coming, within))
 
     def ways(self, replicas: Sequence[Replica]) -> Iterator[list[Replica]]:
         """To make room for one more, on each node or GPU."""
-        for node, here in self._by_node(replicas).items():
-            room = partial(self._on, count=int(self._gpus[node]))
+        by_node = self._by_node(replicas)
+        used = _used(self._limits, replicas)
+        places = {node: self._on(here, node) for node, here in by_node.items()}
+        free = sum(places.values()) - self._coming(replicas)
+        for node, here in by_node.items():
+            used_elsewhere = used - _used(self._limits, here)
+            room = partial(self._room_with, node, free - places[node], used_elsewhere)
             for groups in self._groups(here):
                 yield from _until_room(room, here, groups)
 
+    def _room_with(
+        self, node: str, free_elsewhere: int, used_elsewhere: float, here: Sequence[Replica]
+    ) -> int:
+        within = _within(self._limits, self._taker, used_elsewhere + _used(self._limits, here))
+        return max(0, min(free_elsewhere + self._on(here, node), within))
+
     def _by_node(self, replicas: Iterable[Replica]) -> dict[str, list[Replica]]:
         found: dict[str, list[Replica]] = {node: [] for node in self._gpus}
-        for one in replicas:
-            if one.node in found:
-                found[one.node].append(one)
+        for one in filter(self._placed, replicas):
+            found[one.node].append(one)
         return found
+
+    def _placed(self, one: Replica) -> bool:
+        return bool(one.gpus) and one.node in self._gpus
+
+    def _coming(self, replicas: Iterable[Replica]) -> int:
+        """Places that those will take that have none yet."""
+        each = self._share.devices
+        waiting = (one for one in replicas if not self._placed(one))
+        return sum(math.ceil(self._limits.of(one.role).devices / each) for one in waiting)
 
     def _groups(self, here: Sequence[Replica]) -> Iterator[list[list[Replica]]]:
         """Replicas of one node in the order in which they would go."""
@@ -143,16 +167,26 @@ class _Gpus:
     def _share(self) -> Share:
         return self._limits.of(self._taker)
 
-    def _on(self, here: Iterable[Replica], count: int) -> int:
+    def _on(self, here: Iterable[Replica], node: str) -> int:
+        """Places on a node."""
         load: dict[str, float] = defaultdict(float)
         for one in here:
             for gpu in one.gpus:
                 load[gpu] += min(1.0, self._limits.of(one.role).devices)
-        free, each = max(0, count - len(load)), self._share.devices
+        free, each = max(0, int(self._gpus[node]) - len(load)), self._share.devices
         if each >= 1:
             return int(free // each)
         beside = sum(int((1 - used + _ROUNDING) // each) for used in load.values())
         return beside + free * int((1 + _ROUNDING) // each)
+
+
+def _used(limits: Limits, replicas: Iterable[Replica]) -> float:
+    return sum(limits.of(one.role).devices for one in replicas)
+
+
+def _within(limits: Limits, taker: str, used: float) -> int:
+    """Replicas of the taker that the devices of both pools allow beside those in use."""
+    return max(0, int((limits.devices - used + _ROUNDING) // limits.of(taker).devices))
 
 
 def _each(replicas: Iterable[Replica], taker: str) -> list[list[Replica]]:

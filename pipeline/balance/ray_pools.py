@@ -12,6 +12,7 @@ as every actor of a finished pool does. No task is cancelled, and none runs twic
 What this needs of Ray's pool is told by `lacks`; where it lacks something, nothing is moved.
 """
 
+import inspect
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -35,7 +36,9 @@ METHODS = (
     *("initial_size", "min_size", "max_size", "current_size"),
     *("_update_rank", "_release_running_actor", "_remove_inactive_actor"),
 )
-"""Of Ray's pool, beside `_update_rank` with these arguments: actor, state, died."""
+"""Of Ray's pool."""
+RANKED = ["actor", "state", "died"]
+"""Arguments of `_update_rank`."""
 _STAGES = {"MapBatches(SmallStage)": "small", "MapBatches(LargeStage)": "large"}
 _DEAD = "DEAD"
 _EVERY_S = 0.2
@@ -75,6 +78,11 @@ class MovablePool(_Pool):
             self.size -= 1
             self._without_tasks(running[name])
 
+    def stay(self) -> None:
+        """Nobody leaves any more; those that were about to get tasks again, once Ray looks."""
+        self.leaving.clear()
+        self.size = self.current_size()
+
     def let_go(self) -> None:
         """Drop the handles of those that leave and have nothing left to do."""
         for actor, state in list(self._running_actors.items()):
@@ -109,6 +117,7 @@ class MovablePool(_Pool):
                 str(state.actor_location),
                 state.num_tasks_in_flight,
                 ready=not state.is_restarting and name_of(one) not in self.leaving,
+                restarting=bool(state.is_restarting),
             )
             for one, state in self._running_actors.items()
         )
@@ -131,7 +140,7 @@ class Pools:
             return None
         for state in states.values():
             if lost := lacks(state.op._actor_pool):
-                raise AttributeError(f"a pool of this Ray has no {', '.join(lost)}")
+                raise LookupError(f"a pool of this Ray has no {', '.join(lost)}")
         for state in states.values():
             state.op._actor_pool = MovablePool.taking_over(state.op._actor_pool)
         return cls({role: state.op._actor_pool for role, state in states.items()}, states)
@@ -140,6 +149,11 @@ class Pools:
         """See MovablePool."""
         for pool in self.pools.values():
             pool.let_go()
+
+    def stay(self) -> None:
+        """See MovablePool."""
+        for pool in self.pools.values():
+            pool.stay()
 
     def views(self) -> dict[str, PoolView]:
         """By role."""
@@ -163,7 +177,11 @@ class Pools:
 def lacks(pool: Any) -> list[str]:
     """What a pool of this Ray has no more of what is needed here; empty as a rule."""
     names = (*ATTRIBUTES, *METHODS)
-    return [name for name in names if not hasattr(pool, name)]
+    lost = [name for name in names if not hasattr(pool, name)]
+    if "_update_rank" in lost:
+        return lost
+    arguments = list(inspect.signature(pool._update_rank).parameters)
+    return lost if arguments == RANKED else [*lost, f"_update_rank({', '.join(RANKED)})"]
 
 
 def name_of(actor: Any) -> str:
@@ -204,7 +222,9 @@ def watch(context: DataContext, run_id: str, watcher: Watcher) -> None:
         watcher: is called.
     """
     _WATCHERS[run_id] = watcher
-    context.custom_execution_callback_classes = [BalanceCallback]
+    others = context.custom_execution_callback_classes
+    if BalanceCallback not in others:
+        context.custom_execution_callback_classes = [*others, BalanceCallback]
     context.set_config(_KEY, run_id)
 
 
@@ -228,8 +248,12 @@ class BalanceCallback(ExecutionCallback):
             return
         try:
             self._pools = Pools.of(executor)
-        except AttributeError as error:
+        except Exception as error:  # whatever Ray has become; the graph itself goes on
             self._watcher.give_up(f"not with Ray {ray.__version__} ({error})")
+            return
+        # Another execution of the same dataset, as one that only reads, has no pools at all.
+        if self._pools is None and any(hasattr(op, "_actor_pool") for op in executor._topology):
+            self._watcher.give_up(f"Ray {ray.__version__} shows no {' and '.join(_STAGES)}")
 
     def on_execution_step(self, executor: Any) -> None:  # noqa: ARG002
         """Let go who has finished; a few times a second, let the watcher see and do."""
@@ -243,4 +267,12 @@ class BalanceCallback(ExecutionCallback):
         except Exception as error:  # whatever Ray has become; the graph itself goes on
             logger.warning("the balance failed", exc_info=error)
             self._watcher.give_up(f"{type(error).__name__}: {error}")
-            self._pools = None
+            self._leave_as_it_is()
+
+    def _leave_as_it_is(self) -> None:
+        pools, self._pools = self._pools, None
+        try:
+            if pools:
+                pools.stay()
+        except Exception as error:
+            logger.warning("replicas that were about to leave stay without work", exc_info=error)

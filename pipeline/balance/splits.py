@@ -73,8 +73,13 @@ class Limits:
 
     def without_small(self, large: int) -> list[Split]:
         """Behind the end of the input: the large pool alone, growing from so many replicas."""
-        most = min(self.large.most, int((self.devices + _ROUNDING) // self.large.devices))
-        return [Split(0, count) for count in range(large + 1, most + 1)]
+        grown = (Split(0, count) for count in range(large + 1, self.large.most + 1))
+        return [split for split in grown if self.fits_without_small(split)]
+
+    def fits_without_small(self, split: Split) -> bool:
+        """Whether the large pool may have so much once the small one has ended."""
+        within = self.large.least <= split.large <= self.large.most
+        return not split.small and within and self.used(split) <= self.devices + _ROUNDING
 
     def _filled(self) -> Iterator[Split]:
         """With as many small replicas as there is room for beside each number of large ones."""

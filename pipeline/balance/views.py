@@ -12,12 +12,15 @@ class Actor:
         node: the id of the node that it is on; empty while it has none.
         in_hand: tasks that it has.
         ready: it has loaded, and neither restarts nor leaves.
+        restarting: its process has ended and another one has not begun to work: where its devices
+            will be is not known.
     """
 
     name: str
     node: str
     in_hand: int
     ready: bool
+    restarting: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class PoolView:
     size: int
     queued: int
     fed: bool
+
+    @property
+    def missing(self) -> int:
+        """Actors that are asked for and that Ray does not hold yet."""
+        return 0 if self.fed else max(0, self.size - len(self.actors))
 
     @property
     def settled(self) -> bool:

@@ -9,6 +9,8 @@ import pytest
 from rich.console import Console
 
 from jobs.run import report, run_job
+from jobs.stream import _ended
+from pipeline.balance.record import BalanceRecord
 from pipeline.budget import Purse
 from pipeline.build import Loaders
 from sgl.errors import BudgetError
@@ -92,3 +94,29 @@ def test_it_degrades_to_the_small_model_on_request(tmp_path: Path) -> None:
     assert decisions.count("over_budget") > 0
     routes = dict(zip(decisions, rows["route"].to_pylist(), strict=True))
     assert routes["over_budget"] == "small"
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_once_it_has_stopped_the_run_its_pools_are_balanced_no_more(stopped: bool) -> None:
+    """Where it only degrades the records still come."""
+    told: list[str] = []
+
+    class Spent:
+        def __init__(self) -> None:
+            self.stopped = False
+
+        def __call__(self, balance: BalanceRecord) -> None:
+            self.stopped = stopped
+
+    class Balancer:
+        def record(self) -> BalanceRecord:
+            return BalanceRecord()
+
+        def close(self) -> None:
+            told.append("closed")
+
+    purse: Any = Spent()
+    balancer: Any = Balancer()
+    stall: Any = lambda: None  # noqa: E731
+    assert _ended(stall, None, purse, balancer) is None
+    assert told == (["closed"] if stopped else [])

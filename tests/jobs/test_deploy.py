@@ -9,6 +9,7 @@ from infra.deploy.workload import groups_of
 from jobs.cli import main
 from jobs.deploy import told
 from jobs.deploy_settings import deployment_of
+from jobs.settings import checked
 from pipeline.config import JobConfig
 from sgl.errors import ConfigurationError
 from tests.infra.deploy.rendering import FOLDER, deployment, files
@@ -49,6 +50,15 @@ def test_what_runs_there_is_the_job_as_written_and_its_pools_settled() -> None:
     assert job.deploy is None
 
 
+@pytest.mark.parametrize("kind", ["job", "demo"])
+def test_the_rendered_settings_of_a_job_are_taken_where_it_runs(kind: str) -> None:
+    found = files(kind, "kuberay", "threshold=0.7")
+    texts = [one["data"]["job.yaml"] for path, one in found.items() if "settings" in path]
+    assert texts
+    for text in texts:
+        assert checked(yaml.safe_load(text)).pools.large.node_labels == {"sgl-pool": "large"}
+
+
 def test_the_demo_needs_neither_gpus_nor_the_hub() -> None:
     found = files("job")
     assert "overlays/cpu-demo/weights.yaml" not in found
@@ -76,6 +86,7 @@ def test_the_demo_needs_neither_gpus_nor_the_hub() -> None:
         (("models.large.device=cpu",), "models.large.device: 'cpu' leaves the 4 GPUs"),
         (("models.large.tensor_parallel=2",), "models.large.tensor_parallel: 2 processes need"),
         (("pools.small.node_labels={a: b}",), "pools.small.node_labels: each pool gets nodes"),
+        (("pools.balance=true",), "pools.balance: pools of a rendered cluster have nodes of their"),
         (("deploy=null",), "deploy: there is none; write deploy.image"),
         (("deploy.imag=x:1",), "deploy.imag: there is no such setting"),
         (("deploy.small.gpu=1",), "deploy.small.gpu: there is no such setting"),

@@ -295,8 +295,10 @@ class LocalReporter:
     def worked(self, stage: str, work: Work) -> None:
         self.board.worked(stage, work)
 
-    def served(self, stage: str, served: Served, *, sent: int = 0, typical: bool = True) -> None:
-        self.board.served(stage, served, sent, typical)
+    def served(
+        self, stage: str, served: Served, *, sent: int = 0, probes: int = 0, typical: bool = True
+    ) -> None:
+        self.board.served(stage, served, sent, probes, typical)
 
     def arrived(self, rows: int) -> None:
         self.board.arrived(rows)

@@ -35,10 +35,10 @@ def test_a_replica_that_leaves_waits_for_no_more_rows() -> None:
 
 def test_calls_that_tell_nothing_of_a_busy_replica_count_for_the_work_alone() -> None:
     board = Board(expected=10)
-    board.served("small", Served.call(8, 2.0), 3, typical=True)
-    board.served("large", Served.call(2, 5.0), 0, typical=False)
+    board.served("small", Served.call(8, 2.0), 3, 2, typical=True)
+    board.served("large", Served.call(2, 5.0), 0, 0, typical=False)
     board.done("small", 8, 0, 3)
     flow = board.flow()
-    assert (flow.rows, flow.sent, flow.large.records) == (8, 3, 2)
+    assert (flow.rows, flow.sent, flow.probes, flow.large.records) == (8, 3, 2, 2)
     assert flow.small_typical == flow.small
     assert flow.large_typical == Served()

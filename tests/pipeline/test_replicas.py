@@ -77,3 +77,40 @@ def test_a_load_that_raises_is_tried_again_only_where_it_had_succeeded() -> None
     replicas.starting("one", START)
     assert not replicas.load_failed("one", "no such file")
     assert "path/to/large could not be loaded: no such file" in str(replicas.fatal)
+
+
+def test_a_new_replica_may_try_again_where_another_one_has_loaded_the_same_model() -> None:
+    """Its device may still have the memory of a process that has just left."""
+    replicas = replicas_of(max_restarts=1)
+    replicas.starting("one", START)
+    replicas.loaded("one")
+    replicas.starting("new", START)
+    assert replicas.load_failed("new", "out of memory")
+    assert replicas.fatal is None
+    assert replicas.starting("new", START) is None
+    replicas.loaded("new")
+    replicas.finished("new")
+
+    assert replicas.starting("broken", START) is None
+    for _ in range(2):
+        assert replicas.load_failed("broken", "out of memory")
+        told = replicas.starting("broken", START)
+    assert "died 2 times in a row" in str(told)
+    assert "while loading: out of memory" in str(replicas.fatal)
+
+
+def test_a_model_of_the_other_role_tells_nothing_of_this_one() -> None:
+    replicas = replicas_of()
+    replicas.starting("one", Start("small", "path/to/small", 100.0))
+    replicas.loaded("one")
+    replicas.starting("new", START)
+    assert not replicas.load_failed("new", "no such file")
+
+
+def test_a_replica_that_came_later_may_try_again_whatever_else_is_known() -> None:
+    """A ledger that was restarted has forgotten which models were loaded."""
+    replicas = replicas_of()
+    replicas.came("new")
+    replicas.starting("new", START)
+    assert replicas.load_failed("new", "out of memory")
+    assert replicas.fatal is None

@@ -133,6 +133,18 @@ def test_one_that_comes_late_starts_up_from_when_it_is_asked_for() -> None:
     assert (one.startup_s, one.load_s, one.starts, one.late) == (6, 2, 1, True)
 
 
+def test_one_that_starts_before_it_is_said_to_have_come_is_late_as_well() -> None:
+    clock = Clock()
+    sheet = sheet_of(clock)
+    sheet.starting("first", "small", "here")
+    clock.now += 4
+    sheet.starting("late", "small", "here")
+    assert [one.late for one in sheet.times().replicas] == [False, True]
+    sheet.came("late", "small")
+    sheet.came("first", "small")
+    assert [one.late for one in sheet.times().replicas] == [True, True]
+
+
 def test_one_that_has_gone_costs_no_more() -> None:
     clock = Clock()
     sheet = loaded(clock)

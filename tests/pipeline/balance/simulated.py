@@ -35,6 +35,7 @@ class Pair:
         records: of the run.
         small_s, large_s: per record.
         load_s: of a model.
+        spare: GPUs of the node that are not theirs.
     """
 
     split: Split
@@ -44,6 +45,7 @@ class Pair:
     large_s: float = 0.25
     load_s: int = 5
     seed: int = 0
+    spare: int = 0
     now: int = 0
     done: float = 0.0
     waiting: float = 0.0
@@ -53,12 +55,13 @@ class Pair:
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed)
-        self._gpus = self.split.small + self.split.large
+        own = self.split.small + self.split.large
+        self._gpus = own + self.spare
         self._count = 0
         self.workers: dict[str, list[Worker]] = {"small": [], "large": []}
         self.sizes = {"small": self.split.small, "large": self.split.large}
-        limits = Limits(Share(1, 1, self._gpus), Share(1, 1, self._gpus), self._gpus)
-        self.course = Course(limits, self.records, ROWS, lambda line: None)
+        limits = Limits(Share(1, 1, own), Share(1, 1, own), own)
+        self.course = Course(limits, self.records, ROWS, lambda line: None, 60.0)
         self._fill()
         for one in (*self.workers["small"], *self.workers["large"]):
             one.ready_at = 0
@@ -125,7 +128,7 @@ class Pair:
             self.done += ROWS
             self.waiting += sent
             took_s = ROWS * self.small_s * self._chance.uniform(0.8, 1.2)
-            self.flow = self.flow.plus("small", Served.call(ROWS, took_s), sent, typical=True)
+            self.flow = self.flow.plus("small", Served.call(ROWS, took_s), sent, 0, typical=True)
 
     def _large(self, worker: Worker) -> None:
         worker.work_s = min(worker.work_s + 1.0, 2 * BATCH * self.large_s + 1)
@@ -135,7 +138,7 @@ class Pair:
             self.waiting -= batch
             took_s = BATCH * self.large_s * self._chance.uniform(0.8, 1.2)
             served = Served.call(batch, took_s * batch / BATCH)
-            self.flow = self.flow.plus("large", served, 0, typical=batch == BATCH)
+            self.flow = self.flow.plus("large", served, 0, 0, typical=batch == BATCH)
 
     def _works(self, worker: Worker) -> bool:
         return self.now >= worker.ready_at

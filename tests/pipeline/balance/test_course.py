@@ -72,6 +72,14 @@ def test_a_move_tells_what_it_was_decided_by_and_how_long_it_took() -> None:
     assert "6 -> " in move.told()
 
 
+def test_gpus_that_are_not_theirs_stay_free() -> None:
+    """However many there are on the same node, and however high the rate."""
+    pair = Pair(Split(6, 2), lambda _: 0.6, RECORDS, spare=8)
+    pair.run()
+    assert last(pair) == Split(3, 5)
+    assert pair.most_held <= 8
+
+
 @settings(max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     st.integers(1, 7),
@@ -80,9 +88,16 @@ def test_a_move_tells_what_it_was_decided_by_and_how_long_it_took() -> None:
     st.floats(0.02, 1.0),
     st.integers(1, 60),
     st.integers(0, 100),
+    st.integers(0, 8),
 )
 def test_devices_are_never_shared_and_no_pool_is_ever_empty(
-    large: int, rates: list[float], small_s: float, large_s: float, load_s: int, seed: int
+    large: int,
+    rates: list[float],
+    small_s: float,
+    large_s: float,
+    load_s: int,
+    seed: int,
+    spare: int,
 ) -> None:
     """However the rate goes; and everything is done in the end."""
     records = 2000
@@ -94,6 +109,7 @@ def test_devices_are_never_shared_and_no_pool_is_ever_empty(
         large_s,
         load_s,
         seed,
+        spare,
     )
     assert pair.run() < 20_000
     assert pair.most_held <= 8

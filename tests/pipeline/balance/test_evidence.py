@@ -60,11 +60,25 @@ def test_few_new_records_wait_for_more() -> None:
 
 
 def test_probes_can_ask_the_large_model_more_than_once_per_record() -> None:
-    rate = RecentRate()
-    rate.add(100, 150)
+    rate = RecentRate(ways=3)
+    rate.add(100, 60, 90)
     found = rate.latest()
     assert found is not None
     assert found.low < 1.5 < found.high
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_rate_is_within_its_limits_beside_a_probe(share: float) -> None:
+    """In three ways: each probed record is three requests at once."""
+    missed = 0
+    for seed in range(200):
+        chance, rate = random.Random(seed), RecentRate(ways=3)
+        escalated = sum(chance.random() < share for _ in range(200))
+        rate.add(200, escalated, 3 * sum(chance.random() < 0.3 for _ in range(200)))
+        found = rate.latest()
+        assert found is not None
+        missed += not found.low <= share + 3 * 0.3 <= found.high
+    assert missed <= 4
 
 
 def paced(seconds: list[float]) -> RecentPace:
@@ -87,6 +101,17 @@ def test_more_calls_make_the_seconds_more_certain() -> None:
     assert few is not None
     assert many is not None
     assert many.error < few.error / 2
+
+
+def test_a_call_with_few_records_weighs_no_more_than_they_do() -> None:
+    pace, done = RecentPace(), Served()
+    for records, took_s in [(16, 16.0), (1, 6.0)] * 8:
+        done = done.plus(Served.call(records, took_s))
+    pace.add(done)
+    found = pace.latest()
+    assert found is not None
+    assert found.record_s == pytest.approx(22 / 17)
+    assert 0 < found.error < 0.3
 
 
 def test_few_calls_tell_nothing() -> None:

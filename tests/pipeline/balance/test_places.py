@@ -58,6 +58,25 @@ def test_free_devices_need_nobody_to_go() -> None:
     assert (found.leavers, found.room) == ((), 2)
 
 
+def test_there_is_no_room_beyond_the_devices_of_both_pools() -> None:
+    """Whatever else is free on their nodes."""
+    here = [on("a", gpu) for gpu in "0123"]
+    assert swap(here, limits(1, 1, devices=4), "large", 2, 0, {"a": 16}).room == 0
+    found = swap(here, limits(1, 1, devices=4), "large", 2, 3, {"a": 16})
+    assert (len(found.leavers), found.room) == (2, 2)
+    found = swap(here, limits(1, 2, devices=4), "large", 1, 2, {"a": 7})  # three beside them
+    assert (len(found.leavers), found.room) == (2, 1)
+
+
+def test_a_replica_without_a_place_will_take_one_of_those_that_are_free() -> None:
+    lost = Replica("lost", "small", "gone", ("0",))
+    here = [on("a", gpu) for gpu in "01"]
+    assert swap([*here, lost], limits(1, 1), "large", 4, 0, {"a": 4}).room == 1
+    assert swap([*here, on("a", "")], limits(1, 1), "large", 4, 0, {"a": 4}).room == 1
+    found = swap([*here, on("a", "")], limits(1, 1), "large", 2, 3, {"a": 4})
+    assert found.leavers == (here[0].name,)
+
+
 @given(st.data(), st.sampled_from([0.25, 0.5, 1.0, 2.0]), st.sampled_from([0.5, 1.0, 2.0, 4.0]))
 def test_there_is_room_where_it_says_so(data: st.DataObject, small: float, large: float) -> None:
     gpus: Mapping[str, float] = {"a": 8, "b": 4}

@@ -1,6 +1,7 @@
 """What we need of Ray's insides is there, and does what we take it to do."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -87,6 +88,15 @@ def test_one_that_leaves_gets_no_task_and_goes_when_it_has_none(
     assert pool.leaving == set()
 
 
+def test_one_that_restarts_is_told_from_one_that_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = MovablePool.taking_over(ray_pool(3, monkeypatch))
+    first, _, _ = pool._running_actors
+    pool._running_actors[first].is_restarting = True
+    pool.leave(["a1"])
+    seen = {one.name: (one.ready, one.restarting) for one in pool.view(0, fed=False).actors}
+    assert seen == {"a0": (False, True), "a1": (False, False), "a2": (True, False)}
+
+
 def test_rays_own_rules_take_nobody_while_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = MovablePool.taking_over(ray_pool(2, monkeypatch))
     first, _ = pool._running_actors
@@ -136,10 +146,12 @@ class State:
         self.op = op
 
 
-def executor_of(pool: Any, watcher: Watching) -> Executor:
+def executor_of(
+    pool: Any, watcher: Watching, names: Sequence[str] = ("SmallStage", "LargeStage")
+) -> Executor:
     context = DataContext()
     watch(context, "run", watcher)
-    ops = [Op(f"MapBatches({name}Stage)", pool) for name in ("Small", "Large")]
+    ops = [Op(f"MapBatches({name})", pool) for name in names]
     return Executor(context, {op: State(op) for op in ops})
 
 
@@ -150,6 +162,66 @@ def test_with_another_ray_the_pools_keep_their_sizes() -> None:
     callback.on_execution_step(None)
     forget("run")
     assert "_running_actors" in watcher.why
+
+
+def test_a_pool_that_ranks_its_actors_in_another_way_is_not_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = ray_pool(1, monkeypatch)
+    monkeypatch.setattr(pool, "_update_rank", lambda actor, state: None)
+    assert lacks(pool) == ["_update_rank(actor, state, died)"]
+
+
+def test_stages_that_are_not_found_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = Watching()
+    pool = ray_pool(1, monkeypatch)
+    BalanceCallback().before_execution_starts(executor_of(pool, watcher, ["Fused(SmallStage)"]))
+    assert "shows no MapBatches(SmallStage) and MapBatches(LargeStage)" in watcher.why
+    watcher.why = ""
+    BalanceCallback().before_execution_starts(executor_of(pool, watcher, []))  # only reads
+    forget("run")
+    assert watcher.why == ""
+
+
+def test_whatever_ray_has_become_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = ray_pool(1, monkeypatch)
+    monkeypatch.setattr(pool, "initial_size", lambda: 1 / 0)
+    watcher = Watching()
+    BalanceCallback().before_execution_starts(executor_of(pool, watcher))
+    forget("run")
+    assert "division by zero" in watcher.why
+
+
+def test_callbacks_of_others_stay() -> None:
+    class Other(BalanceCallback):
+        pass
+
+    context = DataContext()
+    context.custom_execution_callback_classes = [Other]
+    for _ in range(2):
+        watch(context, "run", Watching())
+    forget("run")
+    assert context.custom_execution_callback_classes == [Other, BalanceCallback]
+
+
+def test_those_that_were_about_to_leave_stay_once_it_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = ray_pool(2, monkeypatch)
+    executor = executor_of(pool, Watching())
+    callback = BalanceCallback()
+    callback.before_execution_starts(executor)
+    taken = next(iter(executor._topology.values())).op._actor_pool
+    busy, idle = taken._running_actors
+    taken.on_task_submitted(busy)
+    taken.leave(["a0"])
+    callback.on_execution_step(None)  # fails
+    forget("run")
+    assert (taken.leaving, taken.min_size(), taken.max_size()) == (set(), 2, 2)
+    taken.on_task_completed(busy)
+    taken.on_task_submitted(idle)
+    taken.refresh_actor_state()
+    assert taken.select_actors() is busy
 
 
 def test_what_goes_wrong_while_it_looks_does_not_end_the_run(
