@@ -56,7 +56,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 def test_every_record_is_there_once_and_none_was_done_twice(balanced: dict[str, Any]) -> None:
     assert balanced["ids"] == {"1": RECORDS}
     assert balanced["routes"] == {"small": 480, "large": 320}
-    assert balanced["recomputed"] == {"small": 0.0, "large": 0.0}
+    # A difference of sums, which rounding leaves a little of.
+    assert balanced["recomputed"] == pytest.approx({"small": 0.0, "large": 0.0}, abs=1e-6)
 
 
 def test_devices_have_moved_to_the_large_pool(balanced: dict[str, Any]) -> None:
