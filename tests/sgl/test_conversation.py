@@ -365,6 +365,6 @@ ENCODERS = [PromptEncoder(tokenizer(IMAGE), FAMILY), load_encoder(model_path("sm
 def test_questions_without_control_tokens_have_the_prompts_that_they_had(
     question: str, images: int, encoder: PromptEncoder
 ) -> None:
-    assume(question.strip())
+    assume(question.strip() and "PLACE" not in question)
     record = ImageQuestion("a", question, (picture(0, 32, 64),) * images)
     assert encoder.lay_out(record).token_ids == as_before(encoder, record)
